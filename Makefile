@@ -1,0 +1,22 @@
+# make quickstart: set up and run the main job on what ships with the project (ARGS="--steps 5" passes settings on).
+# make test: set up and run the tests.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+INSTALLED := $(VENV)/installed
+
+.PHONY: quickstart test lint
+
+quickstart: $(INSTALLED)
+	$(VENV)/bin/python ray_job.py $(ARGS)
+
+test: $(INSTALLED) lint
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+$(INSTALLED): requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet -r requirements.lock
+	touch $@
