@@ -1,0 +1,124 @@
+"""From a YAML preset and dotted command-line overrides to one validated `Config`, with every mistake named at once."""
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_settings import BaseSettings, CliSettingsSource, SettingsError
+
+from configs.errors import UsageError
+from configs.schema import Config
+
+PRESETS = Path(__file__).parent
+
+
+class _CommandLine(Config, BaseSettings):
+    """Fine-tune an encoder-decoder model by reinforcement learning on Ray."""
+
+    config: str = Field("quickstart", description="Preset (a name under configs/) or YAML file to start from.")
+
+
+def load_config(arguments: list[str]) -> Config:
+    """Read the preset named by `--config` (default: quickstart) and lay the other arguments over it.
+
+    Raises `UsageError` naming every unknown key, wrong type and missing file. `--help` prints and exits.
+    """
+    try:
+        source = CliSettingsSource(
+            _CommandLine,
+            cli_parse_args=arguments,
+            cli_prog_name="ray_job.py",
+            cli_exit_on_error=False,
+            cli_avoid_json=True,
+        )
+    except SettingsError as error:
+        raise UsageError(_unknown_arguments(str(error))) from error
+    overrides = source()
+    return validate(_merge(read_yaml(overrides.pop("config", "quickstart")), overrides))
+
+
+def validate(values: dict[str, Any]) -> Config:
+    """The one door into `Config`. Raises `UsageError` with one problem per wrong field."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(*[_problem(detail) for detail in error.errors()]) from error
+
+
+def read_yaml(name: str) -> dict[str, Any]:
+    """The contents of a YAML file, or of the preset of that name."""
+    preset = PRESETS / f"{name}.yaml"
+    path = preset if preset.is_file() else Path(name)
+    if not path.is_file():
+        presets = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
+        raise UsageError(f"--config: no file or preset {name!r}; presets are: {presets}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"--config: {path} is not valid YAML: {reason}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"--config: {path} must hold keys and values, not a {type(values).__name__}")
+    return values
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`, section by section; another `type` replaces a tagged section whole."""
+    if "type" in above and above["type"] != below.get("type"):
+        return above
+    merged = dict(below)
+    for key, value in above.items():
+        nested = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = _merge(below[key], value) if nested else value
+    return merged
+
+
+def _problem(detail: dict[str, Any]) -> str:
+    """One sentence for one of pydantic's errors."""
+    keys = [str(key) for key in detail["loc"]]
+    known = set(field_names(Config))
+    # The location of a field in a tagged section includes the tag, which is no key of the config.
+    while (field := ".".join(keys)) not in known and (short := _without_tag(keys, known)):
+        keys = short
+    if detail["type"] == "extra_forbidden" and field in known:
+        return f"{field}: is no setting of this `type`; leave it out or choose another type"
+    if detail["type"] == "extra_forbidden":
+        return f"{field}: no such key{_suggest(field, known)}"
+    if detail["type"] == "missing":
+        return f"{field}: is required; set it in the YAML file or by --{field}"
+    where = f"{field}: " if field else ""
+    given = "" if isinstance(detail["input"], dict | BaseModel) else f" (given: {detail['input']!r})"
+    return f"{where}{detail['msg'].removeprefix('Value error, ')}{given}"
+
+
+def _without_tag(keys: list[str], known: set[str]) -> list[str] | None:
+    for i in range(1, len(keys) - 1):
+        if ".".join(keys[: i + 1]) not in known and ".".join(keys[:i]) in known:
+            return keys[:i] + keys[i + 1 :]
+    return None
+
+
+def field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Dotted names of all fields of a model and of the sections in it, tagged ones included."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        for section in getattr(field.annotation, "__args__", (field.annotation,)):
+            if isinstance(section, type) and issubclass(section, BaseModel):
+                yield from field_names(section, f"{prefix}{name}.")
+
+
+def _suggest(field: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(field, sorted(known), n=1)
+    return f"; did you mean {close[0]}?" if close else "; --help lists them all"
+
+
+def _unknown_arguments(message: str) -> str:
+    """The command line's own error, with the nearest right name for each wrong one."""
+    known = set(field_names(_CommandLine))
+    given = re.findall(r"--([\w.]+)", message)
+    hints = [f"--{name}: no such key{_suggest(name, known)}" for name in given if name not in known]
+    return "\n".join(hints) or message.removeprefix("error parsing CLI: ")
