@@ -1,0 +1,119 @@
+"""The data of each stage, in the order of the flow. Read this first.
+
+Each type is complete when it is made and never changed. B sequences, S prompt tokens, T completion tokens.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class WorkUnit:
+    """Prompts that are always worked on together, with the seed of their sampling.
+
+    Fixed by the run's seed and the step alone: its contents and padded width decide the bits of all that follows.
+    Example: step 3, index 1, rows (17, 4, ...), eight prompts padded on the right to 112 tokens.
+    """
+
+    step: int
+    index: int
+    seed: int
+    rows: tuple[int, ...]  # positions in the prompt set, one per sequence
+    prompts: tuple[str, ...]
+    prompt_ids: Tensor  # [B, S]
+    prompt_mask: Tensor  # [B, S], True where there is a token
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Where the unit stands in the run: (step, index)."""
+        return self.step, self.index
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyState:
+    """All that a worker needs to be the policy: what it adds to the frozen weights.
+
+    `version` counts completed updates: version k is used in step k, which yields k + 1.
+    """
+
+    version: int
+    adapter: Tensors  # LoRA tensors by peft's saved names
+    value_head: Tensors  # weight [1, d_model], bias [1]
+
+
+@dataclass(frozen=True, eq=False)
+class LearnerState:
+    """What only the learner needs between two updates."""
+
+    version: int
+    moments: Tensors  # Adam's state, "<parameter>/<moment>"
+    kl_coef: float
+
+
+@dataclass(frozen=True, eq=False)
+class Rollouts:
+    """One unit's sampled completions, by the policy of one version."""
+
+    unit: WorkUnit
+    version: int
+    completion_ids: Tensor  # [B, T], padded on the right
+    completion_mask: Tensor  # [B, T], True through EOS
+    logprobs: Tensor  # [B, T], as recorded while decoding
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The reward model's verdict on one unit's rollouts."""
+
+    key: tuple[int, int]
+    scores: Tensor  # [B], raw logit of the configured label
+    toxicity: Tensor  # [B], 1 - P(label)
+
+
+@dataclass(frozen=True, eq=False)
+class RefLogprobs:
+    """The reference's log-probabilities of one unit's completions."""
+
+    key: tuple[int, int]
+    logprobs: Tensor  # [B, T]
+
+
+@dataclass(frozen=True, eq=False)
+class Experience:
+    """One unit's rollouts with their scores and reference log-probabilities, checked to belong together."""
+
+    rollouts: Rollouts
+    scores: Tensor  # [B]
+    toxicity: Tensor  # [B]
+    ref_logprobs: Tensor  # [B, T]
+
+    @classmethod
+    def join(cls, rollouts: Rollouts, scores: Scores, reference: RefLogprobs, version: int) -> "Experience":
+        """Put together what three workers made of one unit.
+
+        Raises `ValueError` where they are of different units, versions or shapes, or hold a number that is not finite
+        at a place that counts.
+        """
+        unit, mask = rollouts.unit, rollouts.completion_mask
+        where = f"unit {unit.index} of step {unit.step}"
+        if not unit.key == scores.key == reference.key:
+            raise ValueError(f"{where}: joined with scores of {scores.key}, reference of {reference.key}")
+        if rollouts.version != version:
+            raise ValueError(f"{where}: sampled by policy version {rollouts.version}, the learner is at {version}")
+        if scores.scores.shape != (len(unit.rows),) or reference.logprobs.shape != mask.shape:
+            raise ValueError(
+                f"{where}: {len(unit.rows)} rows, {tuple(scores.scores.shape)} scores, "
+                f"{tuple(reference.logprobs.shape)} reference log-probabilities for {tuple(mask.shape)} tokens"
+            )
+        for name, numbers in [
+            ("score", scores.scores),
+            ("reference log-probability", reference.logprobs[mask]),
+            ("rollout log-probability", rollouts.logprobs[mask]),
+        ]:
+            if not numbers.isfinite().all():
+                raise ValueError(f"{where}: a {name} is not finite")
+        return cls(rollouts, scores.scores, scores.toxicity, reference.logprobs)
