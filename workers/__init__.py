@@ -1,0 +1,1 @@
+"""What measures: prompts, rollouts, rewards, reference log-probabilities and evaluation metrics."""

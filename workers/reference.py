@@ -1,0 +1,23 @@
+"""Reference workers: the policy as it started, frozen."""
+
+import torch
+
+from configs.schema import Config
+from learner.policy import Policy
+from learner.types import PolicyState, RefLogprobs, Rollouts
+
+
+class ReferenceWorker:
+    """Gives the log-probabilities that the KL penalty is measured from."""
+
+    def __init__(self, config: Config) -> None:
+        torch.set_num_threads(config.cluster.threads)
+        self.policy = Policy(config.policy, config.seed)
+
+    @torch.no_grad()
+    def logprobs(self, rollouts: Rollouts, state: PolicyState) -> RefLogprobs:
+        """Log-probabilities [B, T] of the completions under `state`, version 0 of the run."""
+        self.policy.load(state)
+        unit = rollouts.unit
+        forward = self.policy(unit.prompt_ids, unit.prompt_mask, rollouts.completion_ids)
+        return RefLogprobs(unit.key, forward.logprobs.cpu())

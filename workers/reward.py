@@ -1,0 +1,66 @@
+"""Reward workers: replicas of the classifier whose logit is the reward."""
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+
+from configs.schema import Config
+from learner.pretrained import choose_dtype, device
+from learner.types import Rollouts, Scores
+
+
+class RewardWorker:
+    """Scores texts by the raw logit of the label that the config names."""
+
+    def __init__(self, config: Config) -> None:
+        torch.set_num_threads(config.cluster.threads)
+        self.config = config.reward
+        # Where prompt and completion are scored and too long together, it is the prompt that is cut.
+        side = "right" if self.config.text == "completion" else "left"
+        self.tokenizer = AutoTokenizer.from_pretrained(self.config.model, truncation_side=side)
+        self.model = (
+            AutoModelForSequenceClassification.from_pretrained(self.config.model, dtype=choose_dtype(self.config.dtype))
+            .eval()
+            .to(device())
+        )
+        self.max_length = _max_length(self.model.config, self.tokenizer)
+        self.label = label_index(self.model.config.id2label, self.config.label)
+
+    def score(self, rollouts: Rollouts) -> Scores:
+        """Scores [B] of one unit's completions, or of prompt and completion where the config says so."""
+        texts = list(rollouts.texts)
+        if self.config.text == "prompt+completion":
+            texts = [prompt + text for prompt, text in zip(rollouts.unit.prompts, texts, strict=True)]
+        logits = self.logits(texts)
+        # A model with one output has no other label to compare with.
+        probability = logits.softmax(dim=1) if logits.shape[1] > 1 else logits.sigmoid()
+        return Scores(rollouts.unit.key, logits[:, self.label].clone(), 1 - probability[:, self.label])
+
+    @torch.no_grad()
+    def logits(self, texts: list[str]) -> Tensor:
+        """Raw logits [B, labels] in float32, each text in the reward model's own tokens and cut to its length."""
+        inputs = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt")
+        return self.model(**inputs.to(self.model.device)).logits.float().cpu()
+
+    def probe(self) -> dict[str, float] | None:
+        """Scores of the config's better and worse text, which must be in that order; None where there is no probe."""
+        if self.config.probe is None:
+            return None
+        better, worse = self.logits([self.config.probe.better, self.config.probe.worse])[:, self.label].tolist()
+        return {"better": better, "worse": worse}
+
+
+def label_index(id2label: dict[int, str], label: str) -> int:
+    """Position of the label of that name among the logits. Raises `ValueError` where there is none."""
+    positions = [index for index, name in id2label.items() if name == label]
+    if len(positions) != 1:
+        raise ValueError(
+            f"reward.label: the model has no single label {label!r}; it has {', '.join(id2label.values())}"
+        )
+    return positions[0]
+
+
+def _max_length(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens that both the tokenizer and the model's positions allow; RoBERTa keeps two positions for itself."""
+    positions = getattr(config, "max_position_embeddings", tokenizer.model_max_length + 2) - 2
+    return min(positions, tokenizer.model_max_length)
