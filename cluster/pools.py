@@ -1,0 +1,80 @@
+"""Pools of workers, the same to the driver whether they are Ray actors or objects of this process."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from configs.schema import Config
+from learner.learner import Learner
+from workers.reference import ReferenceWorker
+from workers.reward import RewardWorker
+from workers.rollout import RolloutWorker
+
+ROLES: dict[str, type] = {
+    "rollout": RolloutWorker,
+    "reward": RewardWorker,
+    "reference": ReferenceWorker,
+    "learner": Learner,
+}
+
+
+def pool_size(role: str, config: Config) -> int:
+    """Workers of a role; the learner is one."""
+    return getattr(config.workers, role, 1)
+
+
+Handle = Any
+"""Stands for a result that may not exist yet; only pools look inside."""
+
+
+class Pool(Protocol):
+    """Workers of one role."""
+
+    def submit(self, method: str, *args: Any, results: int = 1) -> Any:
+        """Have one worker call a method; handles among `args` are replaced by what they stand for.
+
+        Returns at once: a handle, or a list of them where the method has several results.
+        """
+
+
+@dataclass(frozen=True)
+class Pools:
+    """One pool per role, and how to turn handles into values."""
+
+    rollout: Pool
+    reward: Pool
+    reference: Pool
+    learner: Pool
+    get: Callable[[Sequence[Handle]], list[Any]]
+    """Waits for handles and returns their values. Raises `RunError` where a worker failed or a deadline passed."""
+
+
+@contextmanager
+def open_pools(config: Config) -> Iterator[Pools]:
+    """Start the workers that the config asks for and stop them at the end."""
+    if config.cluster.backend == "inline":
+        yield inline_pools(config)
+        return
+    # Ray is loaded only where it is used: the inline backend works without it.
+    from cluster.ray_pools import open_ray_pools
+
+    with open_ray_pools(config) as pools:
+        yield pools
+
+
+class InlinePool:
+    """One worker in this process; a handle is the value itself."""
+
+    def __init__(self, worker: object) -> None:
+        self.worker = worker
+
+    def submit(self, method: str, *args: Any, results: int = 1) -> Any:
+        """Call the method here and now."""
+        value = getattr(self.worker, method)(*args)
+        return list(value) if results > 1 else value
+
+
+def inline_pools(config: Config) -> Pools:
+    """One worker per role in this process: for tests, debugging, and to measure what Ray costs."""
+    return Pools(**{role: InlinePool(worker(config)) for role, worker in ROLES.items()}, get=list)

@@ -1,0 +1,158 @@
+"""What can be known before anything starts: every problem of a config in one message, without loading a model."""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import huggingface_hub.constants
+import torch
+from peft import PeftConfig
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from cluster.plan import Plan
+from configs.errors import UsageError
+from configs.schema import Config
+from workers.prompts import load_prompts
+from workers.reward import label_index
+
+WEIGHTS = "model*.safetensors*|pytorch_model*.bin*"
+TOKENIZER = "tokenizer.json|tokenizer_config.json|*.model|vocab.*"
+
+
+def preflight(config: Config) -> Plan:
+    """Check models, labels, adapter, data and output folder, and make the plan of the run.
+
+    Raises `UsageError` with all that is wrong.
+    """
+    names = [config.policy.model, config.policy.adapter, config.reward.model, config.data.path]
+    if any(name and not Path(name).exists() for name in names) and not hub_is_reachable():
+        go_offline()
+    problems: list[str] = []
+    for check in (_check_policy, _check_adapter, _check_reward, _check_out, _check_cluster):
+        _collect(problems, check, config)
+    plan = _collect(problems, _make_plan, config)
+    if problems:
+        raise UsageError(*dict.fromkeys(problems))
+    return plan
+
+
+def _collect(problems: list[str], check: Callable[[Config], Any], config: Config) -> Any:
+    try:
+        return check(config)
+    except UsageError as error:
+        problems.extend(error.problems)
+
+
+def hub_is_reachable() -> bool:
+    """Whether a connection to the Hugging Face hub can be opened; a proxy is taken at its word."""
+    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
+        return True
+    address = urlsplit(huggingface_hub.constants.ENDPOINT)
+    return _answers(address.hostname, address.port or 443)
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+
+def go_offline() -> None:
+    """Take hub names from the local cache only, here and in processes started from here: trying takes half a minute."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
+
+
+def _load(field: str, name: str, load: Callable[..., Any], *files: str) -> Any:
+    """`load(name)`, its failure turned into a problem of `field`; a directory must hold one file of each pattern."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return _load_from_hub(field, name, load)
+    missing = [pattern for pattern in files if not any(any(folder.glob(p)) for p in pattern.split("|"))]
+    if missing:
+        listed = ", ".join(pattern.split("|")[0] for pattern in missing)
+        raise UsageError(f"{field}: {name} holds no {listed}; give the directory that save_pretrained wrote")
+    try:
+        return load(name)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{field}: {name} cannot be loaded: {error}") from error
+
+
+def _load_from_hub(field: str, name: str, load: Callable[..., Any]) -> Any:
+    try:
+        return load(name)
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(
+            f"{field}: {name!r} is no local directory, and cannot be had from the Hugging Face hub or its "
+            f"cache on this machine; check the name and the network, or give a directory"
+        ) from error
+
+
+def _check_policy(config: Config) -> None:
+    model = _load("policy.model", config.policy.model, AutoConfig.from_pretrained, "config.json", WEIGHTS)
+    if not model.is_encoder_decoder:
+        raise UsageError(f"policy.model: {config.policy.model} ({model.model_type}) is no encoder-decoder model")
+    if config.policy.adapter:
+        return
+    with torch.device("meta"):  # names only, no weights
+        layers = [name for name, _ in AutoModelForSeq2SeqLM.from_config(model).named_modules()]
+    wanted = config.policy.lora.target_modules
+    missing = [t for t in wanted if not any(layer == t or layer.endswith(f".{t}") for layer in layers)]
+    if missing:
+        raise UsageError(f"policy.lora.target_modules: {config.policy.model} has no layer called {', '.join(missing)}")
+
+
+def _check_adapter(config: Config) -> None:
+    if config.policy.adapter:
+        files = "adapter_config.json", "adapter_model.safetensors|adapter_model.bin"
+        _load("policy.adapter", config.policy.adapter, PeftConfig.from_pretrained, *files)
+
+
+def _check_reward(config: Config) -> None:
+    model = _load("reward.model", config.reward.model, AutoConfig.from_pretrained, "config.json", WEIGHTS)
+    try:
+        label_index(model.id2label, config.reward.label)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    _load("reward.model", config.reward.model, AutoTokenizer.from_pretrained, TOKENIZER)
+
+
+def _check_out(config: Config) -> None:
+    if config.out and Path(config.out).exists() and (not Path(config.out).is_dir() or any(Path(config.out).iterdir())):
+        raise UsageError(f"out: {config.out} exists and is not an empty folder; name a new one")
+
+
+def _check_cluster(config: Config) -> None:
+    """Ray itself would try a wrong address for many minutes."""
+    address = config.cluster.address or os.environ.get("RAY_ADDRESS", "")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if config.cluster.backend == "ray" and port.isdigit() and not _answers(host, int(port)):
+        raise UsageError(
+            f"cluster.address: nothing answers at {address}; give the address that `ray start --head` printed"
+        )
+
+
+def _make_plan(config: Config) -> Plan:
+    data = config.data
+    if data.train_split == data.eval_split:
+        raise UsageError(
+            f"data.eval_split: {data.eval_split!r} is also the training split; judge on held-out dialogues"
+        )
+    tokenizer = _load("policy.model", config.policy.model, AutoTokenizer.from_pretrained, TOKENIZER)
+    train, held_out = (load_prompts(data, split, tokenizer) for split in (data.train_split, data.eval_split))
+    for split, prompts, needed in [
+        (data.train_split, train, config.rollout.batch_size),
+        (data.eval_split, held_out, 2),
+    ]:
+        if len(prompts) < needed:
+            raise UsageError(
+                f"data: {len(prompts)} dialogues of {data.path} ({split}) have {data.min_chars}-{data.max_chars} "
+                f"characters and at most {data.max_prompt_tokens} tokens, {needed} are needed; widen the "
+                f"filter (data.min_chars, data.max_chars) or lower rollout.batch_size"
+            )
+    return Plan(config, train, held_out)
