@@ -1,0 +1,1 @@
+"""How people reach a run: its folder, its progress and its report."""

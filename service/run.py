@@ -1,0 +1,89 @@
+"""One run from config to report."""
+
+import time
+from typing import Any
+
+import datasets
+import torch
+from rich.console import Console
+from transformers.utils import logging
+
+from cluster.driver import judge, start, train
+from cluster.plan import Plan
+from cluster.pools import Handle, Pools, open_pools
+from cluster.preflight import preflight
+from configs.schema import Config
+from learner.adapter import save_adapter, tensors_sha256
+from service.progress import Display
+from service.report import rich_table, versions, write_report
+from service.run_folder import RunFolder
+from workers.evaluation import Evaluation, compare
+
+
+def run(config: Config) -> None:
+    """Train, judge before and after, and report; the last line of standard output is the run's folder.
+
+    Raises `UsageError` before anything starts, `RunError` where the run fails.
+    """
+    began = time.perf_counter()
+    torch.set_num_threads(config.cluster.threads)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    display = Display(Console(stderr=True))
+    plan = preflight(config)
+    display.say(f"{len(plan.train)} prompts to learn from, {len(plan.held_out)} held out")
+    display.say(
+        f"starting {config.workers.rollout} rollout, {config.workers.reward} reward and {config.workers.reference} "
+        f"reference workers and the learner ({config.cluster.backend})"
+    )
+    with open_pools(config) as pools, RunFolder(config) as folder:
+        begin = start(pools)
+        display.say(model_line(begin.model))
+        reports = []
+        for report in display.steps(train(config, plan, pools, begin), config.steps):
+            folder.add(report)
+            reports.append(report)
+        final = reports[-1].policy
+        [state] = pools.get([final])
+        save_adapter(state, config.policy, folder.path / "adapter")
+        before, after = (
+            evaluate(plan, pools, begin.policy, display, "before"),
+            evaluate(plan, pools, final, display, "after"),
+        )
+        result = {
+            **compare(before, after),
+            "checks": {
+                "first_kl": reports[0].metrics["objective/kl"],
+                "first_ratio_gap": reports[0].metrics["ppo/policy/first_ratio_gap"],
+            },
+            "evaluation": {
+                "rows": len(plan.held_out),
+                "samples": config.evaluation.samples,
+                "seed": config.evaluation.seed,
+            },
+            "adapter_sha256": tensors_sha256(state.adapter),
+            "model": begin.model,
+            "steps": config.steps,
+            "seed": config.seed,
+            "seconds": time.perf_counter() - began,
+            "versions": versions(),
+        }
+    write_report(folder.path, result, before, after, plan.held_out)
+    Console().print(rich_table(result))
+    print(folder.path)
+
+
+def evaluate(plan: Plan, pools: Pools, policy: Handle, display: Display, name: str) -> Evaluation:
+    """The figures of one policy on the held-out prompts."""
+    units = len(plan.evaluation_units())
+    return Evaluation.of(display.track(judge(plan, pools, policy), units, f"judging {name}"), plan.held_out)
+
+
+def model_line(model: dict[str, Any]) -> str:
+    """Trainable and total parameters, as peft prints them, with the value head beside."""
+    share = 100 * model["trainable"] / model["total"]
+    return (
+        f"policy in {model['dtype']}: {model['trainable']:,} of {model['total']:,} parameters are trainable "
+        f"({share:.2f}%), with the value head {model['trainable_with_value_head']:,}"
+    )
