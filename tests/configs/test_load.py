@@ -1,0 +1,55 @@
+"""One schema for YAML and command line, every mistake named at once."""
+
+import pytest
+import yaml
+
+from configs.errors import UsageError
+from configs.load import PRESETS, load_config, validate
+from configs.schema import Config
+
+
+@pytest.mark.parametrize("preset", sorted(p.stem for p in PRESETS.glob("*.yaml")))
+def test_every_preset_loads(preset):
+    assert isinstance(load_config(["--config", preset]), Config)
+
+
+def test_the_default_is_the_quickstart():
+    assert load_config([]) == load_config(["--config", "quickstart"])
+
+
+def test_command_line_lies_over_the_file(tmp_path):
+    file = tmp_path / "mine.yaml"
+    values = yaml.safe_load((PRESETS / "quickstart.yaml").read_text()) | {"steps": 7, "seed": 3}
+    file.write_text(yaml.safe_dump(values))
+    config = load_config(
+        ["--config", str(file), "--seed", "5", "--workers.rollout=3", "--policy.lora.target_modules", "q,k"]
+    )
+    assert (config.steps, config.seed, config.workers.rollout) == (7, 5, 3)
+    assert config.policy.lora.target_modules == ("q", "k") and config.policy.lora.r == 8
+
+
+def test_another_type_replaces_a_tagged_section():
+    kl = load_config(["--algorithm.kl.type", "adaptive", "--algorithm.kl.target", "3"]).algorithm.kl
+    assert (kl.type, kl.target, kl.coef) == ("adaptive", 3.0, 0.2)
+
+
+def test_a_dumped_config_reads_back_the_same():
+    config = load_config([])
+    assert validate(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
+
+
+def test_every_mistake_is_named_at_once():
+    with pytest.raises(UsageError) as caught:
+        load_config(["--seed", "-1", "--steps", "many", "--algorithm.clip_range", "0"])
+    assert [p.split(":")[0] for p in caught.value.problems] == ["algorithm.clip_range", "steps", "seed"]
+
+
+def test_every_field_has_a_help_text():
+    def walk(model):
+        for name, field in model.model_fields.items():
+            yield f"{model.__name__}.{name}", field.description
+            for section in getattr(field.annotation, "__args__", (field.annotation,)):
+                if hasattr(section, "model_fields"):
+                    yield from walk(section)
+
+    assert not [name for name, text in walk(Config) if not text and not name.endswith(".type")]

@@ -1,0 +1,104 @@
+"""What the tests share: small configs on the shipped models, and one unit with all that is made of it."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never waits for the hub
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from cluster.plan import Plan, make_unit
+from configs.load import load_config
+from configs.schema import Config
+from learner.learner import Learner
+from learner.types import Experience
+from workers.prompts import load_prompts
+from workers.reference import ReferenceWorker
+from workers.reward import RewardWorker
+from workers.rollout import RolloutWorker
+
+ROOT = Path(__file__).parent.parent
+SMALL = {"steps": 2, "rollout.batch_size": 8, "rollout.unit_size": 4, "rollout.max_new_tokens": 12,
+         "algorithm.minibatch_size": 4, "evaluation.rows": 6, "evaluation.samples": 2, "evaluation.unit_size": 4,
+         "cluster.backend": "inline"}  # fmt: skip
+
+
+def small_arguments(**overrides: object) -> list[str]:
+    """Command line of a run of seconds; dots of a key are written as double underscores."""
+    settings = SMALL | {key.replace("__", "."): value for key, value in overrides.items()}
+    return [f"--{key}={value}" for key, value in settings.items()]
+
+
+def small_config(**overrides: object) -> Config:
+    return load_config(small_arguments(**overrides))
+
+
+def read_prompts(config: Config, split: str = "validation"):
+    return load_prompts(config.data, split, AutoTokenizer.from_pretrained(config.policy.model))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def config() -> Config:
+    return small_config()
+
+
+@pytest.fixture(scope="session")
+def prompts(config):
+    return read_prompts(config)
+
+
+@pytest.fixture(scope="session")
+def plan(config, prompts) -> Plan:
+    return Plan(config, prompts, prompts)
+
+
+@pytest.fixture(scope="session")
+def unit(prompts):
+    return make_unit(prompts, [3, 1, 4, 5], step=0, index=0, seed=11)
+
+
+@pytest.fixture(scope="session")
+def learner(config) -> Learner:
+    return Learner(config)
+
+
+@pytest.fixture(scope="session")
+def start(learner):
+    """Policy state and learner state of version 0."""
+    learner.policy = type(learner.policy)(learner.config.policy, learner.config.seed)
+    return learner.initial_state()
+
+
+@pytest.fixture(scope="session")
+def rollout_worker(config) -> RolloutWorker:
+    return RolloutWorker(config)
+
+
+@pytest.fixture(scope="session")
+def reward_worker(config) -> RewardWorker:
+    return RewardWorker(config)
+
+
+@pytest.fixture(scope="session")
+def reference_worker(config) -> ReferenceWorker:
+    return ReferenceWorker(config)
+
+
+@pytest.fixture(scope="session")
+def parts(plan, start, rollout_worker, reward_worker, reference_worker):
+    """Rollouts, scores and reference log-probabilities of the units of step 0, in turn."""
+    rollouts = [rollout_worker.generate(unit, start[0]) for unit in plan.units(0)]
+    triples = [(r, reward_worker.score(r), reference_worker.logprobs(r, start[0])) for r in rollouts]
+    return [part for triple in triples for part in triple]
+
+
+@pytest.fixture(scope="session")
+def experiences(parts):
+    return [Experience.join(*triple, version=0) for triple in zip(parts[::3], parts[1::3], parts[2::3], strict=True)]

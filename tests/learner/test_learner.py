@@ -1,0 +1,157 @@
+"""One update: what it may touch, what it must not depend on, what it refuses."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from learner import ppo
+from learner.adapter import tensors_sha256
+from learner.learner import Learner
+from learner.types import Experience, RefLogprobs, Scores
+from tests.conftest import small_config
+
+
+def update(learner, start, parts):
+    return learner.update(*start, *parts)
+
+
+@pytest.fixture(scope="module")
+def updated(learner, start, parts):
+    return update(learner, start, parts)
+
+
+def test_reference_equals_policy_at_start(updated):
+    """Bug 2: KL was to another model, 32 nats at the first step. Law 3: here it is 0, exactly."""
+    assert updated[2]["objective/kl"] == 0 and updated[2]["objective/kl_k3"] == 0
+
+
+def test_ratio_is_one_before_first_update(updated):
+    assert updated[2]["ppo/policy/first_ratio_gap"] < 1e-6
+
+
+def test_update_is_a_function(learner, start, parts, updated):
+    """Law 1: the same state and experiences give the same bits, whatever the learner did before."""
+    again = update(learner, start, parts)
+    assert tensors_sha256(again[0].adapter) == tensors_sha256(updated[0].adapter)
+    assert tensors_sha256(again[1].moments) == tensors_sha256(updated[1].moments)
+    assert again[2] == updated[2]
+
+
+def test_moments_are_carried_over(learner, start, parts, updated):
+    """Two updates in one go, and with the second on a learner that has only the state."""
+    policy, state, _ = updated
+    rollouts = [replace(p, version=1) if hasattr(p, "version") else p for p in parts]
+    here = learner.update(policy, state, *rollouts)[0]
+    elsewhere = Learner(learner.config).update(policy, state, *rollouts)[0]
+    forgetful = learner.update(policy, replace(state, moments={}), *rollouts)[0]
+    assert tensors_sha256(here.adapter) == tensors_sha256(elsewhere.adapter) != tensors_sha256(forgetful.adapter)
+
+
+def test_no_base_parameter_ever_moves(config, start, parts):
+    learner = Learner(config)
+    frozen = {n: p.clone() for n, p in learner.policy.named_parameters() if not p.requires_grad}
+    policy, _, _ = update(learner, start, parts)
+    assert all(torch.equal(p, dict(learner.policy.named_parameters())[n]) for n, p in frozen.items())
+    moved = {n for n, t in policy.adapter.items() if not torch.equal(t, start[0].adapter[n])}
+    assert {n.split(".")[-2] for n in moved} == {"lora_A", "lora_B"} or {n.split(".")[-2] for n in moved} == {"lora_B"}
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_loss_is_same_for_any_microbatch_split(start, parts, updated, size):
+    split = update(Learner(small_config(algorithm__microbatch_size=size)), start, parts)
+    for name, value in updated[2].items():
+        assert split[2][name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+    for name, tensor in updated[0].adapter.items():
+        torch.testing.assert_close(split[0].adapter[name], tensor, atol=1e-4, rtol=1e-3)
+
+
+def forwards(learner, start, experiences):
+    learner.policy.load(start[0], cached=False)
+    return [learner._old_forward(e.rollouts) for e in experiences]
+
+
+def test_first_token_is_trained(learner, start, experiences):
+    """Bug 3: the mask started at 1. Here a change of the first token's log-probability changes the loss."""
+    old = forwards(learner, start, experiences)
+    batch = ppo.prepare(experiences, old, learner.config.algorithm, 0.2)
+    assert batch.mask[:, 0].all()
+    logprobs = batch.old_logprobs.clone().requires_grad_()
+    width = batch.mask.shape[1]
+    new = old[0]._replace(logprobs=logprobs, values=batch.old_values, logits=torch.zeros(len(logprobs), width, 4))
+    ppo.loss(new, batch, learner.config.algorithm, int(batch.mask.sum()))[0].backward()
+    assert (logprobs.grad[:, 0] != 0).all()
+    assert not logprobs.grad[~batch.mask].any()
+
+
+def test_batch_rows_are_those_of_the_units(learner, start, experiences):
+    """What an update learns from a sequence is what its unit's workers found, whatever is padded around it."""
+    batch = ppo.prepare(experiences, forwards(learner, start, experiences), learner.config.algorithm, 0.2)
+    row = 0
+    for experience in experiences:
+        mask = experience.rollouts.completion_mask
+        for i in range(len(mask)):
+            assert (
+                batch.completion_ids[row][batch.mask[row]].tolist()
+                == experience.rollouts.completion_ids[i][mask[i]].tolist()
+            )
+            row += 1
+    assert row == len(batch.mask)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r, s, f: (replace(r, version=3), s, f), "version 3"),
+        (lambda r, s, f: (r, replace(s, key=(0, 1)), f), "joined with scores of"),
+        (lambda r, s, f: (r, s, replace(f, key=(4, 0))), "reference of"),
+        (lambda r, s, f: (r, replace(s, scores=s.scores[:-1]), f), "scores"),
+        (lambda r, s, f: (r, replace(s, scores=s.scores * torch.nan), f), "a score is not finite"),
+        (lambda r, s, f: (r, replace(s, scores=s.scores / 0), f), "a score is not finite"),
+        (lambda r, s, f: (r, s, replace(f, logprobs=f.logprobs[:, :-1])), "reference log-probabilities"),
+        (
+            lambda r, s, f: (r, s, replace(f, logprobs=f.logprobs - torch.inf)),
+            "reference log-probability is not finite",
+        ),
+    ],
+)
+def test_update_rejects_parts_that_do_not_belong_together(learner, start, parts, change, message):
+    with pytest.raises(ValueError, match=message):
+        update(learner, start, [*change(*parts[:3]), *parts[3:]])
+
+
+def test_update_rejects_wrong_version(learner, start, parts):
+    with pytest.raises(ValueError, match="version"):
+        learner.update(start[0], replace(start[1], version=1), *parts)
+
+
+def test_a_completion_of_one_eos_is_a_valid_sample(learner, start, parts):
+    """Bug 4: an empty summary crashed the step."""
+    rollouts, scores, reference = parts[:3]
+    mask = torch.zeros_like(rollouts.completion_mask)
+    mask[:, 0] = True
+    ids = torch.full_like(rollouts.completion_ids, 0).masked_fill(mask, learner.policy.network.config.eos_token_id)
+    empty = replace(rollouts, completion_ids=ids, completion_mask=mask, texts=("",) * len(ids))
+    forced = learner._old_forward
+    learner.policy.load(start[0], cached=False)
+    logprobs = forced(empty).logprobs
+    empty = replace(empty, logprobs=logprobs)
+    policy, _, metrics = update(learner, start, [empty, scores, RefLogprobs(reference.key, logprobs)])
+    assert metrics["tokens/completions_mean"] == 1
+    assert all(t.isfinite().all() for t in policy.adapter.values())
+
+
+def test_a_padded_position_may_hold_anything(learner, start, parts):
+    """What the reference says of padding is never read."""
+    changed = []
+    for rollouts, scores, reference in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        junk = reference.logprobs.masked_fill(~rollouts.completion_mask, torch.nan)
+        changed += [rollouts, scores, replace(reference, logprobs=junk)]
+    assert tensors_sha256(update(learner, start, changed)[0].adapter) == tensors_sha256(
+        update(learner, start, parts)[0].adapter
+    )
+
+
+def test_experience_keeps_the_scores_of_its_unit(parts):
+    experience = Experience.join(*parts[:3], version=0)
+    assert isinstance(parts[1], Scores) and torch.equal(experience.scores, parts[1].scores)

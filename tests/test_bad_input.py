@@ -1,0 +1,146 @@
+"""Whatever cannot run says so at once: the field, what is wrong, what to do; exit code 2; Ray never started."""
+
+import csv
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+from transformers import RobertaConfig, T5Config
+
+import ray_job
+from tests.conftest import ROOT, SMALL
+
+
+def table(folder: Path, columns=("dialogue", "summary"), rows=3, splits=("train", "validation", "test")) -> Path:
+    folder.mkdir()
+    for split in splits:
+        with (folder / f"{split}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([columns, *[["a word or two " * 20 + str(i), "short"] for i in range(rows)]])
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path) -> dict[str, Path]:
+    """Directories with one thing wrong each."""
+    made = {
+        name: tmp_path / name
+        for name in ("empty", "full", "decoder", "labels", "broken", "yaml", "list", "no_tokenizer")
+    }
+    for name in ("empty", "full", "broken"):
+        made[name].mkdir()
+    (made["full"] / "something").touch()
+    (made["broken"] / "config.json").write_text("{")
+    for name in ("broken", "labels", "decoder", "no_tokenizer"):
+        made[name].mkdir(exist_ok=True)
+        (made[name] / "model.safetensors").touch()
+    RobertaConfig(id2label={0: "toxic", 1: "fine"}).save_pretrained(made["labels"])
+    RobertaConfig().save_pretrained(made["decoder"])
+    T5Config().save_pretrained(made["no_tokenizer"])
+    made["yaml"].write_text("steps: [1")
+    made["list"].write_text("- 1")
+    return made | {
+        "no_summary": table(tmp_path / "no_summary", columns=("dialogue", "text")),
+        "few": table(tmp_path / "few"),
+        "no_test": table(tmp_path / "no_test", rows=40, splits=("train",)),
+    }
+
+
+CASES = {
+    "misspelt key": (["--sede", "3"], ["--sede: no such key; did you mean seed?"]),
+    "unknown key in a section": (["--workers.rewards", "3"], ["did you mean workers.reward?"]),
+    "wrong type": (["--steps", "many"], ["steps: Input should be a valid integer", "'many'"]),
+    "below its bound": (["--steps", "0"], ["steps: Input should be greater than or equal to 1"]),
+    "no such choice": (["--cluster.backend", "spark"], ["cluster.backend: Input should be 'ray' or 'inline'"]),
+    "no value": (["--seed"], ["--seed: expected one argument"]),
+    "no such config file": (["--config", "nope.yaml"], ["--config: no file or preset 'nope.yaml'", "flan_t5_detox"]),
+    "config is no YAML": (["--config", "{yaml}"], ["--config: {yaml} is not valid YAML"]),
+    "config is a list": (["--config", "{list}"], ["--config: {list} must hold keys and values"]),
+    "setting of another type": (["--algorithm.kl.target", "3"], ["algorithm.kl.target: is no setting of this `type`"]),
+    "template without text": (["--data.template", "hi"], ["data.template must contain {{text}}"]),
+    "minibatch over batch": (["--algorithm.minibatch_size", "99"], ["algorithm.minibatch_size (99) exceeds"]),
+    "policy without config": (
+        ["--policy.model", "{empty}"],
+        ["policy.model: {empty} holds no config.json, model*.safetensors*"],
+    ),
+    "policy with a broken config": (["--policy.model", "{broken}"], ["policy.model: {broken} cannot be loaded"]),
+    "policy is no encoder-decoder": (["--policy.model", "{decoder}"], ["policy.model", "is no encoder-decoder model"]),
+    "policy without tokenizer": (
+        ["--policy.model", "{no_tokenizer}"],
+        ["policy.model: {no_tokenizer} holds no tokenizer.json"],
+    ),
+    "policy of no such name": (
+        ["--policy.model", "google/flan-t5-base"],
+        ["policy.model", "no local directory", "network"],
+    ),
+    "no such adapter": (["--policy.adapter", "{empty}"], ["policy.adapter: {empty} holds no"]),
+    "no such layers": (
+        ["--policy.lora.target_modules", "q,query"],
+        ["policy.lora.target_modules", "no layer called query"],
+    ),
+    "no such label": (
+        ["--reward.label", "kind"],
+        ["reward.label: the model has no single label 'kind'", "nothate, hate"],
+    ),
+    "reward of no such name": (["--reward.model", "no/such"], ["reward.model: 'no/such' is no local directory"]),
+    "data of no such name": (["--data.path", "no/such-data"], ["data.path: 'no/such-data'"]),
+    "data without the split": (["--data.path", "{no_test}"], ["data.path", "no test.csv or test.jsonl", "train"]),
+    "data without the column": (
+        ["--data.path", "{no_summary}"],
+        ["data.reference_column", "'summary'", "dialogue, text"],
+    ),
+    "too few dialogues": (["--data.path", "{few}"], ["3 dialogues", "8 are needed", "data.min_chars"]),
+    "judged on the training split": (["--data.eval_split", "train"], ["data.eval_split: 'train' is also the training"]),
+    "output folder in use": (["--out", "{full}"], ["out: {full} exists and is not an empty folder"]),
+    "nothing at the address": (
+        ["--cluster.address", "127.0.0.1:1"],
+        ["cluster.address: nothing answers at 127.0.0.1:1"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_clear_message_and_exit_code_2_before_ray_starts(case, folder, capsys):
+    given, expected = CASES[case]
+    small = [f"--{key}={value}" for key, value in SMALL.items() if key != "cluster.backend"]
+    code = ray_job.main([*small, *(argument.format(**folder) for argument in given)])
+    error = capsys.readouterr().err
+    assert code == 2, error
+    assert not ray.is_initialized()
+    for part in expected:
+        assert part.format(**folder) in error
+    lines = error.splitlines()
+    assert "Traceback" not in error and len(set(lines)) == len(lines) <= 2
+
+
+def test_everything_that_is_wrong_is_in_one_message(folder, capsys):
+    wrong = ["--policy.model", str(folder["empty"]), "--reward.label", "kind", "--out", str(folder["full"])]
+    assert ray_job.main(wrong) == 2
+    error = capsys.readouterr().err
+    assert all(field in error for field in ("policy.model", "reward.label", "out: "))
+
+
+def test_a_broken_adapter_config_is_named(tmp_path, capsys):
+    (tmp_path / "adapter_config.json").write_text("{")
+    (tmp_path / "adapter_model.safetensors").touch()
+    assert ray_job.main(["--policy.adapter", str(tmp_path)]) == 2
+    assert "policy.adapter" in capsys.readouterr().err
+
+
+def test_help_names_every_setting_and_answers_without_loading_torch():
+    script = "import sys, ray_job\ntry: ray_job.main(['--help'])\nfinally: sys.exit(3 if 'torch' in sys.modules else 0)"
+    shown = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0, shown.stderr
+    for name in ("--config", "--seed", "--steps", "--out", "--cluster.backend", "--workers.rollout", "--workers.reward",
+                 "--data.path", "--policy.model", "--policy.adapter", "--reward.model", "--reward.label"):  # fmt: skip
+        assert f"{name} " in shown.stdout
+
+
+def test_the_process_exits_with_the_code(tmp_path):
+    shutil.copytree(ROOT / "quickstart/policy", tmp_path / "policy")
+    done = subprocess.run(
+        [sys.executable, "ray_job.py", "--sede", "1"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2 and done.stderr.startswith("error: --sede")

@@ -1,0 +1,56 @@
+"""`ray job submit` against a head started as the README says."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, small_arguments
+
+BIN = Path(sys.executable).parent
+GCS, DASHBOARD = 26379, 28265
+
+
+def call(*words: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(words, cwd=ROOT, text=True, capture_output=True, timeout=240, **options)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """A head whose jobs find this environment's python, in a home of its own."""
+    home = tmp_path_factory.mktemp("home")
+    env = {
+        **os.environ,
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "HOME": str(home),
+        "RAY_ADDRESS": f"http://127.0.0.1:{DASHBOARD}",
+    }
+    started = call("ray", "start", "--head", f"--port={GCS}", f"--dashboard-port={DASHBOARD}", "--num-cpus=2",
+                   "--disable-usage-stats", f"--temp-dir={home / 'ray'}",
+                   env={k: v for k, v in env.items() if k != "RAY_ADDRESS"})  # fmt: skip
+    assert started.returncode == 0, started.stdout + started.stderr
+    yield env
+    call("ray", "stop", "--force", env=env)
+
+
+def submit(env: dict[str, str], *arguments: str) -> tuple[int, str]:
+    words = ["ray", "job", "submit", "--working-dir", ".", "--", "python", "ray_job.py", *arguments]
+    done = call(*words, env=env)
+    return done.returncode, re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+
+
+def test_a_job_runs_to_its_report(environment, tmp_path):
+    code, output = submit(environment, *small_arguments(cluster__backend="ray", out=tmp_path / "run"))
+    assert code == 0 and "succeeded" in output, output
+    assert (tmp_path / "run/report.json").is_file()
+    assert f"\n{tmp_path / 'run'}\n" in output
+
+
+def test_a_failing_job_ends_as_failed_with_its_error_as_the_last_line(environment):
+    code, output = submit(environment, *small_arguments(cluster__backend="ray", cluster__resources__learner__gpus=1))
+    assert code != 0 and "FAILED" in output.upper(), output
+    logs = call("ray", "job", "logs", re.search(r"raysubmit_\w+", output)[0], env=environment).stdout
+    assert logs.strip().splitlines()[-1].startswith("error: the run asks for 1 GPU"), logs
