@@ -84,12 +84,12 @@ class Learner:
         algorithm, tokens = self.config.algorithm, int(batch.mask[index].sum())
         metrics: Metrics = {}
         for micro in index.split(algorithm.microbatch_size or len(index)):
-            rows = batch.rows(micro, self.policy.value_head.weight.device)
+            rows = batch.rows(micro, self.policy.device)
             new = self.policy(rows.prompt_ids, rows.prompt_mask, rows.completion_ids)
             loss, shares = ppo.loss(new, rows, algorithm, tokens)
             if not loss.isfinite():
                 raise FloatingPointError(
-                    f"the loss of step is {loss.item()}: lower algorithm.learning_rate or check the reward"
+                    f"the loss is {loss.item()}: lower algorithm.learning_rate or check the reward"
                 )
             loss.backward()
             for name, share in shares.items():

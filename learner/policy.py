@@ -67,6 +67,7 @@ class Policy(nn.Module):
 
         The decoder reads the completion shifted right by one behind its start token, which is no part of a completion.
         """
+        prompt_ids, prompt_mask, completion_ids = (x.to(self.device) for x in (prompt_ids, prompt_mask, completion_ids))
         start = completion_ids.new_full((len(completion_ids), 1), self.start_token_id)
         out = self.network(
             input_ids=prompt_ids,
@@ -79,6 +80,11 @@ class Policy(nn.Module):
         logprobs = logits.log_softmax(dim=-1).gather(2, completion_ids.unsqueeze(2)).squeeze(2)
         values = self.value_head(out.decoder_hidden_states[-1].float()).squeeze(2)
         return Forward(logprobs, logits, values)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.value_head.weight.device
 
     @property
     def start_token_id(self) -> int:
