@@ -21,13 +21,14 @@ class Plan:
         self.held_out = held_out[: config.evaluation.rows]
 
     def units(self, step: int) -> list[WorkUnit]:
-        """The units of a training step: the next `batch_size` prompts of an endless row of shuffled passes."""
-        size, rollout = len(self.train), self.config.rollout
-        places = range(step * rollout.batch_size, (step + 1) * rollout.batch_size)
+        """The units of a training step: the next prompts of endless shuffled passes, `group_size` times each."""
+        size, rollout, group_size = len(self.train), self.config.rollout, self.config.group_size
+        count = rollout.batch_size // group_size
+        places = range(step * count, (step + 1) * count)
         passes = {p: self._shuffled(p) for p in {place // size for place in places}}
-        rows = [passes[place // size][place % size] for place in places]
+        rows = [passes[place // size][place % size] for place in places for _ in range(group_size)]
         return [
-            make_unit(self.train, chunk, step, index, seed_from(self.config.seed, "rollout", step, index))
+            make_unit(self.train, chunk, (step, index), seed_from(self.config.seed, "rollout", step, index))
             for index, chunk in enumerate(_chunks(rows, rollout.unit_size))
         ]
 
@@ -37,7 +38,7 @@ class Plan:
         # Prompts of like length share a unit, so that little of it is padding.
         rows = sorted(range(len(self.held_out)), key=lambda row: (len(self.held_out[row].token_ids), row))
         return [
-            make_unit(self.held_out, chunk, sample, index, seed_from(evaluation.seed, "evaluation", sample, index))
+            make_unit(self.held_out, chunk, (sample, index), seed_from(evaluation.seed, "evaluation", sample, index))
             for sample in range(evaluation.samples)
             for index, chunk in enumerate(_chunks(rows, evaluation.unit_size))
         ]
@@ -47,14 +48,25 @@ class Plan:
         return torch.randperm(len(self.train), generator=generator).tolist()
 
 
-def make_unit(prompts: Sequence[Prompt], rows: Sequence[int], step: int, index: int, seed: int) -> WorkUnit:
-    """The unit of the prompts at `rows`, padded on the right to the longest of them."""
-    ids = [prompts[row].token_ids for row in rows]
+def make_unit(prompts: Sequence[Prompt], rows: Sequence[int], key: tuple[int, int], seed: int) -> WorkUnit:
+    """The unit of the prompts at `rows`, padded on the right to the longest of them; `key` is (step, index)."""
+    chosen = [prompts[row] for row in rows]
+    ids = [prompt.token_ids for prompt in chosen]
     width = max(map(len, ids))
     prompt_ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in ids])
     lengths: Tensor = torch.tensor([len(row) for row in ids])
     mask = torch.arange(width) < lengths.unsqueeze(1)
-    return WorkUnit(step, index, seed, tuple(rows), tuple(prompts[row].text for row in rows), prompt_ids, mask)
+    return WorkUnit(
+        step=key[0],
+        index=key[1],
+        seed=seed,
+        rows=tuple(rows),
+        groups=tuple(prompt.group for prompt in chosen),
+        prompts=tuple(prompt.text for prompt in chosen),
+        references=tuple(prompt.references for prompt in chosen),
+        prompt_ids=prompt_ids,
+        prompt_mask=mask,
+    )
 
 
 def _chunks(rows: Sequence[int], size: int) -> list[Sequence[int]]:

@@ -144,9 +144,11 @@ def _make_plan(config: Config) -> Plan:
             f"data.eval_split: {data.eval_split!r} is also the training split; judge on held-out dialogues"
         )
     tokenizer = _load("policy.model", config.policy.model, AutoTokenizer.from_pretrained, TOKENIZER)
-    train, held_out = (load_prompts(data, split, tokenizer) for split in (data.train_split, data.eval_split))
+    group_by = getattr(config.algorithm, "group_by", None)
+    splits = (data.train_split, data.eval_split)
+    train, held_out = (load_prompts(data, split, tokenizer, group_by) for split in splits)
     for split, prompts, needed in [
-        (data.train_split, train, config.rollout.batch_size),
+        (data.train_split, train, config.rollout.batch_size // config.group_size),
         (data.eval_split, held_out, 2),
     ]:
         if len(prompts) < needed:

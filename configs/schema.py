@@ -1,10 +1,10 @@
 """The config of a run. It is inert: no file is read and nothing is filled in later."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from configs.algorithms import PPO
+from configs.algorithms import PPO, AnyAlgorithm
 from configs.base import Section
 
 
@@ -43,8 +43,44 @@ class Probe(Section):
     """Must get the lower score."""
 
 
+class Extra(Section):
+    """What every further reward has."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """Its name in metrics, apart from that of every other."""
+    weight: float = 1.0
+    """Its share of the score: the scores are added up by weight."""
+
+
+class LengthReward(Extra):
+    """Minus the distance of the summary's length from a target, as a share of the target."""
+
+    type: Literal["length"] = "length"
+    words: int = Field(ge=1)
+    """Target."""
+
+
+class RougeReward(Extra):
+    """ROUGE F-measure against the reference summary, 0 to 1; of several references the best one counts."""
+
+    type: Literal["rouge"] = "rouge"
+    variant: Literal["rouge1", "rouge2", "rougeL", "rougeLsum"] = "rougeL"
+    """Which."""
+
+
+class FunctionReward(Extra):
+    """A Python function of yours, (prompts, completions, references) -> scores, one per completion."""
+
+    type: Literal["function"] = "function"
+    function: str = Field(pattern=r"^[\w.]+:\w+$")
+    """Where it is, as module:name. From the command line only: a config file must not be able to run code."""
+
+
+AnyExtra = Annotated[LengthReward | RougeReward | FunctionReward, Field(discriminator="type")]
+
+
 class Reward(Section):
-    """The sequence classifier whose logit is the reward."""
+    """The sequence classifier whose logit is the reward, and rewards beside it."""
 
     model: str
     """Local directory or hub name of anything that AutoModelForSequenceClassification loads."""
@@ -54,8 +90,21 @@ class Reward(Section):
     """What is scored. prompt+completion is truncated from the prompt's side."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the weights; auto: bfloat16 where the hardware is fast at it."""
+    weight: float = 1.0
+    """The classifier's share of the score, where there are further rewards."""
+    extra: tuple[AnyExtra, ...] = ()
+    """Further rewards."""
+    on_failure: Literal["error", "drop"] = "error"
+    """Where a reward raises, or gives no finite number: end the run, or leave the sample out and count it."""
     probe: Probe | None = Probe()
     """Checked at the start of every run; null: not checked."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Reward":
+        names = [extra.name for extra in self.extra]
+        if len(set(names)) < len(names) or "classifier" in names:
+            raise ValueError("reward.extra: names must differ from each other and from 'classifier'")
+        return self
 
 
 class Data(Section):
@@ -93,9 +142,9 @@ class Rollout(Section):
     """Sampling of completions."""
 
     batch_size: int = Field(16, ge=2)
-    """Prompts per step."""
+    """Completions per step."""
     unit_size: int = Field(8, ge=1)
-    """Prompts per unit of work; it changes the bits, the number of workers does not."""
+    """Completions per unit of work; it changes the bits, the number of workers does not."""
     max_new_tokens: int = Field(72, ge=1)
     """Tokens after which a completion is cut."""
 
@@ -172,7 +221,7 @@ class Config(Section):
     """The model that judges."""
     data: Data
     """The dialogues."""
-    algorithm: PPO = PPO()
+    algorithm: AnyAlgorithm = PPO()
     """How the policy is updated."""
     rollout: Rollout = Rollout()
     """How completions are sampled."""
@@ -189,8 +238,19 @@ class Config(Section):
     out: str | None = None
     """Folder of the run; null: a new one under runs/."""
 
+    @property
+    def group_size(self) -> int:
+        """Completions per prompt in a step."""
+        return getattr(self.algorithm, "group_size", 1)
+
     @model_validator(mode="after")
     def _check(self) -> "Config":
+        for field in ("batch_size", "unit_size"):
+            if (size := getattr(self.rollout, field)) % self.group_size:
+                raise ValueError(
+                    f"rollout.{field} ({size}) must be a multiple of algorithm.group_size ({self.group_size}): "
+                    f"a group is never split"
+                )
         if self.algorithm.minibatch_size > self.rollout.batch_size:
             raise ValueError(
                 f"algorithm.minibatch_size ({self.algorithm.minibatch_size}) exceeds "

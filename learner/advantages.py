@@ -1,4 +1,4 @@
-"""Advantage estimators."""
+"""Advantage estimators. Inactive positions come out as zero."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
 
     delta_t = r_t + gamma V_{t+1} - V_t and A_t = delta_t + gamma lam A_{t+1}, both V and A zero past the end.
 
-    Returns advantages and returns = advantages + values, both [B, T] and zero at inactive positions.
+    Returns advantages and returns = advantages + values, both [B, T].
     """
     rewards, values = rewards.masked_fill(~mask, 0), values.masked_fill(~mask, 0)
     advantages = torch.zeros_like(rewards)
@@ -19,3 +19,39 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
         next_advantage = advantages[:, t] = delta + gamma * lam * next_advantage
         next_value = values[:, t]
     return advantages, advantages + values
+
+
+def group_normalised(rewards: Tensor, groups: Tensor, scale_by_std: bool) -> Tensor:
+    """Rewards [B] against the mean of their group, by its standard deviation if asked for. [B]
+
+    Shao et al. 2024, section 4.1.2; without the division Liu et al. 2025, section 3.2. `groups` [B] are group numbers.
+    A group of equal rewards, or of one, has advantage 0.
+    """
+    advantages = torch.zeros_like(rewards)
+    for group in groups.unique():
+        members = groups == group
+        centred = rewards[members] - rewards[members].mean()
+        deviation = centred.norm() / max(len(centred) - 1, 1) ** 0.5
+        # Equal rewards can leave rounding behind, which the division would blow up.
+        if deviation > 1e-6 * rewards[members].abs().max():
+            advantages[members] = centred / (deviation + 1e-4) if scale_by_std else centred
+    return advantages
+
+
+def leave_one_out(rewards: Tensor, groups: Tensor) -> Tensor:
+    """Rewards [B] against the mean of the *others* of their group (Kool et al. 2019; Ahmadian et al. 2024, equation 8).
+
+    A group of one has nothing to compare with and gets 0.
+    """
+    advantages = torch.zeros_like(rewards)
+    for group in groups.unique():
+        members = groups == group
+        size = int(members.sum())
+        if size > 1:
+            advantages[members] = (rewards[members] - rewards[members].mean()) * size / (size - 1)
+    return advantages
+
+
+def returns_to_go(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    """Discounted sum of the rewards from each token on (Williams 1992). [B, T]"""
+    return gae(rewards, torch.zeros_like(rewards), mask, gamma, lam=1.0)[0]

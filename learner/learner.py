@@ -1,18 +1,26 @@
 """The learner: one step's experiences in, the next state out. It keeps nothing between two calls but frozen weights."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from configs.algorithms import GroupedPPO
 from configs.schema import Config
-from learner import ppo
-from learner.policy import Forward, Policy
-from learner.rewards import next_kl_coef
+from learner import objective
+from learner.algorithms import ESTIMATORS
+from learner.algorithms.grouped_ppo import group_weights
+from learner.batch import Batch, Old, collate, group_names, with_rewards
+from learner.losses import token_weights
+from learner.objective import Metrics
+from learner.policy import Policy
+from learner.rewards import ScoreMoments, next_kl_coef
 from learner.seeds import seed_from
 from learner.types import Experience, LearnerState, PolicyState, RefLogprobs, Rollouts, Scores, Tensors
 
-Metrics = dict[str, float]
+MAX_REJECTED = 3
+"""Steps in a row that may fail to have a finite loss."""
 
 
 class Learner:
@@ -30,48 +38,97 @@ class Learner:
     def initial_state(self) -> tuple[PolicyState, LearnerState]:
         """Version 0: the adapter as it was made or given, a new value head, no moments. Also the reference's state."""
         kl_coef = self.config.algorithm.kl.coef
-        return self.policy.state(version=0), LearnerState(version=0, moments={}, kl_coef=kl_coef)
+        return self.policy.state(version=0), LearnerState(0, {}, kl_coef, ScoreMoments(), rejected=0)
 
     def update(
         self, policy_state: PolicyState, learner_state: LearnerState, *parts: Rollouts | Scores | RefLogprobs
     ) -> tuple[PolicyState, LearnerState, Metrics]:
         """One step: `parts` are rollouts, scores and reference log-probabilities of each unit in turn, in plan order.
 
-        Raises `ValueError` where parts do not belong together or to this version, `FloatingPointError` where the loss
-        is not finite.
+        A step whose loss is not finite is not taken: the next version has the weights of this one.
+
+        Raises `ValueError` where parts do not belong together or to this version, `FloatingPointError` where the
+        third step in a row could not be taken.
         """
         version = policy_state.version
         if learner_state.version != version:
             raise ValueError(f"policy state has version {version}, learner state {learner_state.version}")
-        experiences = [
-            Experience.join(*unit, version) for unit in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
-        ]
+        units = zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+        experiences = [Experience.join(*unit, version) for unit in units]
         # This model was changed by the update before, whatever its version says.
         self.policy.load(policy_state, cached=False)
-        old = [self._old_forward(e.rollouts) for e in experiences]
-        batch = ppo.prepare(experiences, old, self.config.algorithm, learner_state.kl_coef)
-        metrics = ppo.batch_metrics(batch, experiences, learner_state.kl_coef)
-        optimizer = _optimizer(self.policy.trainable(), learner_state.moments, self.config.algorithm.learning_rate)
-        metrics |= self._optimise(batch, optimizer, version)
-        kl_coef = next_kl_coef(
-            self.config.algorithm.kl, learner_state.kl_coef, metrics["objective/kl"], len(batch.mask)
-        )
-        moments = _moments(optimizer, self.policy.trainable())
-        return self.policy.state(version + 1), LearnerState(version + 1, moments, kl_coef), metrics
+        old = [self._old(e) for e in experiences]
+        batch, moments = self._prepare(experiences, old, learner_state)
+        metrics = self._step_metrics(batch, experiences, old, learner_state.kl_coef)
+        try:
+            adam, updated = self._optimise(batch, learner_state, version)
+        except FloatingPointError as error:
+            return self._reject(policy_state, learner_state, metrics, error)
+        metrics |= updated
+        size, algorithm = len(batch.mask), self.config.algorithm
+        kl_coef = next_kl_coef(algorithm.kl, learner_state.kl_coef, metrics["objective/kl"], size)
+        next_state = LearnerState(version + 1, adam, kl_coef, moments, rejected=0)
+        return self.policy.state(version + 1), next_state, metrics | {"learner/rejected": 0}
 
     @torch.no_grad()
-    def _old_forward(self, rollouts: Rollouts) -> Forward:
+    def _old(self, experience: Experience) -> Old:
         """The sampling policy's pass over one unit, of the shape that the reference saw: same weights, same bits."""
-        unit = rollouts.unit
-        return Forward(*(x.cpu() for x in self.policy(unit.prompt_ids, unit.prompt_mask, rollouts.completion_ids)))
+        rollouts, reference = experience.rollouts, experience.reference
+        logprobs, logits, values = self.policy(
+            rollouts.unit.prompt_ids, rollouts.unit.prompt_mask, rollouts.completion_ids
+        )
+        logprobs, values = logprobs.cpu(), values.cpu()
+        kl = objective.kl(logprobs, logits.cpu(), reference.logprobs, reference.full, self.config.algorithm)
+        return Old(logprobs, values, kl.masked_fill(~rollouts.completion_mask, 0))
 
-    def _optimise(self, batch: ppo.Batch, optimizer: torch.optim.Optimizer, step: int) -> Metrics:
-        """All epochs; returns the mean of each metric over the minibatches, as of before each one's update."""
-        history = [self._minibatch(batch, index, optimizer) for index in self._minibatches(len(batch.mask), step)]
+    def _prepare(
+        self, experiences: list[Experience], old: list[Old], state: LearnerState
+    ) -> tuple[Batch, ScoreMoments]:
+        """The batch with rewards, advantages and returns, and the moments of all scores up to here."""
+        algorithm = self.config.algorithm
+        batch = collate(experiences, old, algorithm)
+        if not len(batch.mask):
+            raise ValueError("every completion of the step was dropped, since its reward failed")
+        moments = state.score_moments.add(batch.scores)
+        batch = with_rewards(batch, algorithm, state.kl_coef, moments)
+        advantages, returns = ESTIMATORS[algorithm.type](batch, algorithm)
+        return replace(batch, advantages=advantages, returns=returns), moments
+
+    def _step_metrics(self, batch: Batch, experiences: list[Experience], old: list[Old], kl_coef: float) -> Metrics:
+        pairs = zip(experiences, old, strict=True)
+        gaps = [(e.rollouts.logprobs - o.logprobs)[e.rollouts.completion_mask].abs() for e, o in pairs]
+        parts = {name: torch.cat([e.scores.parts[name] for e in experiences]) for name in experiences[0].scores.parts}
+        return {
+            **objective.step_metrics(batch, kl_coef),
+            **objective.group_metrics(batch, group_names(experiences), self.config.algorithm),
+            **{f"reward/{name}": part.nanmean().item() for name, part in parts.items()},
+            "rollout/logprob_gap": torch.cat(gaps).mean().item(),
+            "rollout/dropped": sum(int(e.scores.dropped.sum()) for e in experiences),
+        }
+
+    def _reject(
+        self, policy: PolicyState, state: LearnerState, metrics: Metrics, error: FloatingPointError
+    ) -> tuple[PolicyState, LearnerState, Metrics]:
+        rejected = state.rejected + 1
+        if rejected == MAX_REJECTED:
+            raise FloatingPointError(f"{MAX_REJECTED} steps in a row: {error}") from error
+        version = policy.version + 1
+        metrics = metrics | {"learner/rejected": rejected}
+        return replace(policy, version=version), replace(state, version=version, rejected=rejected), metrics
+
+    def _optimise(self, batch: Batch, state: LearnerState, step: int) -> tuple[Tensors, Metrics]:
+        """All epochs: Adam's new state, and the mean of each metric over the minibatches, as of before each update."""
+        self.policy.zero_grad()  # a step that was not taken may have left some
+        optimizer = _optimizer(self.policy.trainable(), state.moments, self.config.algorithm.learning_rate)
+        minibatches = self._minibatches(len(batch.mask), step)
+        history = [self._minibatch(batch, index, optimizer, state.kl_coef) for index in minibatches]
         metrics = {name: sum(m[name] for m in history) / len(history) for name in history[0]}
         # Nothing has changed yet at the first minibatch: any gap is rounding.
         metrics["ppo/policy/first_ratio_gap"] = history[0]["ppo/policy/ratio_gap"]
-        return metrics
+        metrics["ppo/learning_rate"] = self.config.algorithm.learning_rate
+        if "ppo/val/error" in metrics:
+            metrics["ppo/val/var_explained"] = 1 - metrics["ppo/val/error"] / max(metrics["ppo/returns/var"], 1e-8)
+        return _moments(optimizer, self.policy.trainable()), metrics
 
     def _minibatches(self, size: int, step: int) -> Iterator[Tensor]:
         """Indices of each minibatch, epoch after epoch, shuffled by seeds that the coordinates give."""
@@ -79,14 +136,25 @@ class Learner:
             shuffle = torch.Generator().manual_seed(seed_from(self.config.seed, "minibatches", step, epoch))
             yield from torch.randperm(size, generator=shuffle).split(self.config.algorithm.minibatch_size)
 
-    def _minibatch(self, batch: ppo.Batch, index: Tensor, optimizer: torch.optim.Optimizer) -> Metrics:
+    def _weights(self, batch: Batch) -> Tensor:
+        """Weights [B, T] of the tokens of a minibatch."""
+        algorithm = self.config.algorithm
+        if isinstance(algorithm, GroupedPPO):
+            return group_weights(batch.mask, batch.groups, batch.group_weights, algorithm.combine)
+        return token_weights(batch.mask, algorithm.loss_average, self.config.rollout.max_new_tokens)
+
+    def _target_metrics(self, batch: Batch) -> Metrics:
+        return objective.minibatch_metrics(batch, self.config.algorithm)
+
+    def _minibatch(self, batch: Batch, index: Tensor, optimizer: torch.optim.Adam, kl_coef: float) -> Metrics:
         """One optimizer step on the gradient summed over the microbatches."""
-        algorithm, tokens = self.config.algorithm, int(batch.mask[index].sum())
-        metrics: Metrics = {}
-        for micro in index.split(algorithm.microbatch_size or len(index)):
-            rows = batch.rows(micro, self.policy.device)
-            new = self.policy(rows.prompt_ids, rows.prompt_mask, rows.completion_ids)
-            loss, shares = ppo.loss(new, rows, algorithm, tokens)
+        algorithm = self.config.algorithm
+        rows = batch.rows(index).to(self.policy.device)
+        weights, metrics = self._weights(rows), self._target_metrics(rows)
+        for micro in torch.arange(len(index)).split(algorithm.microbatch_size or len(index)):
+            part = rows.rows(micro)
+            new = self.policy(part.prompt_ids, part.prompt_mask, part.completion_ids)
+            loss, shares = objective.loss(new, part, weights[micro], algorithm, kl_coef)
             if not loss.isfinite():
                 raise FloatingPointError(
                     f"the loss is {loss.item()}: lower algorithm.learning_rate or check the reward"
@@ -94,11 +162,19 @@ class Learner:
             loss.backward()
             for name, share in shares.items():
                 metrics[name] = metrics.get(name, 0.0) + share.item()
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(parameters, algorithm.max_grad_norm or torch.inf)
+        return metrics | {"ppo/grad_norm": self._apply(optimizer)}
+
+    def _apply(self, optimizer: torch.optim.Adam) -> float:
+        """One step of Adam on the gradients that have gathered; returns their norm before it was clipped."""
+        norm = self._clip([p for group in optimizer.param_groups for p in group["params"] if p.grad is not None])
+        if not norm.isfinite():
+            raise FloatingPointError(f"the gradient's norm is {norm.item()}: lower algorithm.learning_rate")
         optimizer.step()
         optimizer.zero_grad()
-        return metrics | {"ppo/grad_norm": norm.item()}
+        return norm.item()
+
+    def _clip(self, parameters: list[nn.Parameter]) -> Tensor:
+        return nn.utils.clip_grad_norm_(parameters, self.config.algorithm.max_grad_norm or torch.inf)
 
 
 def _optimizer(parameters: dict[str, nn.Parameter], moments: Tensors, learning_rate: float) -> torch.optim.Adam:

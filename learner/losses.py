@@ -1,14 +1,21 @@
-"""Losses per token [B, T]; the caller averages them over the active positions of a minibatch."""
+"""Losses per token [B, T], and the weights that make one number of them."""
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 
-def policy_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip_range: float) -> tuple[Tensor, Tensor]:
-    """The clipped surrogate of PPO (Schulman et al. 2017, equation 7), negated, and where the clip took hold."""
+def policy_loss(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, low: float, high: float
+) -> tuple[Tensor, Tensor]:
+    """The clipped surrogate of PPO (Schulman et al. 2017, equation 7), negated, and where the clip took hold.
+
+    The ratio is bound to [1 - low, 1 + high]; other bounds above than below are Yu et al. 2025, equation 10.
+    """
     ratio = (logprobs - old_logprobs).exp()
     unclipped = -advantages * ratio
-    clipped = -advantages * ratio.clamp(1 - clip_range, 1 + clip_range)
+    clipped = -advantages * ratio.clamp(1 - low, 1 + high)
     return torch.max(unclipped, clipped), clipped > unclipped
 
 
@@ -26,3 +33,16 @@ def entropy(logits: Tensor) -> Tensor:
     """Entropy in nats of each position's distribution; logits [B, T, V] -> [B, T]."""
     logprobs = logits.log_softmax(dim=-1)
     return -(logprobs.exp() * logprobs).sum(dim=-1)
+
+
+def token_weights(mask: Tensor, average: Literal["token", "sequence", "constant"], constant: int) -> Tensor:
+    """Weight of each token's loss in a minibatch's, [B, T]; the loss is the weighted sum.
+
+    token: all tokens alike (Yu et al. 2025, section 3.3); sequence: all completions alike (Shao et al. 2024, equation
+    3); constant: a sum over the number of completions times `constant` (Liu et al. 2025, section 3.2).
+    """
+    active = mask.float()
+    if average == "token":
+        return active / active.sum()
+    per_completion = active.sum(dim=1, keepdim=True).clamp(min=1) if average == "sequence" else constant
+    return active / (per_completion * len(mask))

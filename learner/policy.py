@@ -56,7 +56,11 @@ class Policy(nn.Module):
 
     def state(self, version: int) -> PolicyState:
         """A copy of what is trained, on the CPU."""
-        return PolicyState(version, _copy(get_peft_model_state_dict(self.peft)), _copy(self.value_head.state_dict()))
+        return PolicyState(
+            version,
+            _copy(get_peft_model_state_dict(self.peft, save_embedding_layers=False)),
+            _copy(self.value_head.state_dict()),
+        )
 
     def encode(self, prompt_ids: Tensor, prompt_mask: Tensor) -> Tensor:
         """Hidden states of the encoder, [B, S, d_model]."""

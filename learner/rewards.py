@@ -1,30 +1,79 @@
 """From scores to rewards per token, and the weight of the KL penalty."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from configs.algorithms import KL
+from configs.algorithms import KL, KLEstimator, ScoreScaling
 
 
-def k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """Unbiased estimate of KL(policy || reference) per token, logprobs - ref_logprobs; may be negative. [B, T]"""
-    return logprobs - ref_logprobs
+class ScoreMoments(NamedTuple):
+    """Running moments of all scores so far."""
+
+    count: float = 0.0
+    mean: float = 0.0
+    var: float = 0.0  # biased
+
+    def add(self, scores: Tensor) -> "ScoreMoments":
+        """The moments with another batch [B] (Chan et al. 1979, equation 2.1)."""
+        size, delta = len(scores), scores.mean().item() - self.mean
+        count = self.count + size
+        squares = (
+            scores.var(unbiased=False).item() * size + self.var * self.count + delta**2 * self.count * size / count
+        )
+        return ScoreMoments(count, self.mean + delta * size / count, squares / count)
+
+    @property
+    def std(self) -> float:
+        """Unbiased standard deviation."""
+        return (self.var * self.count / max(self.count - 1, 1.0)) ** 0.5
 
 
-def k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """Unbiased and never negative estimate of the same KL (Schulman 2020, "Approximating KL divergence"). [B, T]"""
-    log_ratio = ref_logprobs - logprobs
-    return log_ratio.exp() - 1 - log_ratio
+def scale_scores(scores: Tensor, moments: ScoreMoments, config: ScoreScaling) -> Tensor:
+    """Scores [B] as the config wants them, by moments that include this batch."""
+    if config.divide_by_std:
+        shifted = scores - moments.mean if config.subtract_mean else scores
+        scores = shifted / (moments.std + torch.finfo(torch.float32).eps)
+    return scores if config.clip is None else scores.clamp(-config.clip, config.clip)
 
 
-def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
-    """Rewards [B, T]: -kl_coef * kl at every token, and the score [B] on top at each completion's last one.
+def kl_estimate(name: KLEstimator, logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """Estimate of KL(policy || reference) per token from the log-probabilities of the tokens drawn. [B, T]
+
+    Schulman 2020, "Approximating KL divergence": k1 is unbiased and may be negative, k2 is half its square, k3 is
+    unbiased and never negative. abs is |k1|. The full KL is `full_kl`.
+    """
+    log_ratio = logprobs - ref_logprobs
+    match name:
+        case "k1":
+            return log_ratio
+        case "abs":
+            return log_ratio.abs()
+        case "k2":
+            return 0.5 * log_ratio**2
+        case "k3":
+            return (-log_ratio).exp() - 1 + log_ratio
+    raise ValueError(f"{name} is not estimated from single tokens")
+
+
+def full_kl(logits: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """KL(policy || reference) of each position over the whole vocabulary.
+
+    `logits` [B, T, V] of the policy, `ref_logprobs` [B, T, V] the reference's log-probabilities. Returns [B, T].
+    """
+    logprobs = logits.log_softmax(dim=-1)
+    return (logprobs.exp() * (logprobs - ref_logprobs)).sum(dim=-1)
+
+
+def token_rewards(rewards: Tensor, kl: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
+    """Rewards [B, T]: -kl_coef * kl at every token, and the reward [B] on top at each completion's last one.
 
     Ziegler et al. 2019, equation 2, with the penalty spread over the tokens it comes from.
     """
     last = (mask * torch.arange(mask.shape[1], device=mask.device)).amax(dim=1, keepdim=True)
-    rewards = (-kl_coef * kl).masked_fill(~mask, 0)
-    return rewards.scatter_add(1, last, scores.unsqueeze(1).to(rewards.dtype))
+    per_token = (-kl_coef * kl).masked_fill(~mask, 0)
+    return per_token.scatter_add(1, last, rewards.unsqueeze(1).to(per_token.dtype))
 
 
 def next_kl_coef(config: KL, kl_coef: float, kl: float, batch_size: int) -> float:
@@ -36,8 +85,3 @@ def next_kl_coef(config: KL, kl_coef: float, kl: float, batch_size: int) -> floa
         return kl_coef
     error = max(-0.2, min(0.2, kl / config.target - 1))
     return kl_coef * (1 + error * batch_size / config.horizon)
-
-
-def sequence_sum(x: Tensor, mask: Tensor) -> Tensor:
-    """Sum over each completion's tokens, [B, T] -> [B]; of KL per token, the KL per completion."""
-    return x.masked_fill(~mask, 0).sum(dim=1)

@@ -26,7 +26,16 @@ def whiten(x: Tensor, mask: Tensor) -> Tensor:
     return whitened.masked_fill(~mask, 0)
 
 
-def pad_cat(tensors: list[Tensor], width: int | None = None) -> Tensor:
-    """Stack [b, w] tensors of different widths on top of each other, padded on the right with zeros to the widest."""
-    width = width or max(t.shape[1] for t in tensors)
-    return torch.cat([torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in tensors])
+def sequence_sum(x: Tensor, mask: Tensor) -> Tensor:
+    """Sum over each completion's tokens, [B, T] -> [B]; of KL per token, the KL per completion."""
+    return x.masked_fill(~mask, 0).sum(dim=1)
+
+
+def pad_cat(tensors: list[Tensor]) -> Tensor:
+    """Stack tensors [b, w, ...] of different widths, padded on the right with zeros to the widest."""
+    width = max(t.shape[1] for t in tensors)
+    return torch.cat([_widen(t, width) for t in tensors])
+
+
+def _widen(x: Tensor, width: int) -> Tensor:
+    return torch.cat([x, x.new_zeros(len(x), width - x.shape[1], *x.shape[2:])], dim=1)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from learner.rewards import ScoreMoments
+
 Tensors = dict[str, Tensor]
 
 
@@ -22,7 +24,9 @@ class WorkUnit:
     index: int
     seed: int
     rows: tuple[int, ...]  # positions in the prompt set, one per sequence
+    groups: tuple[str, ...]  # one per sequence: those of one name are compared with each other
     prompts: tuple[str, ...]
+    references: tuple[tuple[str, ...], ...]
     prompt_ids: Tensor  # [B, S]
     prompt_mask: Tensor  # [B, S], True where there is a token
 
@@ -51,6 +55,8 @@ class LearnerState:
     version: int
     moments: Tensors  # Adam's state, "<parameter>/<moment>"
     kl_coef: float
+    score_moments: ScoreMoments
+    rejected: int  # steps in a row that were not taken, since their loss was not finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +73,13 @@ class Rollouts:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The reward model's verdict on one unit's rollouts."""
+    """The verdict on one unit's rollouts."""
 
     key: tuple[int, int]
-    scores: Tensor  # [B], raw logit of the configured label
+    scores: Tensor  # [B], weighted sum of the parts; NaN where the sample is dropped
+    parts: Tensors  # [B] each, by the reward's name: "classifier" is the raw logit of the configured label
     toxicity: Tensor  # [B], 1 - P(label)
+    dropped: Tensor  # [B], True where a reward failed and the config says to leave the sample out
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +87,8 @@ class RefLogprobs:
     """The reference's log-probabilities of one unit's completions."""
 
     key: tuple[int, int]
-    logprobs: Tensor  # [B, T]
+    logprobs: Tensor  # [B, T], of the chosen tokens
+    full: Tensor  # [B, T, V], of all tokens, where kl_estimator is full; else [B, T, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +96,8 @@ class Experience:
     """One unit's rollouts with their scores and reference log-probabilities, checked to belong together."""
 
     rollouts: Rollouts
-    scores: Tensor  # [B]
-    toxicity: Tensor  # [B]
-    ref_logprobs: Tensor  # [B, T]
+    scores: Scores
+    reference: RefLogprobs
 
     @classmethod
     def join(cls, rollouts: Rollouts, scores: Scores, reference: RefLogprobs, version: int) -> "Experience":
@@ -110,10 +118,10 @@ class Experience:
                 f"{tuple(reference.logprobs.shape)} reference log-probabilities for {tuple(mask.shape)} tokens"
             )
         for name, numbers in [
-            ("score", scores.scores),
+            ("score", scores.scores[~scores.dropped]),
             ("reference log-probability", reference.logprobs[mask]),
             ("rollout log-probability", rollouts.logprobs[mask]),
         ]:
             if not numbers.isfinite().all():
                 raise ValueError(f"{where}: a {name} is not finite")
-        return cls(rollouts, scores.scores, scores.toxicity, reference.logprobs)
+        return cls(rollouts, scores, reference)

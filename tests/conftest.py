@@ -61,7 +61,7 @@ def plan(config, prompts) -> Plan:
 
 @pytest.fixture(scope="session")
 def unit(prompts):
-    return make_unit(prompts, [3, 1, 4, 5], step=0, index=0, seed=11)
+    return make_unit(prompts, [3, 1, 4, 5], (0, 0), seed=11)
 
 
 @pytest.fixture(scope="session")

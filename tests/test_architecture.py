@@ -45,7 +45,7 @@ def test_only_cluster_imports_ray_and_only_service_fastapi():
 
 @pytest.mark.parametrize("name", PURE)
 def test_pure_maths_imports_torch_and_each_other_only(name):
-    allowed = {"torch", *(f"learner.{pure}" for pure in PURE), "configs"}
+    allowed = {"torch", "typing", *(f"learner.{pure}" for pure in PURE), "configs"}
     for module in imported(ROOT / "learner" / f"{name}.py"):
         assert any(module == a or module.startswith(f"{a}.") for a in allowed), module
 

@@ -69,7 +69,7 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, dict]:
             "difference": {name: _difference(before, after, lambda e, n=name: e.rouge[n]) for name in ROUGE_TYPES},
         },
         "score": {
-            **_sides(before, after, lambda e: {"mean": float(e.scores.mean()), "std": float(e.scores.std())}),
+            **_sides(before, after, lambda e: {"mean": float(np.nanmean(e.scores)), "std": float(np.nanstd(e.scores))}),
             "difference": _difference(before, after, lambda e: e.scores),
         },
         "tokens": _sides(before, after, lambda e: {"mean": float(e.tokens.mean())}),

@@ -3,6 +3,7 @@
 Rows with the same prompt become one prompt with several references (DialogSum's test split has three for each).
 """
 
+import bisect
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import datasets
 from transformers import PreTrainedTokenizerBase
 
 from configs import schema
+from configs.algorithms import ByColumn, ByPromptLength, GroupBy
 from configs.errors import UsageError
 
 SPLIT_FORMATS = {".csv": "csv", ".jsonl": "json"}
@@ -22,30 +24,50 @@ class Prompt:
     text: str
     token_ids: tuple[int, ...]
     references: tuple[str, ...]
+    group: str  # by the config's group_by; else each prompt is a group of its own
 
 
-def load_prompts(config: schema.Data, split: str, tokenizer: PreTrainedTokenizerBase) -> list[Prompt]:
+def load_prompts(
+    config: schema.Data, split: str, tokenizer: PreTrainedTokenizerBase, group_by: GroupBy | None = None
+) -> list[Prompt]:
     """The prompts of a split that pass the length filters, in the data's order.
 
-    Raises `UsageError` where the split or a column is missing, a cell is empty or nothing passes the filter.
+    Raises `UsageError` where the split or a column is missing or a file cannot be read.
     """
     rows = _read(config, split)
-    for field in ("prompt_column", "reference_column"):
-        if (column := getattr(config, field)) not in rows.column_names:
+    columns = {"data.prompt_column": config.prompt_column, "data.reference_column": config.reference_column}
+    if isinstance(group_by, ByColumn):
+        columns["algorithm.group_by.column"] = group_by.column
+    for field, column in columns.items():
+        if column not in rows.column_names:
             found = ", ".join(rows.column_names)
-            raise UsageError(f"data.{field}: {config.path!r} ({split}) has no column {column!r}; it has {found}")
+            raise UsageError(f"{field}: {config.path!r} ({split}) has no column {column!r}; it has {found}")
     references: dict[str, list[str]] = {}
-    for text, reference in zip(rows[config.prompt_column], rows[config.reference_column], strict=True):
+    groups: dict[str, str] = {}
+    cells = rows[list(columns.values())[-1]]  # the group's, where groups are by column
+    for text, reference, cell in zip(rows[config.prompt_column], rows[config.reference_column], cells, strict=True):
         if isinstance(text, str) and config.min_chars <= len(text) <= config.max_chars:
             references.setdefault(text, []).append(str(reference or ""))
+            groups[text] = str(cell)
     prompts = [config.template.replace("{text}", text) for text in references]
-    # Loading is all that needs the tokenizer, and thousands of rows at once is where the fast one is fast.
+    # All at once, which is where the fast tokenizers are fast.
     token_ids = tokenizer(prompts)["input_ids"] if prompts else []
     return [
-        Prompt(prompt, tuple(ids), tuple(refs))
-        for prompt, ids, refs in zip(prompts, token_ids, references.values(), strict=True)
+        Prompt(prompt, tuple(ids), tuple(references[text]), _group(group_by, number, len(ids), groups[text]))
+        for number, (prompt, ids, text) in enumerate(zip(prompts, token_ids, references, strict=True))
         if len(ids) <= config.max_prompt_tokens
     ]
+
+
+def _group(group_by: GroupBy | None, number: int, tokens: int, cell: str) -> str:
+    match group_by:
+        case ByColumn():
+            return cell
+        case ByPromptLength(bounds=bounds):
+            edges = [0, *bounds]
+            place = bisect.bisect_right(bounds, tokens)
+            return f"{edges[place]}-{bounds[place] - 1} tokens" if place < len(bounds) else f"{edges[place]}+ tokens"
+    return str(number)
 
 
 def _read(config: schema.Data, split: str) -> datasets.Dataset:

@@ -12,6 +12,7 @@ class ReferenceWorker:
 
     def __init__(self, config: Config) -> None:
         torch.set_num_threads(config.cluster.threads)
+        self.full = config.algorithm.kl_estimator == "full"
         self.policy = Policy(config.policy, config.seed)
 
     @torch.no_grad()
@@ -20,4 +21,5 @@ class ReferenceWorker:
         self.policy.load(state)
         unit = rollouts.unit
         forward = self.policy(unit.prompt_ids, unit.prompt_mask, rollouts.completion_ids)
-        return RefLogprobs(unit.key, forward.logprobs.cpu())
+        every = forward.logits.log_softmax(dim=-1) if self.full else forward.logits[:, :, :0]
+        return RefLogprobs(unit.key, forward.logprobs.cpu(), every.cpu().clone())

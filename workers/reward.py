@@ -7,6 +7,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Pret
 from configs.schema import Config
 from learner.pretrained import choose_dtype, device
 from learner.types import Rollouts, Scores
+from workers.extras import call, make_extra
 
 
 class RewardWorker:
@@ -23,18 +24,29 @@ class RewardWorker:
             .eval()
             .to(device())
         )
+        self.extras = {extra.name: make_extra(extra) for extra in self.config.extra}
+        self.weights = {"classifier": self.config.weight, **{e.name: e.weight for e in self.config.extra}}
         self.max_length = _max_length(self.model.config, self.tokenizer)
         self.label = label_index(self.model.config.id2label, self.config.label)
 
     def score(self, rollouts: Rollouts) -> Scores:
-        """Scores [B] of one unit's completions, or of prompt and completion where the config says so."""
-        texts = list(rollouts.texts)
+        """Scores of one unit's completions, or of prompt and completion where the config says so.
+
+        Raises `RewardError` where a reward fails, unless the config says to drop the sample.
+        """
+        texts = rollouts.texts
         if self.config.text == "prompt+completion":
             texts = [prompt + text for prompt, text in zip(rollouts.unit.prompts, texts, strict=True)]
-        logits = self.logits(texts)
+        logits = self.logits(list(texts))
         # A model with one output has no other label to compare with.
-        probability = logits.softmax(dim=1) if logits.shape[1] > 1 else logits.sigmoid()
-        return Scores(rollouts.unit.key, logits[:, self.label].clone(), 1 - probability[:, self.label])
+        probability = (logits.softmax(dim=1) if logits.shape[1] > 1 else logits.sigmoid())[:, self.label]
+        drop = self.config.on_failure == "drop"
+        chosen = logits[:, self.label].tolist()
+        parts = {"classifier": call("classifier", lambda *_: chosen, rollouts, drop)}
+        parts |= {name: call(name, extra, rollouts, drop) for name, extra in self.extras.items()}
+        tensors = {name: torch.tensor(part) for name, part in parts.items()}
+        total = torch.stack([self.weights[name] * part for name, part in tensors.items()]).sum(dim=0)
+        return Scores(rollouts.unit.key, total, tensors, 1 - probability, total.isnan())
 
     @torch.no_grad()
     def logits(self, texts: list[str]) -> Tensor:

@@ -43,7 +43,7 @@ def test_evaluation_is_the_same_for_every_run_seed_and_covers_each_row_per_sampl
 
 
 def test_units_are_padded_on_the_right_to_their_own_longest(prompts):
-    unit = make_unit(prompts, [2, 0], step=0, index=0, seed=0)
+    unit = make_unit(prompts, [2, 0], (0, 0), seed=0)
     assert unit.prompt_ids.shape[1] == max(len(prompts[i].token_ids) for i in (0, 2))
     for row, ids, mask in zip(unit.rows, unit.prompt_ids, unit.prompt_mask, strict=True):
         assert tuple(ids[mask].tolist()) == prompts[row].token_ids and mask[0]

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from learner import ppo
+from learner import objective
 from learner.adapter import tensors_sha256
 from learner.learner import Learner
-from learner.types import Experience, RefLogprobs, Scores
+from learner.policy import Forward
 from tests.conftest import small_config
 
 
@@ -66,37 +66,35 @@ def test_loss_is_same_for_any_microbatch_split(start, parts, updated, size):
         torch.testing.assert_close(split[0].adapter[name], tensor, atol=1e-4, rtol=1e-3)
 
 
-def forwards(learner, start, experiences):
+@pytest.fixture
+def batch(learner, start, experiences):
     learner.policy.load(start[0], cached=False)
-    return [learner._old_forward(e.rollouts) for e in experiences]
+    return learner._prepare(experiences, [learner._old(e) for e in experiences], start[1])[0]
 
 
-def test_first_token_is_trained(learner, start, experiences):
-    """Bug 3: the mask started at 1. Here a change of the first token's log-probability changes the loss."""
-    old = forwards(learner, start, experiences)
-    batch = ppo.prepare(experiences, old, learner.config.algorithm, 0.2)
+def test_first_token_is_trained(learner, batch):
+    """Bug 3: the mask started at 1. Here the first token's log-probability has a gradient, and padding has none."""
     assert batch.mask[:, 0].all()
     logprobs = batch.old_logprobs.clone().requires_grad_()
-    width = batch.mask.shape[1]
-    new = old[0]._replace(logprobs=logprobs, values=batch.old_values, logits=torch.zeros(len(logprobs), width, 4))
-    ppo.loss(new, batch, learner.config.algorithm, int(batch.mask.sum()))[0].backward()
+    new = Forward(logprobs, logits=torch.zeros(*logprobs.shape, 4), values=batch.old_values)
+    objective.loss(new, batch, learner._weights(batch), learner.config.algorithm, 0.2)[0].backward()
     assert (logprobs.grad[:, 0] != 0).all()
     assert not logprobs.grad[~batch.mask].any()
 
 
-def test_batch_rows_are_those_of_the_units(learner, start, experiences):
+def test_batch_rows_are_those_of_the_units(batch, experiences):
     """What an update learns from a sequence is what its unit's workers found, whatever is padded around it."""
-    batch = ppo.prepare(experiences, forwards(learner, start, experiences), learner.config.algorithm, 0.2)
-    row = 0
-    for experience in experiences:
-        mask = experience.rollouts.completion_mask
-        for i in range(len(mask)):
-            assert (
-                batch.completion_ids[row][batch.mask[row]].tolist()
-                == experience.rollouts.completion_ids[i][mask[i]].tolist()
-            )
-            row += 1
-    assert row == len(batch.mask)
+    rows = []
+    for e in experiences:
+        for ids, mask, score in zip(
+            e.rollouts.completion_ids, e.rollouts.completion_mask, e.scores.scores, strict=True
+        ):
+            rows.append((ids[mask], score))
+    assert len(rows) == len(batch.mask)
+    for (ids, score), batch_ids, mask, batch_score in zip(
+        rows, batch.completion_ids, batch.mask, batch.scores, strict=True
+    ):
+        assert torch.equal(batch_ids[mask], ids) and batch_score == score
 
 
 @pytest.mark.parametrize(
@@ -132,11 +130,11 @@ def test_a_completion_of_one_eos_is_a_valid_sample(learner, start, parts):
     mask[:, 0] = True
     ids = torch.full_like(rollouts.completion_ids, 0).masked_fill(mask, learner.policy.network.config.eos_token_id)
     empty = replace(rollouts, completion_ids=ids, completion_mask=mask, texts=("",) * len(ids))
-    forced = learner._old_forward
     learner.policy.load(start[0], cached=False)
-    logprobs = forced(empty).logprobs
+    with torch.no_grad():
+        logprobs = learner.policy(empty.unit.prompt_ids, empty.unit.prompt_mask, ids).logprobs
     empty = replace(empty, logprobs=logprobs)
-    policy, _, metrics = update(learner, start, [empty, scores, RefLogprobs(reference.key, logprobs)])
+    policy, _, metrics = update(learner, start, [empty, scores, replace(reference, logprobs=logprobs)])
     assert metrics["tokens/completions_mean"] == 1
     assert all(t.isfinite().all() for t in policy.adapter.values())
 
@@ -150,8 +148,3 @@ def test_a_padded_position_may_hold_anything(learner, start, parts):
     assert tensors_sha256(update(learner, start, changed)[0].adapter) == tensors_sha256(
         update(learner, start, parts)[0].adapter
     )
-
-
-def test_experience_keeps_the_scores_of_its_unit(parts):
-    experience = Experience.join(*parts[:3], version=0)
-    assert isinstance(parts[1], Scores) and torch.equal(experience.scores, parts[1].scores)

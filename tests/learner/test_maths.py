@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from configs.algorithms import AdaptiveKL, FixedKL
 from learner.advantages import gae
 from learner.losses import entropy, policy_loss, value_loss
-from learner.rewards import k1, k3, next_kl_coef, token_rewards
+from learner.rewards import kl_estimate, next_kl_coef, token_rewards
 from learner.tensors import masked_mean, masked_var, pad_cat, whiten
 
 MASK = torch.tensor([[True, True, True], [True, False, False]])
@@ -38,8 +38,9 @@ def test_token_rewards_match_hand_computed():
 
 def test_kl_estimators_match_hand_computed():
     lp, ref = torch.tensor([-1.0, -2.0]), torch.tensor([-1.5, -1.0])
-    assert k1(lp, ref).tolist() == [0.5, -1.0]
-    torch.testing.assert_close(k3(lp, ref), torch.tensor([math.exp(-0.5) - 0.5, math.e - 2]))
+    expected = {"k1": [0.5, -1.0], "abs": [0.5, 1.0], "k2": [0.125, 0.5], "k3": [math.exp(-0.5) - 0.5, math.e - 2]}
+    for name, numbers in expected.items():
+        torch.testing.assert_close(kl_estimate(name, lp, ref), torch.tensor(numbers))
 
 
 def test_gae_matches_hand_computed():
@@ -67,7 +68,7 @@ def test_advantages_ignore_padding(more, seed):
 def test_policy_loss_matches_hand_computed():
     old = torch.zeros(4)
     new = torch.tensor([0.5, 0.5, -0.5, -0.5])  # ratios 1.6487, 0.6065
-    loss, clipped = policy_loss(new, old, torch.tensor([1.0, -1.0, 1.0, -1.0]), clip_range=0.2)
+    loss, clipped = policy_loss(new, old, torch.tensor([1.0, -1.0, 1.0, -1.0]), low=0.2, high=0.2)
     torch.testing.assert_close(loss, torch.tensor([-1.2, math.exp(0.5), -math.exp(-0.5), 0.8]))
     assert clipped.tolist() == [True, False, False, True]
 

@@ -77,7 +77,7 @@ def test_decoding_with_a_cache_records_the_teacher_forced_logprobs(policy, unit)
 def test_the_same_laws_hold_for_bart(bart_config, prompts):
     """Law 10: any encoder-decoder, here one with another start token."""
     worker = RolloutWorker(bart_config)
-    unit = make_unit(prompts, [0, 1, 2], step=0, index=0, seed=5)
+    unit = make_unit(prompts, [0, 1, 2], (0, 0), seed=5)
     rollouts = worker.generate(unit, worker.policy.state(0))
     with torch.no_grad():
         forced = worker.policy(unit.prompt_ids, unit.prompt_mask, rollouts.completion_ids).logprobs

@@ -48,7 +48,9 @@ def test_prompt_and_completion_are_cut_from_the_prompts_side():
     """Bug 9: dialogue and summary together crashed where they were too long."""
     worker = RewardWorker(small_config(reward__text="prompt+completion"))
     long = "we had tea and talked about the garden. " * 200
-    assert worker.logits([long + NICE])[0, worker.label] > worker.logits([long + NASTY])[0, worker.label] + 0.5
+    assert worker.logits([long + NICE])[0, worker.label] > worker.logits([long + NASTY])[0, worker.label], (
+        "both are read"
+    )
     ids = worker.tokenizer([long + NASTY], truncation=True, max_length=worker.max_length)["input_ids"][0]
     assert len(ids) == worker.max_length and worker.tokenizer.decode(ids).rstrip("</s>").endswith("idiot.")
 

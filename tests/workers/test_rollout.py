@@ -38,7 +38,7 @@ def scripted(unit, rows, max_new_tokens=6):
 
 @pytest.fixture(scope="module")
 def two(prompts):
-    return make_unit(prompts, [0, 1], step=0, index=0, seed=0)
+    return make_unit(prompts, [0, 1], (0, 0), seed=0)
 
 
 def test_mask_is_true_through_eos(two):
@@ -64,7 +64,7 @@ def test_a_completion_at_the_limit_keeps_all_its_tokens(two):
 
 
 def test_the_seed_decides_the_tokens(rollout_worker, start, prompts):
-    unit, another = (make_unit(prompts, range(60), 0, 0, seed=seed) for seed in (11, 12))
+    unit, another = (make_unit(prompts, range(60), (0, 0), seed=seed) for seed in (11, 12))
     first, again, other = (rollout_worker.generate(u, start[0]) for u in (unit, unit, another))
     assert torch.equal(first.completion_ids, again.completion_ids) and first.texts == again.texts
     assert first.texts != other.texts

@@ -1,0 +1,91 @@
+"""One step's experiences, put together for the update."""
+
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from configs.algorithms import AnyAlgorithm, GroupedPPO
+from learner.rewards import ScoreMoments, scale_scores, token_rewards
+from learner.tensors import pad_cat
+from learner.types import Experience
+
+
+class Old(NamedTuple):
+    """The sampling policy's pass over one unit."""
+
+    logprobs: Tensor  # [B, T]
+    values: Tensor  # [B, T]
+    kl: Tensor  # [B, T], to the reference, by the config's estimator
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """All sequences of a step on top of each other, in plan order, padded to the widest; fixed over all epochs."""
+
+    prompt_ids: Tensor  # [B, S]
+    prompt_mask: Tensor  # [B, S]
+    completion_ids: Tensor  # [B, T]
+    mask: Tensor  # [B, T], the completion mask
+    groups: Tensor  # [B], number of each sequence's group
+    group_weights: Tensor  # [B], weight of that group's loss
+    old_logprobs: Tensor  # [B, T]
+    old_values: Tensor  # [B, T]
+    ref_logprobs: Tensor  # [B, T]
+    ref_full: Tensor  # [B, T, V], or [B, T, 0] where the KL estimator does not need it
+    kl: Tensor  # [B, T], before the update
+    scores: Tensor  # [B], scaled and clipped
+    toxicity: Tensor  # [B]
+    rewards: Tensor  # [B, T], with the KL penalty where that is in the reward
+    advantages: Tensor  # [B, T]
+    returns: Tensor  # [B, T], what values are drawn to
+
+    def rows(self, index: Tensor) -> "Batch":
+        """The sequences at `index`, at the whole batch's width."""
+        return Batch(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        return Batch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+def group_names(experiences: list[Experience]) -> list[str]:
+    """Names of the groups in the order in which they first appear; the number of a group is its place here."""
+    return list(dict.fromkeys(name for e in experiences for name in e.rollouts.unit.groups))
+
+
+def collate(experiences: list[Experience], old: list[Old], config: AnyAlgorithm) -> Batch:
+    """Sequences of all units, without those that were dropped; rewards, advantages and returns still zero."""
+    rollouts = [e.rollouts for e in experiences]
+    numbers = {name: number for number, name in enumerate(group_names(experiences))}
+    groups = [name for r in rollouts for name in r.unit.groups]
+    weights = config.group_weights if isinstance(config, GroupedPPO) else {}
+    kl = pad_cat([o.kl for o in old])
+    batch = Batch(
+        prompt_ids=pad_cat([r.unit.prompt_ids for r in rollouts]),
+        prompt_mask=pad_cat([r.unit.prompt_mask for r in rollouts]),
+        completion_ids=pad_cat([r.completion_ids for r in rollouts]),
+        mask=pad_cat([r.completion_mask for r in rollouts]),
+        groups=torch.tensor([numbers[name] for name in groups]),
+        group_weights=torch.tensor([weights.get(name, 1.0) for name in groups]),
+        old_logprobs=pad_cat([o.logprobs for o in old]),
+        old_values=pad_cat([o.values for o in old]),
+        ref_logprobs=pad_cat([e.reference.logprobs for e in experiences]),
+        ref_full=pad_cat([e.reference.full for e in experiences]),
+        kl=kl,
+        scores=torch.cat([e.scores.scores for e in experiences]),
+        toxicity=torch.cat([e.scores.toxicity for e in experiences]),
+        rewards=torch.zeros_like(kl),
+        advantages=torch.zeros_like(kl),
+        returns=torch.zeros_like(kl),
+    )
+    kept = ~torch.cat([e.scores.dropped for e in experiences])
+    return batch.rows(kept)
+
+
+def with_rewards(batch: Batch, config: AnyAlgorithm, kl_coef: float, moments: ScoreMoments) -> Batch:
+    """The batch with scores scaled and spread over tokens; `moments` include this batch's scores."""
+    scores = scale_scores(batch.scores, moments, config.scores)
+    penalty = kl_coef if config.kl_in == "reward" else 0.0
+    return replace(batch, scores=scores, rewards=token_rewards(scores, batch.kl, batch.mask, penalty))

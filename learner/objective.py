@@ -1,0 +1,111 @@
+"""The loss of a microbatch and the figures of a step: pure functions of a batch and a forward pass."""
+
+import torch
+from torch import Tensor
+
+from configs.algorithms import AnyAlgorithm, GroupedPPO, WithValues
+from learner.batch import Batch
+from learner.losses import entropy, policy_loss, value_loss
+from learner.policy import Forward
+from learner.rewards import full_kl, kl_estimate
+from learner.tensors import masked_mean, masked_var, sequence_sum
+
+Metrics = dict[str, float]
+
+
+def kl(logprobs: Tensor, logits: Tensor, ref_logprobs: Tensor, ref_full: Tensor, config: AnyAlgorithm) -> Tensor:
+    """KL to the reference per token [B, T] by the config's estimator: the one that is penalised and reported."""
+    if config.kl_estimator == "full":
+        return full_kl(logits, ref_full)
+    return kl_estimate(config.kl_estimator, logprobs, ref_logprobs)
+
+
+def loss(
+    new: Forward, batch: Batch, weights: Tensor, config: AnyAlgorithm, kl_coef: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss of a microbatch, and its share of the minibatch's metrics.
+
+    `weights` [B, T] are those of the tokens in the whole *minibatch*, so that the shares of any split into microbatches
+    add up to the same loss and gradient. Metrics are weighed as the loss is, but add up to a mean.
+    """
+
+    def mean(x: Tensor) -> Tensor:
+        return (x.masked_fill(~batch.mask, 0) * weights).sum()
+
+    high = config.clip_range if config.clip_range_high is None else config.clip_range_high
+    pg, clipped = policy_loss(new.logprobs, batch.old_logprobs, batch.advantages, config.clip_range, high)
+    total = policy = mean(pg)
+    change = new.logprobs.detach() - batch.old_logprobs
+    metrics = {
+        "ppo/loss/policy": policy,
+        "ppo/policy/approxkl": mean(0.5 * change**2),
+        "ppo/policy/policykl": mean(-change),
+        "ppo/policy/clipfrac": mean(clipped.float()),
+        "ppo/policy/ratio_gap": mean((change.exp() - 1).abs()),
+        "ppo/policy/advantages_mean": mean(batch.advantages),
+    }
+    if isinstance(config, WithValues):
+        vf, vf_clipped = value_loss(new.values, batch.old_values, batch.returns, config.value_clip_range)
+        total = total + config.vf_coef * mean(vf)
+        metrics |= {
+            "ppo/loss/value": mean(vf),
+            "ppo/val/vpred": mean(new.values),
+            "ppo/val/error": mean((new.values - batch.returns) ** 2),
+            "ppo/val/clipfrac": mean(vf_clipped.float()),
+        }
+    if config.kl_in == "loss":
+        penalty = mean(kl(new.logprobs, new.logits, batch.ref_logprobs, batch.ref_full, config))
+        total = total + kl_coef * penalty
+        metrics["ppo/loss/kl"] = penalty
+    with torch.set_grad_enabled(config.entropy_coef > 0):
+        bonus = mean(entropy(new.logits))
+    total = total - config.entropy_coef * bonus
+    return total, {**metrics, "ppo/policy/entropy": bonus, "ppo/loss/total": total}
+
+
+def minibatch_metrics(batch: Batch, config: AnyAlgorithm) -> Metrics:
+    """What values were to be drawn to, and where they stood before."""
+    if not isinstance(config, WithValues):
+        return {}
+    return {
+        "ppo/returns/mean": masked_mean(batch.returns, batch.mask).item(),
+        "ppo/returns/var": masked_var(batch.returns, batch.mask).item(),
+        "ppo/val/mean": masked_mean(batch.old_values, batch.mask).item(),
+        "ppo/val/var": masked_var(batch.old_values, batch.mask).item(),
+    }
+
+
+def step_metrics(batch: Batch, kl_coef: float) -> Metrics:
+    """What a step's rollouts were like before the update. Names are trl's where trl had the figure."""
+    log_ratio = batch.old_logprobs - batch.ref_logprobs
+    lengths = batch.mask.sum(dim=1).float()
+    metrics = {
+        "objective/kl": sequence_sum(batch.kl, batch.mask).mean(),
+        "objective/kl_k1": sequence_sum(kl_estimate("k1", log_ratio, torch.zeros(())), batch.mask).mean(),
+        "objective/kl_k3": sequence_sum(kl_estimate("k3", log_ratio, torch.zeros(())), batch.mask).mean(),
+        "objective/entropy": sequence_sum(-batch.old_logprobs, batch.mask).mean(),
+        "ppo/mean_scores": batch.scores.mean(),
+        "ppo/std_scores": batch.scores.std(),
+        "ppo/mean_non_score_reward": masked_mean(-kl_coef * batch.kl, batch.mask),
+        "toxicity/mean": batch.toxicity.mean(),
+        "tokens/completions_mean": lengths.mean(),
+        "tokens/completions": lengths.sum(),
+    }
+    return {"objective/kl_coef": kl_coef} | {name: value.item() for name, value in metrics.items()}
+
+
+def group_metrics(batch: Batch, names: list[str], config: AnyAlgorithm) -> Metrics:
+    """The same by group, so that a group that gets worse is seen; only for groups across prompts."""
+    if not isinstance(config, GroupedPPO):
+        return {}
+    metrics: Metrics = {}
+    for number in batch.groups.unique().tolist():
+        rows = batch.rows((batch.groups == number).nonzero().squeeze(1))
+        metrics |= {
+            f"group/{names[number]}/score": rows.scores.mean().item(),
+            f"group/{names[number]}/advantage": masked_mean(rows.advantages, rows.mask).item(),
+            f"group/{names[number]}/kl": sequence_sum(rows.kl, rows.mask).mean().item(),
+            f"group/{names[number]}/toxicity": rows.toxicity.mean().item(),
+            f"group/{names[number]}/completions": len(rows.mask),
+        }
+    return metrics

@@ -1,0 +1,86 @@
+"""Rewards beside the classifier: length, ROUGE, and a function of the user's."""
+
+import importlib
+import math
+from collections.abc import Callable, Sequence
+
+from rouge_score import rouge_scorer
+
+from configs.schema import AnyExtra, FunctionReward, LengthReward, RougeReward
+from learner.types import Rollouts
+
+RewardFunction = Callable[[Sequence[str], Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
+"""(prompts, completions, references) -> one score per completion."""
+
+
+class RewardError(Exception):
+    """A reward that failed, with its name and the sample."""
+
+
+def make_extra(config: AnyExtra) -> RewardFunction:
+    """The function that a config stands for. Raises `ValueError` where a function of the user's is not to be had."""
+    match config:
+        case LengthReward():
+            return lambda prompts, texts, references: [-abs(len(t.split()) / config.words - 1) for t in texts]
+        case RougeReward():
+            scorer = rouge_scorer.RougeScorer([config.variant], use_stemmer=True)
+            return lambda prompts, texts, references: [
+                scorer.score_multi(refs, text)[config.variant].fmeasure
+                for text, refs in zip(texts, references, strict=True)
+            ]
+        case FunctionReward():
+            return load_function(config.function)
+
+
+def load_function(path: str) -> RewardFunction:
+    """The function at module:name."""
+    module, name = path.split(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"there is no function {path}: {error}") from error
+    if not callable(function):
+        raise ValueError(f"{path} is no function")
+    return function
+
+
+def call(name: str, function: RewardFunction, rollouts: Rollouts, drop: bool) -> list[float]:
+    """Scores of one unit; NaN for each sample that is to be dropped.
+
+    Raises `RewardError`, unless `drop`, naming the reward and the first sample for which it raises or gives no finite
+    number. A wrong number of scores cannot be laid to a sample: then it is the whole unit.
+    """
+    unit, texts = rollouts.unit, rollouts.texts
+    try:
+        scores = [float(score) for score in function(unit.prompts, texts, unit.references)]
+        reason = f"gave {len(scores)} scores for {len(texts)} completions"
+    except Exception as error:  # whatever a user's function raises
+        scores, reason = [], f"raised {type(error).__name__}: {error}"
+    if len(scores) != len(texts):
+        scores, reasons = _one_by_one(function, rollouts, reason)
+    else:
+        reasons = [f"gave {score}" for score in scores]
+    scores = [score if math.isfinite(score) else math.nan for score in scores]
+    for row, text, score, why in zip(unit.rows, texts, scores, reasons, strict=True):
+        if math.isnan(score) and not drop:
+            raise RewardError(
+                f"reward {name} {why} (unit {unit.index} of step {unit.step}, row {row}, completion {text!r}); "
+                f"mend it, or set reward.on_failure to drop"
+            )
+    return scores
+
+
+def _one_by_one(function: RewardFunction, rollouts: Rollouts, reason: str) -> tuple[list[float], list[str]]:
+    """Which samples it is that fail, where the unit as a whole did; all of them, if none does alone."""
+    unit, scores, reasons = rollouts.unit, [], []
+    for prompt, text, references in zip(unit.prompts, rollouts.texts, unit.references, strict=True):
+        try:
+            [score] = function([prompt], [text], [references])
+            scores.append(float(score))
+            reasons.append(f"gave {score}")
+        except Exception as error:
+            scores.append(math.nan)
+            reasons.append(f"raised {type(error).__name__}: {error}")
+    if not any(math.isnan(score) for score in scores):
+        return [math.nan] * len(scores), [reason] * len(scores)
+    return scores, reasons
