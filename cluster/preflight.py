@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 from cluster.plan import Plan
 from configs.errors import UsageError
 from configs.schema import Config
+from workers.extras import make_extra
 from workers.prompts import load_prompts
 from workers.reward import label_index
 
@@ -31,7 +32,7 @@ def preflight(config: Config) -> Plan:
     if any(name and not Path(name).exists() for name in names) and not hub_is_reachable():
         go_offline()
     problems: list[str] = []
-    for check in (_check_policy, _check_adapter, _check_reward, _check_out, _check_cluster):
+    for check in (_check_policy, _check_adapter, _check_reward, _check_extras, _check_out, _check_cluster):
         _collect(problems, check, config)
     plan = _collect(problems, _make_plan, config)
     if problems:
@@ -120,6 +121,14 @@ def _check_reward(config: Config) -> None:
     except ValueError as error:
         raise UsageError(str(error)) from error
     _load("reward.model", config.reward.model, AutoTokenizer.from_pretrained, TOKENIZER)
+
+
+def _check_extras(config: Config) -> None:
+    for extra in config.reward.extra:
+        try:
+            make_extra(extra)
+        except ValueError as error:
+            raise UsageError(f"reward.extra: {extra.name}: {error}") from error
 
 
 def _check_out(config: Config) -> None:

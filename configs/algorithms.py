@@ -137,6 +137,10 @@ class GroupedPPO(WithValues):
     type: Literal["grouped_ppo"] = "grouped_ppo"
     group_by: GroupBy = ByColumn()
     """What makes a group."""
+    min_completions: int = Field(4, ge=1)
+    """A group with fewer in a step is put together with the others like it when advantages are centred."""
+    scale_by: Literal["batch", "group"] = "batch"
+    """Whose standard deviation advantages are divided by; group only where each has many completions in every step."""
     combine: Literal["mean", "sum"] = "mean"
     """How the groups' losses become one: their weighted mean, or their weighted sum."""
     group_weights: dict[str, float] = Field({})

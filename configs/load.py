@@ -38,7 +38,9 @@ def load_config(arguments: list[str]) -> Config:
     except SettingsError as error:
         raise UsageError(_unknown_arguments(str(error))) from error
     overrides = source()
-    return validate(_merge(read_yaml(overrides.pop("config", "quickstart")), overrides))
+    file = read_yaml(overrides.pop("config", "quickstart"))
+    _refuse_code(file)
+    return validate(_merge(file, overrides))
 
 
 def validate(values: dict[str, Any]) -> Config:
@@ -50,7 +52,7 @@ def validate(values: dict[str, Any]) -> Config:
 
 
 def read_yaml(name: str) -> dict[str, Any]:
-    """The contents of a YAML file, or of the preset of that name."""
+    """The contents of a YAML file, or of the preset of that name, laid over those of the `base` that it may name."""
     preset = PRESETS / f"{name}.yaml"
     path = preset if preset.is_file() else Path(name)
     if not path.is_file():
@@ -63,7 +65,19 @@ def read_yaml(name: str) -> dict[str, Any]:
         raise UsageError(f"--config: {path} is not valid YAML: {reason}") from error
     if not isinstance(values, dict):
         raise UsageError(f"--config: {path} must hold keys and values, not a {type(values).__name__}")
-    return values
+    base = values.pop("base", None)
+    return _merge(read_yaml(base), values) if base else values
+
+
+def _refuse_code(file: dict[str, Any]) -> None:
+    """A file must not be able to run code: files are passed around, and commands are not."""
+    reward = file.get("reward")
+    extras = reward.get("extra") if isinstance(reward, dict) else None
+    for extra in extras if isinstance(extras, list) else []:
+        if isinstance(extra, dict) and extra.get("type") == "function":
+            raise UsageError(
+                "reward.extra: a reward of type function is taken from the command line only (--reward.extra)"
+            )
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

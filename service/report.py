@@ -76,6 +76,7 @@ def markdown(report: dict[str, Any], pairs: list[str]) -> str:
 
 ± is the standard error, over the {report["evaluation"]["rows"]} prompts, of the paired differences.
 
+{_group_table(report["groups"])}
 - Adapter: `{report["adapter_sha256"]}`
 - seed {report["seed"]}, {report["steps"]} steps, {report["seconds"]:.0f} s in all
 - KL to the reference at step 0: {checks["first_kl"]:.3g}
@@ -101,6 +102,25 @@ def side_by_side(before: Evaluation, after: Evaluation, prompts: Sequence[Prompt
         f"| {_cell(prompts[before.rows[i]].references[0])} |"
         for i in sorted(chosen, key=lambda i: -gain[i])
     ]
+
+
+def _group_table(groups: dict[str, Any]) -> str:
+    """Figures of each group, the one that improved least first; nothing where there are no groups across prompts."""
+    if not groups:
+        return ""
+
+    def cells(name: str, group: dict[str, Any]) -> list[str]:
+        toxicity, rouge = group["toxicity"], group["rougeL"]
+        return [
+            _cell(name),
+            str(group["prompts"]),
+            f"{toxicity['before']:.3f} → {toxicity['after']:.3f}",
+            f"{rouge['before']:.1f} → {rouge['after']:.1f}",
+        ]
+
+    worst_first = sorted(groups, key=lambda g: groups[g]["toxicity"]["before"] - groups[g]["toxicity"]["after"])
+    rows = ("| " + " | ".join(cells(name, groups[name])) + " |" for name in worst_first)
+    return _lines(["## By group", "", "| group | prompts | toxicity | ROUGE-L |", "|---|---:|---:|---:|", *rows, ""])
 
 
 def _lines(lines: Iterable[str]) -> str:

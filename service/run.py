@@ -12,12 +12,13 @@ from cluster.driver import judge, start, train
 from cluster.plan import Plan
 from cluster.pools import Handle, Pools, open_pools
 from cluster.preflight import preflight
+from configs.algorithms import GroupedPPO
 from configs.schema import Config
 from learner.adapter import save_adapter, tensors_sha256
 from service.progress import Display
 from service.report import rich_table, versions, write_report
 from service.run_folder import RunFolder
-from workers.evaluation import Evaluation, compare
+from workers.evaluation import Evaluation, compare, compare_groups
 
 
 def run(config: Config) -> None:
@@ -47,12 +48,14 @@ def run(config: Config) -> None:
         final = reports[-1].policy
         [state] = pools.get([final])
         save_adapter(state, config.policy, folder.path / "adapter")
+        groups_are_across_prompts = isinstance(config.algorithm, GroupedPPO)
         before, after = (
             evaluate(plan, pools, begin.policy, display, "before"),
             evaluate(plan, pools, final, display, "after"),
         )
         result = {
             **compare(before, after),
+            "groups": compare_groups(before, after, plan.held_out) if groups_are_across_prompts else {},
             "checks": {
                 "first_kl": reports[0].metrics["objective/kl"],
                 "first_ratio_gap": reports[0].metrics["ppo/policy/first_ratio_gap"],

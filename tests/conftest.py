@@ -36,7 +36,8 @@ def small_config(**overrides: object) -> Config:
 
 
 def read_prompts(config: Config, split: str = "validation"):
-    return load_prompts(config.data, split, AutoTokenizer.from_pretrained(config.policy.model))
+    tokenizer = AutoTokenizer.from_pretrained(config.policy.model)
+    return load_prompts(config.data, split, tokenizer, getattr(config.algorithm, "group_by", None))
 
 
 @pytest.fixture(scope="session", autouse=True)

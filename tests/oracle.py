@@ -204,8 +204,8 @@ def compare_step(learner: Replay, golden: Tensors, kl_coef: float, differences: 
     assert torch.equal(batch.mask, mask), "the case's mask"
     ours = {
         "old_logprobs": batch.old_logprobs, "ref_logprobs": batch.ref_logprobs, "values": batch.old_values,
-        "kl": batch.kl, "non_score_rewards": -kl_coef * batch.kl, "rewards": batch.rewards, "advantages": batch.advantages,
-        "returns": batch.returns,
+        "kl": batch.kl, "non_score_rewards": -kl_coef * batch.kl, "rewards": batch.rewards,
+        "advantages": batch.advantages, "returns": batch.returns,
     }  # fmt: skip
     for name, tensor in ours.items():
         differences.compare("tensors", name, tensor * mask, golden[name] * mask)

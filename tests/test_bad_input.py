@@ -41,6 +41,8 @@ def folder(tmp_path) -> dict[str, Path]:
     T5Config().save_pretrained(made["no_tokenizer"])
     made["yaml"].write_text("steps: [1")
     made["list"].write_text("- 1")
+    made["code"] = tmp_path / "code"
+    made["code"].write_text("base: quickstart\nreward: {extra: [{type: function, name: f, function: 'os:getcwd'}]}")
     return made | {
         "no_summary": table(tmp_path / "no_summary", columns=("dialogue", "text")),
         "few": table(tmp_path / "few"),
@@ -94,6 +96,24 @@ CASES = {
     "too few dialogues": (["--data.path", "{few}"], ["3 dialogues", "8 are needed", "data.min_chars"]),
     "judged on the training split": (["--data.eval_split", "train"], ["data.eval_split: 'train' is also the training"]),
     "output folder in use": (["--out", "{full}"], ["out: {full} exists and is not an empty folder"]),
+    "no such group column": (
+        ["--config", "quickstart_grouped_ppo", "--algorithm.group_by.column", "mood"],
+        ["algorithm.group_by.column", "no column 'mood'", "topic"],
+    ),
+    "a group would be split": (
+        ["--config", "quickstart_grpo", "--rollout.unit_size", "6"],
+        ["rollout.unit_size (6) must be a multiple of algorithm.group_size (4)"],
+    ),
+    "k1 in the loss": (["--algorithm.kl_in", "loss"], ["kl_estimator k1 in the loss"]),
+    "no such reward function": (
+        ["--reward.extra", '[{{"type":"function","name":"f","function":"no.such:thing"}}]'],
+        ["reward.extra: f: there is no function no.such:thing"],
+    ),
+    "two rewards of one name": (
+        ["--reward.extra", '[{{"type":"rouge","name":"classifier"}}]'],
+        ["reward.extra: names must"],
+    ),
+    "code in a file": (["--config", "{code}"], ["type function is taken from the command line only"]),
     "nothing at the address": (
         ["--cluster.address", "127.0.0.1:1"],
         ["cluster.address: nothing answers at 127.0.0.1:1"],

@@ -77,8 +77,25 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, dict]:
     }
 
 
+def compare_groups(before: Evaluation, after: Evaluation, prompts: Sequence[Prompt]) -> dict[str, dict]:
+    """Means before and after for each group of prompts, so that a group that gets worse is seen."""
+    groups = np.array([prompts[row].group for row in before.rows])
+    return {
+        name: {
+            "prompts": len(np.unique(before.rows[groups == name])),
+            "toxicity": {side: float(e.toxicity[groups == name].mean()) for side, e in _named(before, after)},
+            "rougeL": {side: float(e.rouge["rougeL"][groups == name].mean()) for side, e in _named(before, after)},
+        }
+        for name in sorted(set(groups.tolist()))
+    }
+
+
+def _named(before: Evaluation, after: Evaluation) -> list[tuple[str, Evaluation]]:
+    return [("before", before), ("after", after)]
+
+
 def _sides(before: Evaluation, after: Evaluation, figures: Callable[[Evaluation], dict[str, float]]) -> dict[str, dict]:
-    return {"before": figures(before), "after": figures(after)}
+    return {side: figures(evaluation) for side, evaluation in _named(before, after)}
 
 
 def _difference(before: Evaluation, after: Evaluation, column: Callable[[Evaluation], np.ndarray]) -> dict[str, float]:

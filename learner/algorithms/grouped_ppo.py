@@ -1,7 +1,7 @@
 """PPO over groups of prompts, such as topics: each group is judged by itself, and all move one policy.
 
 What the notebook this project descends from meant to do next. A topic whose scores are high throughout no longer drowns
-one where they are low: advantages are whitened within each group, and each group's clipped loss has its own weight.
+one where they are low: advantages are centred within each group, and each group's clipped loss has its own weight.
 """
 
 import torch
@@ -10,17 +10,33 @@ from torch import Tensor
 from configs.algorithms import GroupedPPO
 from learner.advantages import gae
 from learner.batch import Batch
-from learner.tensors import whiten
+from learner.tensors import masked_mean, whiten
 
 
 def estimate(batch: Batch, config: GroupedPPO) -> tuple[Tensor, Tensor]:
-    """GAE, whitened within each group; a group of one token has advantage 0."""
+    """GAE, centred within each group; scaled to variance 1 over the batch, or within each group too.
+
+    Groups of fewer than `min_completions` are centred together: the mean of two completions says more about these two
+    than about their group, and taking it away leaves noise. Scaling over the batch is the default for the same reason,
+    as in REINFORCE++ with a baseline (Hu et al. 2025): where all of a group are alike, its own variance is noise.
+    """
     advantages, returns = gae(batch.rewards, batch.old_values, batch.mask, config.gamma, config.gae_lambda)
-    whitened = torch.zeros_like(advantages)
-    for group in batch.groups.unique():
-        members = batch.groups == group
-        whitened[members] = whiten(advantages[members], batch.mask[members])
-    return whitened, returns
+    result = torch.zeros_like(advantages)
+    groups = merge_small(batch.groups, config.min_completions)
+    for group in groups.unique():
+        members = groups == group
+        mask = batch.mask[members]
+        if config.scale_by == "group":
+            result[members] = whiten(advantages[members], mask)
+        else:
+            result[members] = (advantages[members] - masked_mean(advantages[members], mask)).masked_fill(~mask, 0)
+    return result if config.scale_by == "group" else whiten(result, batch.mask), returns
+
+
+def merge_small(groups: Tensor, least: int) -> Tensor:
+    """Group numbers [B], those of groups with fewer than `least` sequences replaced by -1."""
+    _, place, sizes = groups.unique(return_inverse=True, return_counts=True)
+    return torch.where(sizes[place] < least, -1, groups)
 
 
 def group_weights(mask: Tensor, groups: Tensor, weights: Tensor, combine: str) -> Tensor:

@@ -87,6 +87,16 @@ def test_report_for_people_shows_the_pairs_sorted_by_gain(run):
     assert len(rows) == 6 and gains == sorted(gains, reverse=True)
 
 
+def test_grouped_run_shows_each_group(tmp_path):
+    assert ray_job.main(["--config", "quickstart_grouped_ppo", *small_arguments(out=tmp_path / "run", steps=1)]) == 0
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert sum(group["prompts"] for group in report["groups"].values()) == 6
+    text = (tmp_path / "run/report.md").read_text()
+    assert "## By group" in text and all(f"| {name} |" in text for name in report["groups"])
+    [step] = map(json.loads, (tmp_path / "run/steps.jsonl").read_text().splitlines())
+    assert any(name.startswith("group/") and name.endswith("/toxicity") for name in step)
+
+
 def test_all_summaries_are_kept(run, report):
     lines = [json.loads(line) for line in (run / "summaries.jsonl").read_text().splitlines()]
     assert len(lines) == 6 * 2

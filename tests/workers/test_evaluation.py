@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from workers.evaluation import Evaluation, compare
+from workers.evaluation import Evaluation, compare, compare_groups
 from workers.metrics import ROUGE_TYPES, Rouge
+from workers.prompts import Prompt
 
 
 def evaluation(toxicity, rouge=(50, 50, 50, 50), texts="abcd"):
@@ -30,6 +31,13 @@ def test_comparison_matches_hand_computed():
     # Row 0: -1, row 1: +1.
     assert result["rouge"]["difference"]["rougeL"] == pytest.approx({"mean": 0, "standard_error": 1})
     assert result["tokens"]["before"]["mean"] == 5
+
+
+def test_figures_by_group_match_hand_computed():
+    prompts = [Prompt("", (), (), group) for group in ("work", "home")]
+    groups = compare_groups(evaluation([0.8, 0.4, 0.6, 0.6]), evaluation([0.2] * 4, rouge=(1, 2, 3, 4)), prompts)
+    assert groups["work"]["toxicity"] == pytest.approx({"before": 0.5, "after": 0.2})
+    assert groups["home"]["rougeL"] == {"before": 50, "after": 2} and groups["home"]["prompts"] == 1
 
 
 def test_no_toxicity_at_all_is_no_improvement_and_no_error():
