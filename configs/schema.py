@@ -141,7 +141,7 @@ class Data(Section):
 class Rollout(Section):
     """Sampling of completions."""
 
-    batch_size: int = Field(16, ge=2)
+    batch_size: int = Field(16, ge=1)
     """Completions per step."""
     unit_size: int = Field(8, ge=1)
     """Completions per unit of work; it changes the bits, the number of workers does not."""

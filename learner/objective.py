@@ -85,7 +85,7 @@ def step_metrics(batch: Batch, kl_coef: float) -> Metrics:
         "objective/kl_k3": sequence_sum(kl_estimate("k3", log_ratio, torch.zeros(())), batch.mask).mean(),
         "objective/entropy": sequence_sum(-batch.old_logprobs, batch.mask).mean(),
         "ppo/mean_scores": batch.scores.mean(),
-        "ppo/std_scores": batch.scores.std(),
+        "ppo/std_scores": batch.scores.std(unbiased=len(batch.scores) > 1),
         "ppo/mean_non_score_reward": masked_mean(-kl_coef * batch.kl, batch.mask),
         "toxicity/mean": batch.toxicity.mean(),
         "tokens/completions_mean": lengths.mean(),

@@ -1,14 +1,16 @@
 """Every algorithm through the learner: the same laws for all, and a defined outcome where a step cannot be taken."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from cluster.plan import Plan
+from cluster.plan import Plan, make_unit
 from learner.adapter import tensors_sha256
 from learner.learner import MAX_REJECTED, Learner
 from tests.conftest import read_prompts, small_config
+from workers.prompts import Prompt
 from workers.reference import ReferenceWorker
 from workers.reward import RewardWorker
 from workers.rollout import RolloutWorker
@@ -151,3 +153,28 @@ def test_grouped_ppo_reports_each_group():
     for figure in ("score", "advantage", "kl", "toxicity", "completions"):
         assert {f"group/{name}/{figure}" for name in names} <= set(metrics)
     assert sum(metrics[f"group/{name}/completions"] for name in names) == 8
+
+
+@pytest.mark.parametrize("case", ["ppo", "grouped_ppo", "reinforce_pp"])
+def test_a_batch_of_one_completion_of_a_prompt_of_one_token_at_the_length_limit(case):
+    config = config_of(case, minibatch_size=1)
+    learner, prompt = Learner(config), Prompt("", (1,), ("",), "alone")
+    state = learner.initial_state()
+    rollouts = RolloutWorker(config).generate(make_unit([prompt], [0], (0, 0), seed=3), state[0])
+    assert rollouts.completion_mask.all() and rollouts.completion_ids.shape == (1, 12), "cut at rollout.max_new_tokens"
+    scores, reference = RewardWorker(config).score(rollouts), ReferenceWorker(config).logprobs(rollouts, state[0])
+    policy, _, metrics = learner.update(*state, rollouts, scores, reference)
+    assert all(t.isfinite().all() for t in policy.adapter.values())
+    assert all(map(math.isfinite, metrics.values())) and metrics["learner/rejected"] == 0
+
+
+def test_completions_that_are_all_the_same_teach_a_group_nothing():
+    """Same text, same reward, advantage 0: only the KL penalty is left, and at the reference that has no gradient."""
+    run = Run("grpo")
+    rollouts, scores = run.parts[:2]
+    ids, mask = (t[:1].expand_as(t).contiguous() for t in (rollouts.completion_ids, rollouts.completion_mask))
+    same = replace(rollouts, completion_ids=ids, completion_mask=mask)
+    verdict = replace(scores, scores=torch.full_like(scores.scores, 0.7))
+    logprobs = ReferenceWorker(run.learner.config).logprobs(same, run.state[0])
+    metrics = run.learner.update(*run.state, same, verdict, logprobs)[2]
+    assert metrics["ppo/grad_norm"] == pytest.approx(0, abs=1e-5) and metrics["learner/rejected"] == 0

@@ -54,6 +54,7 @@ def test_config_reads_back_and_gives_the_same_adapter(run, report, tmp_path):
 
 
 def test_adapter_is_one_that_peft_loads(run, report):
+    """Bug 12: only the value head was kept."""
     tensors = load_file(run / "adapter/adapter_model.safetensors")
     assert tensors_sha256(tensors) == report["adapter_sha256"]
     model = PeftModel.from_pretrained(AutoModelForSeq2SeqLM.from_pretrained("quickstart/policy"), run / "adapter")
@@ -61,6 +62,7 @@ def test_adapter_is_one_that_peft_loads(run, report):
     for name, tensor in tensors.items():
         assert torch.equal(loaded[name.replace(".weight", ".default.weight")], tensor)
     assert any(t.any() for n, t in tensors.items() if "lora_B" in n), "two steps moved it"
+    assert set(load_file(run / "adapter/value_head.safetensors")) == {"weight", "bias"}
 
 
 def test_a_trained_adapter_is_the_starting_point_and_the_reference(run, tmp_path):
