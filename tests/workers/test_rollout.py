@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from cluster.plan import make_unit
-from workers.rollout import draw, sample
+from tests.conftest import small_config
+from workers.rollout import RolloutWorker, draw, sample
 
 
 class Script:
@@ -71,12 +72,25 @@ def test_the_seed_decides_the_tokens(rollout_worker, start, prompts):
     assert first.version == start[0].version
 
 
-def test_texts_are_what_the_tokens_say_without_special_ones(rollout_worker, start, unit):
+def test_texts_are_what_the_tokens_say_without_special_ones(start, unit):
     """Bugs 8 and 14: special tokens reached the reward; text was tokenized again for the policy."""
-    rollouts = rollout_worker.generate(unit, start[0])
-    for text, ids, mask in zip(rollouts.texts, rollouts.completion_ids, rollouts.completion_mask, strict=True):
-        assert text and "</s>" not in text and "<pad>" not in text
-        assert rollout_worker.tokenizer(text)["input_ids"][:1] == ids[mask].tolist()[:1]
+    worker = RolloutWorker(small_config(rollout__max_new_tokens=48))
+    rollouts = worker.generate(unit, start[0])
+    with torch.no_grad():
+        forced = worker.policy(unit.prompt_ids, unit.prompt_mask, rollouts.completion_ids).logprobs
+    mask = rollouts.completion_mask
+    torch.testing.assert_close(rollouts.logprobs[mask], forced[mask], atol=1e-4, rtol=1e-4)
+    eos = worker.tokenizer.eos_token_id
+    for text, ids, row in zip(rollouts.texts, rollouts.completion_ids, mask, strict=True):
+        assert ids[row].tolist().index(eos) == row.sum() - 1, "these end by themselves"
+        assert text == worker.tokenizer.decode(ids[row][:-1]) and "</s>" not in text
+
+
+def test_dropout_stays_off_while_sampling(rollout_worker, start, unit):
+    """Bug 6: rollouts after the first step ran with dropout on."""
+    for _ in range(2):
+        rollout_worker.generate(unit, start[0])
+        assert not [m for m in rollout_worker.policy.modules() if m.training]
 
 
 def test_draw_follows_the_distribution():
