@@ -9,6 +9,7 @@ where a case fails or is refused.
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -186,7 +187,7 @@ def replay_step(
     )
     compare_step(learner, golden, state.kl_coef, differences)
     for name, value in step["stats"].items():
-        if name not in NOT_REPORTED:
+        if name not in NOT_REPORTED and not math.isnan(value):  # trl's variance of one token; 0 here
             differences.compare("statistics", name, torch.tensor(metrics[name]), torch.tensor(value))
     differences.compare(
         "statistics", "kl_coef_after", torch.tensor(new_state.kl_coef), torch.tensor(step["kl_coef_after"])
