@@ -11,7 +11,9 @@ from configs.schema import Config
 from learner.types import Rollouts, Scores
 
 MAX_FIRST_KL = 1e-3
-"""KL per completion, in nats, that the policy may have to itself at step 0: rounding."""
+"""KL (k3) per completion, in nats, that the policy may have to itself at step 0: rounding."""
+MAX_FIRST_RATIO_GAP = 0.05
+"""Mean distance of a token's ratio from 1 before anything changed: bfloat16's rounding in batches of another shape."""
 MAX_LOGPROB_GAP = 0.1
 """Mean gap per token between the log-probability recorded while decoding and the learner's: bfloat16's rounding."""
 
@@ -68,11 +70,14 @@ def train(config: Config, plan: Plan, pools: Pools, begin: Start) -> Iterator[St
 
 def check(step: int, metrics: dict[str, float]) -> None:
     """What must hold for the numbers to mean anything. Raises `RunError` where it does not."""
-    if step == 0 and abs(metrics["objective/kl"]) > MAX_FIRST_KL:
-        raise RunError(
-            f"the policy differs from its reference before the first update: KL {metrics['objective/kl']:.3g}"
-        )
-    if metrics["rollout/logprob_gap"] > MAX_LOGPROB_GAP:
+    # Written so that a number that is not one does not pass.
+    if step == 0 and not metrics["objective/kl_k3"] <= MAX_FIRST_KL:
+        kl = metrics["objective/kl_k3"]
+        raise RunError(f"the policy differs from its reference before the first update: KL {kl:.3g}")
+    if step == 0 and not metrics.get("ppo/policy/first_ratio_gap", 0.0) <= MAX_FIRST_RATIO_GAP:
+        gap = metrics["ppo/policy/first_ratio_gap"]
+        raise RunError(f"the policy differs from the one that sampled before the first update: ratios {gap:.3g} from 1")
+    if not metrics["rollout/logprob_gap"] <= MAX_LOGPROB_GAP:
         raise RunError(
             f"step {step}: rollouts do not come from the learner's policy: log-probabilities are "
             f"{metrics['rollout/logprob_gap']:.3g} apart on average"

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from configs.errors import RunError
 from configs.schema import Config
 from learner.learner import Learner
 from workers.reference import ReferenceWorker
@@ -71,10 +72,22 @@ class InlinePool:
 
     def submit(self, method: str, *args: Any, results: int = 1) -> Any:
         """Call the method here and now."""
-        value = getattr(self.worker, method)(*args)
+        with _worker_errors():
+            value = getattr(self.worker, method)(*args)
         return list(value) if results > 1 else value
+
+
+@contextmanager
+def _worker_errors() -> Iterator[None]:
+    """Whatever a worker raises, as Ray's pools would tell it."""
+    try:
+        yield
+    except Exception as error:
+        raise RunError(f"a worker failed: {type(error).__name__}: {error}") from error
 
 
 def inline_pools(config: Config) -> Pools:
     """One worker per role in this process: for tests, debugging, and to measure what Ray costs."""
-    return Pools(**{role: InlinePool(worker(config)) for role, worker in ROLES.items()}, get=list)
+    with _worker_errors():
+        workers = {role: InlinePool(worker(config)) for role, worker in ROLES.items()}
+    return Pools(**workers, get=list)

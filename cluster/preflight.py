@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 import huggingface_hub.constants
 import torch
 from peft import PeftConfig
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from cluster.plan import Plan
 from configs.errors import UsageError
 from configs.schema import Config
 from workers.extras import make_extra
-from workers.prompts import load_prompts
+from workers.prompts import Row, make_prompts, read_rows
 from workers.reward import label_index
 
 WEIGHTS = "model*.safetensors*|pytorch_model*.bin*"
@@ -34,15 +34,17 @@ def preflight(config: Config) -> Plan:
     problems: list[str] = []
     for check in (_check_policy, _check_adapter, _check_reward, _check_extras, _check_out, _check_cluster):
         _collect(problems, check, config)
-    plan = _collect(problems, _make_plan, config)
+    tokenizer = _collect(problems, _check_tokenizer, config)
+    splits = _collect(problems, _read_splits, config)
+    plan = _collect(problems, _make_plan, config, tokenizer, splits) if tokenizer and splits else None
     if problems:
         raise UsageError(*dict.fromkeys(problems))
     return plan
 
 
-def _collect(problems: list[str], check: Callable[[Config], Any], config: Config) -> Any:
+def _collect(problems: list[str], check: Callable[..., Any], *arguments: Any) -> Any:
     try:
-        return check(config)
+        return check(*arguments)
     except UsageError as error:
         problems.extend(error.problems)
 
@@ -58,7 +60,7 @@ def hub_is_reachable() -> bool:
 def _answers(host: str, port: int) -> bool:
     try:
         socket.create_connection((host, port), timeout=3).close()
-    except OSError:
+    except (OSError, UnicodeError):
         return False
     return True
 
@@ -80,14 +82,14 @@ def _load(field: str, name: str, load: Callable[..., Any], *files: str) -> Any:
         raise UsageError(f"{field}: {name} holds no {listed}; give the directory that save_pretrained wrote")
     try:
         return load(name)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # what a broken file makes the libraries raise has no common kind
         raise UsageError(f"{field}: {name} cannot be loaded: {error}") from error
 
 
 def _load_from_hub(field: str, name: str, load: Callable[..., Any]) -> Any:
     try:
         return load(name)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:
         raise UsageError(
             f"{field}: {name!r} is no local directory, and cannot be had from the Hugging Face hub or its "
             f"cache on this machine; check the name and the network, or give a directory"
@@ -95,17 +97,24 @@ def _load_from_hub(field: str, name: str, load: Callable[..., Any]) -> Any:
 
 
 def _check_policy(config: Config) -> None:
-    model = _load("policy.model", config.policy.model, AutoConfig.from_pretrained, "config.json", WEIGHTS)
+    name = config.policy.model
+    model = _load("policy.model", name, AutoConfig.from_pretrained, "config.json", WEIGHTS)
     if not model.is_encoder_decoder:
-        raise UsageError(f"policy.model: {config.policy.model} ({model.model_type}) is no encoder-decoder model")
+        raise UsageError(f"policy.model: {name} ({model.model_type}) is no encoder-decoder model")
+    if getattr(model, "decoder_start_token_id", None) is None:
+        raise UsageError(f"policy.model: the config of {name} has no decoder_start_token_id; set it")
     if config.policy.adapter:
         return
-    with torch.device("meta"):  # names only, no weights
-        layers = [name for name, _ in AutoModelForSeq2SeqLM.from_config(model).named_modules()]
     wanted = config.policy.lora.target_modules
+    layers = _load("policy.model", name, lambda _: _layer_names(model))
     missing = [t for t in wanted if not any(layer == t or layer.endswith(f".{t}") for layer in layers)]
     if missing:
-        raise UsageError(f"policy.lora.target_modules: {config.policy.model} has no layer called {', '.join(missing)}")
+        raise UsageError(f"policy.lora.target_modules: {name} has no layer called {', '.join(missing)}")
+
+
+def _layer_names(model: PretrainedConfig) -> list[str]:
+    with torch.device("meta"):  # names only, no weights
+        return [name for name, _ in AutoModelForSeq2SeqLM.from_config(model).named_modules()]
 
 
 def _check_adapter(config: Config) -> None:
@@ -118,7 +127,7 @@ def _check_reward(config: Config) -> None:
     model = _load("reward.model", config.reward.model, AutoConfig.from_pretrained, "config.json", WEIGHTS)
     try:
         label_index(model.id2label, config.reward.label)
-    except ValueError as error:
+    except (ValueError, AttributeError) as error:
         raise UsageError(str(error)) from error
     _load("reward.model", config.reward.model, AutoTokenizer.from_pretrained, TOKENIZER)
 
@@ -132,7 +141,15 @@ def _check_extras(config: Config) -> None:
 
 
 def _check_out(config: Config) -> None:
-    if config.out and Path(config.out).exists() and (not Path(config.out).is_dir() or any(Path(config.out).iterdir())):
+    """Make the folder now: whether that can be done is only known by doing it."""
+    if config.out is None:
+        return
+    try:
+        Path(config.out).mkdir(parents=True, exist_ok=True)
+        used = any(Path(config.out).iterdir())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"out: {config.out!r} cannot be made a folder: {error}") from error
+    if used:
         raise UsageError(f"out: {config.out} exists and is not an empty folder; name a new one")
 
 
@@ -146,16 +163,24 @@ def _check_cluster(config: Config) -> None:
         )
 
 
-def _make_plan(config: Config) -> Plan:
+def _check_tokenizer(config: Config) -> PreTrainedTokenizerBase:
+    return _load("policy.model", config.policy.model, AutoTokenizer.from_pretrained, TOKENIZER)
+
+
+def _read_splits(config: Config) -> list[list[Row]]:
+    """Rows of the training and of the held-out split."""
     data = config.data
     if data.train_split == data.eval_split:
         raise UsageError(
             f"data.eval_split: {data.eval_split!r} is also the training split; judge on held-out dialogues"
         )
-    tokenizer = _load("policy.model", config.policy.model, AutoTokenizer.from_pretrained, TOKENIZER)
     group_by = getattr(config.algorithm, "group_by", None)
-    splits = (data.train_split, data.eval_split)
-    train, held_out = (load_prompts(data, split, tokenizer, group_by) for split in splits)
+    return [read_rows(data, split, group_by) for split in (data.train_split, data.eval_split)]
+
+
+def _make_plan(config: Config, tokenizer: PreTrainedTokenizerBase, splits: list[list[Row]]) -> Plan:
+    data, group_by = config.data, getattr(config.algorithm, "group_by", None)
+    train, held_out = (make_prompts(rows, data, tokenizer, group_by) for rows in splits)
     for split, prompts, needed in [
         (data.train_split, train, config.rollout.batch_size // config.group_size),
         (data.eval_split, held_out, 2),
@@ -166,4 +191,7 @@ def _make_plan(config: Config) -> Plan:
                 f"characters and at most {data.max_prompt_tokens} tokens, {needed} are needed; widen the "
                 f"filter (data.min_chars, data.max_chars) or lower rollout.batch_size"
             )
+    unknown = set(getattr(config.algorithm, "group_weights", {})) - {prompt.group for prompt in train}
+    if unknown:
+        raise UsageError(f"algorithm.group_weights: no prompt is in a group called {', '.join(sorted(unknown))}")
     return Plan(config, train, held_out)

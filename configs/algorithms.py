@@ -23,7 +23,7 @@ class AdaptiveKL(Section):
     """Weight of the KL penalty in the first step."""
     target: float = Field(6.0, gt=0)
     """KL per completion, in nats, that the weight is steered to."""
-    horizon: int = Field(10_000, gt=0)
+    horizon: float = Field(10_000, gt=0)
     """Completions over which the weight may change by the factor e."""
 
 
@@ -35,7 +35,7 @@ class ScoreScaling(Section):
     """What becomes of raw scores before they are rewards."""
 
     divide_by_std: bool = False
-    """Divide by the running standard deviation of all scores so far (Engstrom et al. 2020, section 2)."""
+    """Divide by the running standard deviation of all scores so far, as trl did (use_score_scaling)."""
     subtract_mean: bool = False
     """Subtract their running mean first; only together with divide_by_std."""
     clip: float | None = Field(None, gt=0)
@@ -65,6 +65,8 @@ class Algorithm(Section):
     """Another bound on its growth (clip-higher, Yu et al. 2025, section 3.1); null: clip_range."""
     entropy_coef: float = Field(0.0, ge=0)
     """Weight of the entropy bonus."""
+    target_kl: float | None = Field(None, gt=0)
+    """Take no further epoch once the KL from the sampling policy passes 1.5 times this; null: take them all."""
     max_grad_norm: float | None = Field(None, gt=0)
     """Clip the gradient's norm at every optimizer step; null: never."""
     loss_average: Literal["token", "sequence", "constant"] = "token"
@@ -174,7 +176,7 @@ class GRPO(Algorithm):
 
 
 class RLOO(Algorithm):
-    """REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024)."""
+    """The leave-one-out baseline of RLOO (Ahmadian et al. 2024) with a clipped loss per token."""
 
     type: Literal["rloo"] = "rloo"
     group_size: int = Field(4, ge=2)

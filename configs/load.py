@@ -25,7 +25,7 @@ class _CommandLine(Config, BaseSettings):
 def load_config(arguments: list[str]) -> Config:
     """Read the preset named by `--config` (default: quickstart) and lay the other arguments over it.
 
-    Raises `UsageError` naming every unknown key, wrong type and missing file. `--help` prints and exits.
+    Raises `UsageError` naming every unknown argument or, where there is none, every wrong value. `--help` exits.
     """
     try:
         source = CliSettingsSource(
@@ -35,9 +35,9 @@ def load_config(arguments: list[str]) -> Config:
             cli_exit_on_error=False,
             cli_avoid_json=True,
         )
+        overrides = source()
     except SettingsError as error:
         raise UsageError(_unknown_arguments(str(error))) from error
-    overrides = source()
     file = read_yaml(overrides.pop("config", "quickstart"))
     _refuse_code(file)
     return validate(_merge(file, overrides))
@@ -51,11 +51,13 @@ def validate(values: dict[str, Any]) -> Config:
         raise UsageError(*[_problem(detail) for detail in error.errors()]) from error
 
 
-def read_yaml(name: str) -> dict[str, Any]:
+def read_yaml(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
     """The contents of a YAML file, or of the preset of that name, laid over those of the `base` that it may name."""
     preset = PRESETS / f"{name}.yaml"
-    path = preset if preset.is_file() else Path(name)
-    if not path.is_file():
+    path = preset if _is_file(preset) else Path(name)
+    if name in above:
+        raise UsageError(f"--config: base: {' -> '.join([*above, name])} goes round in a circle")
+    if not _is_file(path):
         presets = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
         raise UsageError(f"--config: no file or preset {name!r}; presets are: {presets}")
     try:
@@ -66,7 +68,16 @@ def read_yaml(name: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"--config: {path} must hold keys and values, not a {type(values).__name__}")
     base = values.pop("base", None)
-    return _merge(read_yaml(base), values) if base else values
+    if base is not None and not isinstance(base, str):
+        raise UsageError(f"--config: {path}: base must be the name of a preset or file, not {base!r}")
+    return _merge(read_yaml(base, (*above, name)), values) if base else values
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _refuse_code(file: dict[str, Any]) -> None:
@@ -102,6 +113,8 @@ def _problem(detail: dict[str, Any]) -> str:
         return f"{field}: is no setting of this `type`; leave it out or choose another type"
     if detail["type"] == "extra_forbidden":
         return f"{field}: no such key{_suggest(field, known)}"
+    if detail["type"] == "union_tag_not_found":
+        return f"{field}: say which `type` it is, by --{field}.type or in the YAML file"
     if detail["type"] == "missing":
         return f"{field}: is required; set it in the YAML file or by --{field}"
     where = f"{field}: " if field else ""

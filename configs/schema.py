@@ -194,6 +194,13 @@ class RoleResources(Section):
     learner: Resources = Resources()
     """Of the learner."""
 
+    @model_validator(mode="after")
+    def _check(self) -> "RoleResources":
+        on_gpu = {role: bool(getattr(self, role).gpus) for role in ("rollout", "reference", "learner")}
+        if len(set(on_gpu.values())) > 1:
+            raise ValueError("rollout, reference and learner must all have GPUs or none, to compute the same numbers")
+        return self
+
 
 class Cluster(Section):
     """Where the workers run."""

@@ -1,4 +1,4 @@
-"""Advantage estimators. Inactive positions come out as zero."""
+"""Advantage estimators. What they give past the end of a completion is zero."""
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ def group_normalised(rewards: Tensor, groups: Tensor, scale_by_std: bool) -> Ten
 
 
 def leave_one_out(rewards: Tensor, groups: Tensor) -> Tensor:
-    """Rewards [B] against the mean of the *others* of their group (Kool et al. 2019; Ahmadian et al. 2024, equation 8).
+    """Rewards [B] against the mean of the *others* of their group (Kool et al. 2019; Ahmadian et al. 2024).
 
     A group of one has nothing to compare with and gets 0.
     """

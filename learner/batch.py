@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from configs.algorithms import AnyAlgorithm, GroupedPPO
-from learner.rewards import ScoreMoments, scale_scores, token_rewards
+from learner.rewards import ScoreMoments, standardise, token_rewards
 from learner.tensors import pad_cat
 from learner.types import Experience
 
@@ -86,6 +86,10 @@ def collate(experiences: list[Experience], old: list[Old], config: AnyAlgorithm)
 
 def with_rewards(batch: Batch, config: AnyAlgorithm, kl_coef: float, moments: ScoreMoments) -> Batch:
     """The batch with scores scaled and spread over tokens; `moments` include this batch's scores."""
-    scores = scale_scores(batch.scores, moments, config.scores)
+    scores, scaling = batch.scores, config.scores
+    if scaling.divide_by_std:
+        scores = standardise(scores, moments, scaling.subtract_mean)
+    if scaling.clip is not None:
+        scores = scores.clamp(-scaling.clip, scaling.clip)
     penalty = kl_coef if config.kl_in == "reward" else 0.0
     return replace(batch, scores=scores, rewards=token_rewards(scores, batch.kl, batch.mask, penalty))

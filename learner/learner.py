@@ -1,12 +1,12 @@
 """The learner: one step's experiences in, the next state out. It keeps nothing between two calls but frozen weights."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from configs.algorithms import GroupedPPO
+from configs.algorithms import FixedKL, GroupedPPO
 from configs.schema import Config
 from learner import objective
 from learner.algorithms import ESTIMATORS
@@ -15,7 +15,8 @@ from learner.batch import Batch, Old, collate, group_names, with_rewards
 from learner.losses import token_weights
 from learner.objective import Metrics
 from learner.policy import Policy
-from learner.rewards import ScoreMoments, next_kl_coef
+from learner.pretrained import device_of
+from learner.rewards import ScoreMoments, adapted_kl_coef
 from learner.seeds import seed_from
 from learner.types import Experience, LearnerState, PolicyState, RefLogprobs, Rollouts, Scores, Tensors
 
@@ -29,7 +30,7 @@ class Learner:
     def __init__(self, config: Config) -> None:
         torch.set_num_threads(config.cluster.threads)
         self.config = config
-        self.policy = Policy(config.policy, config.seed)
+        self.policy = Policy(config.policy, config.seed, device_of(config.cluster.resources.learner))
 
     def describe(self) -> dict[str, int | str]:
         """Parameter counts and the type of the frozen weights."""
@@ -65,8 +66,7 @@ class Learner:
         except FloatingPointError as error:
             return self._reject(policy_state, learner_state, metrics, error)
         metrics |= updated
-        size, algorithm = len(batch.mask), self.config.algorithm
-        kl_coef = next_kl_coef(algorithm.kl, learner_state.kl_coef, metrics["objective/kl"], size)
+        kl_coef = self._next_kl_coef(learner_state.kl_coef, metrics["objective/kl"], len(batch.mask))
         next_state = LearnerState(version + 1, adam, kl_coef, moments, rejected=0)
         return self.policy.state(version + 1), next_state, metrics | {"learner/rejected": 0}
 
@@ -106,6 +106,12 @@ class Learner:
             "rollout/dropped": sum(int(e.scores.dropped.sum()) for e in experiences),
         }
 
+    def _next_kl_coef(self, kl_coef: float, kl: float, size: int) -> float:
+        control = self.config.algorithm.kl
+        if isinstance(control, FixedKL):
+            return kl_coef
+        return adapted_kl_coef(kl_coef, kl, control.target, size, control.horizon)
+
     def _reject(
         self, policy: PolicyState, state: LearnerState, metrics: Metrics, error: FloatingPointError
     ) -> tuple[PolicyState, LearnerState, Metrics]:
@@ -120,21 +126,30 @@ class Learner:
         """All epochs: Adam's new state, and the mean of each metric over the minibatches, as of before each update."""
         self.policy.zero_grad()  # a step that was not taken may have left some
         optimizer = _optimizer(self.policy.trainable(), state.moments, self.config.algorithm.learning_rate)
-        minibatches = self._minibatches(len(batch.mask), step)
-        history = [self._minibatch(batch, index, optimizer, state.kl_coef) for index in minibatches]
+        history: list[Metrics] = []
+        for epoch in range(self.config.algorithm.ppo_epochs):
+            for index in self._minibatches(len(batch.mask), step, epoch):
+                history.append(self._minibatch(batch, index, optimizer, state.kl_coef))
+            if self._strayed(history[-1]):
+                break
         metrics = {name: sum(m[name] for m in history) / len(history) for name in history[0]}
         # Nothing has changed yet at the first minibatch: any gap is rounding.
         metrics["ppo/policy/first_ratio_gap"] = history[0]["ppo/policy/ratio_gap"]
+        metrics["ppo/epochs"] = epoch + 1
         metrics["ppo/learning_rate"] = self.config.algorithm.learning_rate
         if "ppo/val/error" in metrics:
             metrics["ppo/val/var_explained"] = 1 - metrics["ppo/val/error"] / max(metrics["ppo/returns/var"], 1e-8)
         return _moments(optimizer, self.policy.trainable()), metrics
 
-    def _minibatches(self, size: int, step: int) -> Iterator[Tensor]:
-        """Indices of each minibatch, epoch after epoch, shuffled by seeds that the coordinates give."""
-        for epoch in range(self.config.algorithm.ppo_epochs):
-            shuffle = torch.Generator().manual_seed(seed_from(self.config.seed, "minibatches", step, epoch))
-            yield from torch.randperm(size, generator=shuffle).split(self.config.algorithm.minibatch_size)
+    def _strayed(self, last: Metrics) -> bool:
+        """Whether the last minibatch of an epoch was too far from the sampling policy to take another."""
+        target = self.config.algorithm.target_kl
+        return target is not None and last["ppo/policy/policykl"] > 1.5 * target
+
+    def _minibatches(self, size: int, step: int, epoch: int) -> Sequence[Tensor]:
+        """Indices of each minibatch of an epoch, shuffled by a seed that the coordinates give."""
+        shuffle = torch.Generator().manual_seed(seed_from(self.config.seed, "minibatches", step, epoch))
+        return torch.randperm(size, generator=shuffle).split(self.config.algorithm.minibatch_size)
 
     def _weights(self, batch: Batch) -> Tensor:
         """Weights [B, T] of the tokens of a minibatch."""
@@ -143,6 +158,10 @@ class Learner:
             return group_weights(batch.mask, batch.groups, batch.group_weights, algorithm.combine)
         return token_weights(batch.mask, algorithm.loss_average, self.config.rollout.max_new_tokens)
 
+    def _shares(self, batch: Batch) -> Tensor:
+        """Share [B, T] of each token in the means that are reported of a minibatch, however its loss is weighed."""
+        return token_weights(batch.mask, "token", constant=1)
+
     def _target_metrics(self, batch: Batch) -> Metrics:
         return objective.minibatch_metrics(batch, self.config.algorithm)
 
@@ -150,18 +169,18 @@ class Learner:
         """One optimizer step on the gradient summed over the microbatches."""
         algorithm = self.config.algorithm
         rows = batch.rows(index).to(self.policy.device)
-        weights, metrics = self._weights(rows), self._target_metrics(rows)
+        weights, shares, metrics = self._weights(rows), self._shares(rows), self._target_metrics(rows)
         for micro in torch.arange(len(index)).split(algorithm.microbatch_size or len(index)):
             part = rows.rows(micro)
             new = self.policy(part.prompt_ids, part.prompt_mask, part.completion_ids)
-            loss, shares = objective.loss(new, part, weights[micro], algorithm, kl_coef)
+            loss, parts = objective.loss(new, part, weights[micro], shares[micro], algorithm, kl_coef)
             if not loss.isfinite():
                 raise FloatingPointError(
                     f"the loss is {loss.item()}: lower algorithm.learning_rate or check the reward"
                 )
             loss.backward()
-            for name, share in shares.items():
-                metrics[name] = metrics.get(name, 0.0) + share.item()
+            for name, value in parts.items():
+                metrics[name] = metrics.get(name, 0.0) + value.item()
         return metrics | {"ppo/grad_norm": self._apply(optimizer)}
 
     def _apply(self, optimizer: torch.optim.Adam) -> float:

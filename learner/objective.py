@@ -21,20 +21,23 @@ def kl(logprobs: Tensor, logits: Tensor, ref_logprobs: Tensor, ref_full: Tensor,
 
 
 def loss(
-    new: Forward, batch: Batch, weights: Tensor, config: AnyAlgorithm, kl_coef: float
+    new: Forward, batch: Batch, weights: Tensor, shares: Tensor, config: AnyAlgorithm, kl_coef: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of a microbatch, and its share of the minibatch's metrics.
+    """Loss of a microbatch, and its part of the minibatch's metrics.
 
-    `weights` [B, T] are those of the tokens in the whole *minibatch*, so that the shares of any split into microbatches
-    add up to the same loss and gradient. Metrics are weighed as the loss is, but add up to a mean.
+    `weights` [B, T] are those of the tokens in the loss of the whole *minibatch*, so that the parts of any split into
+    microbatches add up to the same loss and gradient; `shares` [B, T] are those in the means that are reported.
     """
 
-    def mean(x: Tensor) -> Tensor:
+    def weighed(x: Tensor) -> Tensor:
         return (x.masked_fill(~batch.mask, 0) * weights).sum()
+
+    def mean(x: Tensor) -> Tensor:
+        return (x.detach().masked_fill(~batch.mask, 0) * shares).sum()
 
     high = config.clip_range if config.clip_range_high is None else config.clip_range_high
     pg, clipped = policy_loss(new.logprobs, batch.old_logprobs, batch.advantages, config.clip_range, high)
-    total = policy = mean(pg)
+    total = policy = weighed(pg)
     change = new.logprobs.detach() - batch.old_logprobs
     metrics = {
         "ppo/loss/policy": policy,
@@ -46,21 +49,23 @@ def loss(
     }
     if isinstance(config, WithValues):
         vf, vf_clipped = value_loss(new.values, batch.old_values, batch.returns, config.value_clip_range)
-        total = total + config.vf_coef * mean(vf)
+        value = weighed(vf)
+        total = total + config.vf_coef * value
         metrics |= {
-            "ppo/loss/value": mean(vf),
+            "ppo/loss/value": value,
             "ppo/val/vpred": mean(new.values),
             "ppo/val/error": mean((new.values - batch.returns) ** 2),
             "ppo/val/clipfrac": mean(vf_clipped.float()),
         }
     if config.kl_in == "loss":
-        penalty = mean(kl(new.logprobs, new.logits, batch.ref_logprobs, batch.ref_full, config))
+        penalty = weighed(kl(new.logprobs, new.logits, batch.ref_logprobs, batch.ref_full, config))
         total = total + kl_coef * penalty
         metrics["ppo/loss/kl"] = penalty
     with torch.set_grad_enabled(config.entropy_coef > 0):
-        bonus = mean(entropy(new.logits))
-    total = total - config.entropy_coef * bonus
-    return total, {**metrics, "ppo/policy/entropy": bonus, "ppo/loss/total": total}
+        bonus = entropy(new.logits)
+    if config.entropy_coef > 0:
+        total = total - config.entropy_coef * weighed(bonus)
+    return total, {**metrics, "ppo/policy/entropy": mean(bonus), "ppo/loss/total": total}
 
 
 def minibatch_metrics(batch: Batch, config: AnyAlgorithm) -> Metrics:

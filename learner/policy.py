@@ -12,9 +12,11 @@ from transformers import AutoModelForSeq2SeqLM
 
 from configs import schema
 from learner.adapter import lora_config
-from learner.pretrained import choose_dtype, device
+from learner.pretrained import choose_dtype
 from learner.seeds import seed_from
 from learner.types import PolicyState, Tensors
+
+CPU = torch.device("cpu")
 
 
 class Forward(NamedTuple):
@@ -31,16 +33,16 @@ class Policy(nn.Module):
     Dropout is off throughout, so that old and new log-probabilities differ by the update alone.
     """
 
-    def __init__(self, config: schema.Policy, seed: int) -> None:
+    def __init__(self, config: schema.Policy, seed: int, device: torch.device = CPU) -> None:
         super().__init__()
-        base = AutoModelForSeq2SeqLM.from_pretrained(
-            config.model, dtype=choose_dtype(config.dtype), attn_implementation="eager"
-        )
+        dtype = choose_dtype(config.dtype, device)
+        # On a CPU, where a decode step has one query row, plain products beat the fused kernel.
+        base = AutoModelForSeq2SeqLM.from_pretrained(config.model, dtype=dtype, attn_implementation="eager")
         torch.manual_seed(seed_from(seed, "policy"))
         self.peft = _with_adapter(base, config)
         self.network = self.peft.get_base_model()  # the same layers without peft's wrapper around forward()
         self.value_head = nn.Linear(_width(base), 1)
-        self.eval().to(device())
+        self.eval().to(device)
         self._version: int | None = None
 
     def trainable(self) -> dict[str, nn.Parameter]:

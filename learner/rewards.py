@@ -5,8 +5,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from configs.algorithms import KL, KLEstimator, ScoreScaling
-
 
 class ScoreMoments(NamedTuple):
     """Running moments of all scores so far."""
@@ -30,15 +28,13 @@ class ScoreMoments(NamedTuple):
         return (self.var * self.count / max(self.count - 1, 1.0)) ** 0.5
 
 
-def scale_scores(scores: Tensor, moments: ScoreMoments, config: ScoreScaling) -> Tensor:
-    """Scores [B] as the config wants them, by moments that include this batch."""
-    if config.divide_by_std:
-        shifted = scores - moments.mean if config.subtract_mean else scores
-        scores = shifted / (moments.std + torch.finfo(torch.float32).eps)
-    return scores if config.clip is None else scores.clamp(-config.clip, config.clip)
+def standardise(scores: Tensor, moments: ScoreMoments, subtract_mean: bool) -> Tensor:
+    """Scores [B] over the running standard deviation, less the running mean if asked for; `moments` include them."""
+    shifted = scores - moments.mean if subtract_mean else scores
+    return shifted / (moments.std + torch.finfo(torch.float32).eps)
 
 
-def kl_estimate(name: KLEstimator, logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+def kl_estimate(name: str, logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     """Estimate of KL(policy || reference) per token from the log-probabilities of the tokens drawn. [B, T]
 
     Schulman 2020, "Approximating KL divergence": k1 is unbiased and may be negative, k2 is half its square, k3 is
@@ -76,12 +72,10 @@ def token_rewards(rewards: Tensor, kl: Tensor, mask: Tensor, kl_coef: float) -> 
     return per_token.scatter_add(1, last, rewards.unsqueeze(1).to(per_token.dtype))
 
 
-def next_kl_coef(config: KL, kl_coef: float, kl: float, batch_size: int) -> float:
+def adapted_kl_coef(kl_coef: float, kl: float, target: float, batch_size: int, horizon: float) -> float:
     """The weight for the next step, given this step's mean KL per completion.
 
-    Adaptive: Ziegler et al. 2019, section 2.2, the proportional controller with its error clipped to 0.2.
+    Ziegler et al. 2019, section 2.2: a proportional controller with its error clipped to 0.2.
     """
-    if config.type == "fixed":
-        return kl_coef
-    error = max(-0.2, min(0.2, kl / config.target - 1))
-    return kl_coef * (1 + error * batch_size / config.horizon)
+    error = max(-0.2, min(0.2, kl / target - 1))
+    return kl_coef * (1 + error * batch_size / horizon)

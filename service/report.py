@@ -55,7 +55,8 @@ def write_report(
     folder: Path, report: dict[str, Any], before: Evaluation, after: Evaluation, prompts: Sequence[Prompt]
 ) -> None:
     """Write report.json, report.md and all summaries with their figures (summaries.jsonl) into the folder."""
-    (folder / "report.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+    text = json.dumps(report, indent=2, allow_nan=False)
+    (folder / "report.json").write_text(text, encoding="utf-8")
     (folder / "report.md").write_text(markdown(report, side_by_side(before, after, prompts)), encoding="utf-8")
     with (folder / "summaries.jsonl").open("w", encoding="utf-8") as lines:
         for i, row in enumerate(before.rows.tolist()):
@@ -80,7 +81,7 @@ def markdown(report: dict[str, Any], pairs: list[str]) -> str:
 - Adapter: `{report["adapter_sha256"]}`
 - seed {report["seed"]}, {report["steps"]} steps, {report["seconds"]:.0f} s in all
 - KL to the reference at step 0: {checks["first_kl"]:.3g}
-- mean gap of a ratio from 1 before the first update: {checks["first_ratio_gap"]:.3g}
+- mean gap of a ratio from 1 before the first update: {_number(checks["first_ratio_gap"])}
 
 ## Summaries side by side
 
@@ -96,7 +97,7 @@ def side_by_side(before: Evaluation, after: Evaluation, prompts: Sequence[Prompt
     """Table lines of the first sample of some prompts, evenly spread over all, sorted by reward difference."""
     count = len(np.unique(before.rows))
     chosen = np.linspace(0, count - 1, min(SIDE_BY_SIDE, count)).astype(int)
-    gain = after.scores - before.scores
+    gain = np.nan_to_num(after.scores - before.scores)  # of a dropped sample nothing is known
     return [
         f"| {gain[i]:+.2f} | {_cell(before.texts[i])} | {_cell(after.texts[i])} "
         f"| {_cell(prompts[before.rows[i]].references[0])} |"
@@ -146,6 +147,10 @@ def _percent(improvement: float) -> str:
 
 def _change(difference: dict[str, float], digits: int) -> str:
     return f"{difference['mean']:+.{digits}f} ± {difference['standard_error']:.{digits}f}"
+
+
+def _number(x: float | None) -> str:
+    return "unknown, the first step was not taken" if x is None else f"{x:.3g}"
 
 
 def _cell(text: str) -> str:

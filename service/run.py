@@ -41,37 +41,29 @@ def run(config: Config) -> None:
     with open_pools(config) as pools, RunFolder(config) as folder:
         begin = start(pools)
         display.say(model_line(begin.model))
-        reports = []
+        first: dict[str, float] = {}
+        final = begin.policy
         for report in display.steps(train(config, plan, pools, begin), config.steps):
             folder.add(report)
-            reports.append(report)
-        final = reports[-1].policy
+            first = first or report.metrics
+            final = report.policy
         [state] = pools.get([final])
         save_adapter(state, config.policy, folder.path / "adapter")
-        groups_are_across_prompts = isinstance(config.algorithm, GroupedPPO)
-        before, after = (
-            evaluate(plan, pools, begin.policy, display, "before"),
-            evaluate(plan, pools, final, display, "after"),
-        )
-        result = {
-            **compare(before, after),
-            "groups": compare_groups(before, after, plan.held_out) if groups_are_across_prompts else {},
-            "checks": {
-                "first_kl": reports[0].metrics["objective/kl"],
-                "first_ratio_gap": reports[0].metrics["ppo/policy/first_ratio_gap"],
-            },
-            "evaluation": {
-                "rows": len(plan.held_out),
-                "samples": config.evaluation.samples,
-                "seed": config.evaluation.seed,
-            },
-            "adapter_sha256": tensors_sha256(state.adapter),
-            "model": begin.model,
-            "steps": config.steps,
-            "seed": config.seed,
-            "seconds": time.perf_counter() - began,
-            "versions": versions(),
-        }
+        before = evaluate(plan, pools, begin.policy, display, "before")
+        after = evaluate(plan, pools, final, display, "after")
+    result = {
+        **compare(before, after),
+        "groups": compare_groups(before, after, plan.held_out) if isinstance(config.algorithm, GroupedPPO) else {},
+        # None where the first step was not taken.
+        "checks": {"first_kl": first["objective/kl"], "first_ratio_gap": first.get("ppo/policy/first_ratio_gap")},
+        "evaluation": {"rows": len(plan.held_out), **config.evaluation.model_dump(include={"samples", "seed"})},
+        "adapter_sha256": tensors_sha256(state.adapter),
+        "model": begin.model,
+        "steps": config.steps,
+        "seed": config.seed,
+        "seconds": time.perf_counter() - began,
+        "versions": versions(),
+    }
     write_report(folder.path, result, before, after, plan.held_out)
     Console().print(rich_table(result))
     print(folder.path)

@@ -18,7 +18,7 @@ class RunFolder:
     def __init__(self, config: Config) -> None:
         self.path = Path(config.out) if config.out else new_folder()
         self.path.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        text = yaml.safe_dump(config.model_dump(mode="json", exclude={"out"}), sort_keys=False)
         (self.path / "config.yaml").write_text(text, encoding="utf-8")
         self._steps = (self.path / "steps.jsonl").open("w", encoding="utf-8")
         self._board = SummaryWriter(self.path / "tensorboard")

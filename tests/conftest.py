@@ -14,7 +14,7 @@ from configs.load import load_config
 from configs.schema import Config
 from learner.learner import Learner
 from learner.types import Experience
-from workers.prompts import load_prompts
+from workers.prompts import make_prompts, read_rows
 from workers.reference import ReferenceWorker
 from workers.reward import RewardWorker
 from workers.rollout import RolloutWorker
@@ -37,7 +37,8 @@ def small_config(**overrides: object) -> Config:
 
 def read_prompts(config: Config, split: str = "validation"):
     tokenizer = AutoTokenizer.from_pretrained(config.policy.model)
-    return load_prompts(config.data, split, tokenizer, getattr(config.algorithm, "group_by", None))
+    group_by = getattr(config.algorithm, "group_by", None)
+    return make_prompts(read_rows(config.data, split, group_by), config.data, tokenizer, group_by)
 
 
 @pytest.fixture(scope="session", autouse=True)

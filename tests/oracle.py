@@ -11,7 +11,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from learner.types import LearnerState, PolicyState, Rollouts, Scores, Tensors, 
 from tests.oracle_settings import Refused, algorithm_settings
 from workers.reference import ReferenceWorker
 
+NAN_OF_ONE_TOKEN = {"ppo/returns/var", "ppo/val/var", "ppo/val/var_explained"}
+"""trl's variance of a minibatch with one active token is not a number; here it is 0."""
 FLOORS = {"statistics": 0.1, "tensors": 0.1, "gradients": 1e-3}
 NOT_REPORTED = {f"tokens/{kind}_len_{figure}" for kind in ("queries", "responses") for figure in ("mean", "std")}
 """trl's lengths count the start token and what the mask excludes."""
@@ -44,7 +46,8 @@ class Differences:
     where: dict[str, str] = field(default_factory=dict)
 
     def add(self, kind: str, name: str, difference: float) -> None:
-        if not difference <= self.largest[kind]:  # not a number counts as the largest
+        difference = math.inf if math.isnan(difference) else difference
+        if difference >= self.largest[kind]:
             self.largest[kind], self.where[kind] = difference, name
 
     def compare(self, kind: str, name: str, ours: Tensor, theirs: Tensor) -> None:
@@ -60,9 +63,10 @@ class Differences:
 class Replay(Learner):
     """The learner, told in which order to take the sequences, and watched."""
 
-    def __init__(self, config: Config, minibatch: int) -> None:
+    def __init__(self, config: Config, ppo: dict[str, Any]) -> None:
         super().__init__(config)
-        self.minibatch = minibatch  # trl's: several of them make one of ours where gradients are accumulated
+        self.minibatch = ppo["mini_batch_size"]  # several make one of ours where gradients are accumulated
+        self.ratio_threshold = ppo["ratio_threshold"]
         self.policy.register_forward_hook(self._watch)
         self.begin({})
 
@@ -76,20 +80,24 @@ class Replay(Learner):
         if torch.is_grad_enabled():
             self.passes.append((forward.logprobs.detach(), forward.values.detach()))
 
-    def _minibatches(self, size: int, step: int) -> Iterator[Tensor]:
-        for permutation in self.step["permutations"]:
-            yield from torch.tensor(permutation).split(self.config.algorithm.minibatch_size)
+    def _minibatches(self, size: int, step: int, epoch: int) -> Sequence[Tensor]:
+        return torch.tensor(self.step["permutations"][epoch]).split(self.config.algorithm.minibatch_size)
+
+    def _chunks(self, batch: Batch) -> list[Batch]:
+        return [batch.rows(index) for index in torch.arange(len(batch.mask)).split(self.minibatch)]
+
+    # trl averages each accumulated minibatch by itself; this project averages over all tokens of an optimizer step.
 
     def _weights(self, batch: Batch) -> Tensor:
-        # trl averages each accumulated minibatch by itself; this project averages over all tokens of an optimizer step.
-        chunks = batch.mask.float().split(self.minibatch)
-        return torch.cat([chunk / chunk.sum() / len(chunks) for chunk in chunks])
+        chunks = self._chunks(batch)
+        return torch.cat([super(Replay, self)._weights(chunk) / len(chunks) for chunk in chunks])
+
+    def _shares(self, batch: Batch) -> Tensor:
+        chunks = self._chunks(batch)
+        return torch.cat([super(Replay, self)._shares(chunk) / len(chunks) for chunk in chunks])
 
     def _target_metrics(self, batch: Batch) -> Metrics:
-        parts = [
-            super(Replay, self)._target_metrics(batch.rows(i))
-            for i in torch.arange(len(batch.mask)).split(self.minibatch)
-        ]
+        parts = [super(Replay, self)._target_metrics(chunk) for chunk in self._chunks(batch)]
         return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
 
     def _prepare(self, *args: Any) -> tuple[Batch, ScoreMoments]:
@@ -156,11 +164,11 @@ def replay(case: Path) -> Differences:
     algorithm = algorithm_settings(settings, steps)
     base = (case / settings["base"]).resolve()
     config = validate({
-        "policy": {"model": str(base), "adapter": str(base / "adapter"), "dtype": "float32"},
+        "policy": {"model": str(base), "adapter": str(base / "adapter"), "dtype": settings["dtype"]},
         "reward": {"model": "none", "label": "none"}, "data": {"path": "none"},
         "rollout": {"batch_size": settings["ppo"]["batch_size"]}, "algorithm": algorithm,
     })  # fmt: skip
-    learner, reference = Replay(config, settings["ppo"]["mini_batch_size"]), ReferenceWorker(config)
+    learner, reference = Replay(config, settings["ppo"]), ReferenceWorker(config)
     anchor = reference_state(case, settings["reference"])
     policy, state = policy_state(load_file(case / "weights_0.safetensors"), 0), learner.initial_state()[1]
     differences = Differences()
@@ -185,18 +193,34 @@ def replay_step(
     new_policy, new_state, metrics = learner.update(
         policy, state, sampled, verdict, reference.logprobs(sampled, anchor)
     )
+    refuse_ratio(golden, torch.tensor(step["minibatch_indices"]), learner.ratio_threshold)
     compare_step(learner, golden, state.kl_coef, differences)
     for name, value in step["stats"].items():
-        if name not in NOT_REPORTED and not math.isnan(value):  # trl's variance of one token; 0 here
+        if name in NAN_OF_ONE_TOKEN and math.isnan(value):
+            assert math.isfinite(metrics[name])
+        elif name not in NOT_REPORTED:
             differences.compare("statistics", name, torch.tensor(metrics[name]), torch.tensor(value))
+    differences.compare(
+        "statistics", "kl_coef_before", torch.tensor(state.kl_coef), torch.tensor(step["kl_coef_before"])
+    )
     differences.compare(
         "statistics", "kl_coef_after", torch.tensor(new_state.kl_coef), torch.tensor(step["kl_coef_after"])
     )
     first, ours = load_file(case / "weights_0.safetensors"), case_weights(new_policy)
     for name, theirs in load_file(case / f"weights_{number + 1}.safetensors").items():
         moved = (theirs - first[name]).abs().max().item()
-        differences.add("weights", name, (ours[name] - theirs).abs().max().item() / moved if moved else 0.0)
+        apart = (ours[name] - theirs).abs().max().item()
+        differences.add("weights", name, apart / moved if moved else apart)
     return new_policy, new_state
+
+
+def refuse_ratio(golden: Tensors, order: Tensor, threshold: float) -> None:
+    """Where trl zeroed a loss because its ratios were large, there is nothing here to compare with."""
+    change = golden["new_logprobs"].view(*order.shape, -1) - golden["old_logprobs"][order]
+    mask = golden["mask"].bool()[order]
+    ratios = change.exp().masked_fill(~mask, 0).sum(dim=(1, 2)) / mask.sum(dim=(1, 2))
+    if ratios.max() > threshold:
+        raise Refused(f"ratio_threshold={threshold}: reached, and a loss that is not finite rejects the step instead")
 
 
 def compare_step(learner: Replay, golden: Tensors, kl_coef: float, differences: Differences) -> None:
@@ -226,6 +250,8 @@ def report(case: Path) -> dict[str, Any]:
         differences = replay(case)
     except Refused as refusal:
         return {"case": case.name, "passes": False, "refused": str(refusal)}
+    except Exception as error:  # one odd case must not keep the others from being seen
+        return {"case": case.name, "passes": False, "error": f"{type(error).__name__}: {error}"}
     return {"case": case.name, "passes": differences.passes(), **differences.largest, "where": differences.where}
 
 

@@ -9,19 +9,18 @@ DIRECT = {  # trl's name: ours
     "max_grad_norm": "max_grad_norm",
 }  # fmt: skip
 READ = {*DIRECT, "adap_kl_ctrl", "init_kl_coef", "target", "horizon", "kl_penalty", "score_clip", "use_score_scaling",
-        "use_score_norm", "mini_batch_size", "gradient_accumulation_steps", "batch_size", "backward_batch_size",
+        "use_score_norm", "early_stopping", "target_kl", "ratio_threshold", "mini_batch_size",
+        "gradient_accumulation_steps", "batch_size", "backward_batch_size",
         "global_backward_batch_size", "global_batch_size"}  # fmt: skip
 NOT_HAD = {  # the only value that is taken, and why there is no other
-    "early_stopping": (False, "a step always runs all its epochs, so that it costs what was planned"),
     "whiten_rewards": (False, "trl's lets advantages depend on how far the batch is padded"),
-    "ratio_threshold": (10.0, "a loss that is not finite rejects the whole step instead"),
     "is_encoder_decoder": (True, "decoder-only models are not supported"),
     "world_size": (1, "one learner computes the update"),
 }
-WITHOUT_EFFECT = {  # logging, memory, names; target_kl is for early stopping, the permutations stand for seed
+WITHOUT_EFFECT = {  # logging, memory, names; the permutations stand for seed
     "compare_steps", "dataset_num_proc", "exp_name", "forward_batch_size", "gradient_checkpointing", "is_peft_model",
     "log_with", "model_name", "optimize_cuda_cache", "optimize_device_cache", "query_dataset", "remove_unused_columns",
-    "reward_model", "seed", "steps", "target_kl", "task_name", "total_ppo_epochs", "tracker_project_name",
+    "reward_model", "seed", "steps", "task_name", "total_ppo_epochs", "tracker_project_name",
     "tracker_kwargs", "accelerator_kwargs", "project_kwargs", "push_to_hub_if_best_kwargs",
 }  # fmt: skip
 ADAM = {"amsgrad": False, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0}
@@ -37,9 +36,10 @@ def algorithm_settings(settings: dict[str, Any], steps: list[dict[str, Any]]) ->
     _refuse(settings, steps)
     kl = {"type": "fixed", "coef": ppo["init_kl_coef"]}
     if ppo["adap_kl_ctrl"]:
-        kl |= {"type": "adaptive", "target": ppo["target"], "horizon": int(ppo["horizon"])}
+        kl |= {"type": "adaptive", "target": ppo["target"], "horizon": ppo["horizon"]}
     return {
         "type": "ppo", **{ours: ppo[theirs] for theirs, ours in DIRECT.items()}, "kl": kl,
+        "target_kl": ppo["target_kl"] if ppo["early_stopping"] else None,
         "kl_estimator": KL_PENALTIES[ppo["kl_penalty"]],
         "minibatch_size": ppo["mini_batch_size"] * ppo["gradient_accumulation_steps"],
         "scores": {
@@ -57,6 +57,8 @@ def _refuse(settings: dict[str, Any], steps: list[dict[str, Any]]) -> None:
             raise Refused(f"{name}={ppo[name]}: {reason}")
     if unknown := set(ppo) - READ - set(NOT_HAD) - WITHOUT_EFFECT:
         raise Refused(f"unknown settings: {', '.join(sorted(unknown))}")
+    if settings["dtype"] not in ("float32", "bfloat16"):
+        raise Refused(f"dtype={settings['dtype']}: float32 or bfloat16")
     if ppo["kl_penalty"] not in KL_PENALTIES:
         raise Refused(f"kl_penalty={ppo['kl_penalty']}: unknown")
     if ppo["max_grad_norm"] is not None and "clip_fix" not in departs:

@@ -43,7 +43,10 @@ def folder(tmp_path) -> dict[str, Path]:
     made["list"].write_text("- 1")
     made["code"] = tmp_path / "code"
     made["code"].write_text("base: quickstart\nreward: {extra: [{type: function, name: f, function: 'os:getcwd'}]}")
+    made["circle"] = tmp_path / "circle"
+    made["circle"].write_text(f"base: {made['circle']}")
     return made | {
+        "header": table(tmp_path / "header", rows=0),
         "no_summary": table(tmp_path / "no_summary", columns=("dialogue", "text")),
         "few": table(tmp_path / "few"),
         "no_test": table(tmp_path / "no_test", rows=40, splits=("train",)),
@@ -114,6 +117,17 @@ CASES = {
         ["reward.extra: names must"],
     ),
     "code in a file": (["--config", "{code}"], ["type function is taken from the command line only"]),
+    "not a number": (["--reward.weight", "nan"], ["reward.weight: Input should be a finite number"]),
+    "a base that is itself": (["--config", "{circle}"], ["goes round in a circle"]),
+    "a name no file can have": (["--config", "x" * 5000], ["no file or preset"]),
+    "half a section": (["--policy.lora", "{{"], ["error parsing value for field", "policy"]),
+    "no folder can be made there": (["--out", "{yaml}/run"], ["out: '{yaml}/run' cannot be made a folder"]),
+    "weight of no group": (
+        ["--config", "quickstart_grouped_ppo", "--algorithm.group_weights", '{{"Hotell": 3}}'],
+        ["algorithm.group_weights: no prompt is in a group called Hotell"],
+    ),
+    "some roles on a GPU": (["--cluster.resources.learner.gpus", "1"], ["must all have GPUs or none"]),
+    "a header alone": (["--data.path", "{header}"], ["data.path", "cannot be read"]),
     "nothing at the address": (
         ["--cluster.address", "127.0.0.1:1"],
         ["cluster.address: nothing answers at 127.0.0.1:1"],

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from configs.errors import RunError
 from learner.types import Rollouts, Scores
 from workers.metrics import ROUGE_TYPES, Rouge
 from workers.prompts import Prompt
@@ -37,15 +38,22 @@ class Evaluation:
             rouge={name: np.array(rouge[name]) for name in ROUGE_TYPES},
         )
 
-    def sample(self, i: int) -> dict[str, str | float]:
+    def sample(self, i: int) -> dict[str, str | float | None]:
         """One summary with its figures."""
         columns = {"score": self.scores, "toxicity": self.toxicity, "tokens": self.tokens, **self.rouge}
-        return {"text": self.texts[i], **{name: column[i].item() for name, column in columns.items()}}
+        return {"text": self.texts[i], **{name: _known(column[i].item()) for name, column in columns.items()}}
 
     def by_row(self, column: np.ndarray) -> np.ndarray:
-        """Mean of a column over the samples of each prompt, in the order of the prompts."""
-        order = np.unique(self.rows, return_inverse=True)[1]
-        return np.bincount(order, weights=column) / np.bincount(order)
+        """Mean of a column over the samples of each prompt that were not dropped, in the order of the prompts."""
+        order, known = np.unique(self.rows, return_inverse=True)[1], ~self.dropped
+        counts = np.bincount(order[known], minlength=order.max() + 1)
+        sums = np.bincount(order[known], weights=column[known], minlength=order.max() + 1)
+        return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+
+    @property
+    def dropped(self) -> np.ndarray:
+        """Samples of which a reward failed, and that the config says to leave out."""
+        return np.isnan(self.scores)
 
     def distinct(self) -> float:
         """Share of different texts, the mean over samples: one text per prompt is compared at a time."""
@@ -72,6 +80,7 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, dict]:
             **_sides(before, after, lambda e: {"mean": float(np.nanmean(e.scores)), "std": float(np.nanstd(e.scores))}),
             "difference": _difference(before, after, lambda e: e.scores),
         },
+        "dropped": {side: int(e.dropped.sum()) for side, e in _named(before, after)},
         "tokens": _sides(before, after, lambda e: {"mean": float(e.tokens.mean())}),
         "distinct": _sides(before, after, lambda e: {"share": e.distinct()}),
     }
@@ -101,9 +110,17 @@ def _sides(before: Evaluation, after: Evaluation, figures: Callable[[Evaluation]
 def _difference(before: Evaluation, after: Evaluation, column: Callable[[Evaluation], np.ndarray]) -> dict[str, float]:
     """Mean of the paired differences and its standard error, by prompt: the samples of one are no independent data."""
     change = after.by_row(column(after)) - before.by_row(column(before))
+    change = change[~np.isnan(change)]
+    if len(change) < 2:
+        raise RunError("nearly every held-out summary was dropped since a reward failed: mend the reward")
     return {"mean": float(change.mean()), "standard_error": float(change.std(ddof=1) / np.sqrt(len(change)))}
 
 
 def _improvement(before: float, after: float) -> float:
     """Fall in percent of what it was before, as the notebook prints it; 0 where there was nothing to improve."""
     return float(100 * (before - after) / before) if before else 0.0
+
+
+def _known(figure: float) -> float | None:
+    """JSON has no NaN."""
+    return None if np.isnan(figure) else figure

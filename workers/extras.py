@@ -37,8 +37,8 @@ def load_function(path: str) -> RewardFunction:
     module, name = path.split(":")
     try:
         function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"there is no function {path}: {error}") from error
+    except (Exception, SystemExit) as error:  # a module runs as it is imported, and may raise anything
+        raise ValueError(f"there is no function {path}: {type(error).__name__}: {error}") from error
     if not callable(function):
         raise ValueError(f"{path} is no function")
     return function

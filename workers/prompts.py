@@ -27,34 +27,48 @@ class Prompt:
     group: str  # by the config's group_by; else each prompt is a group of its own
 
 
-def load_prompts(
-    config: schema.Data, split: str, tokenizer: PreTrainedTokenizerBase, group_by: GroupBy | None = None
-) -> list[Prompt]:
-    """The prompts of a split that pass the length filters, in the data's order.
+@dataclass(frozen=True)
+class Row:
+    """A text of the data with all its references, before it is a prompt."""
+
+    text: str
+    references: tuple[str, ...]
+    cell: str  # of the column that groups are made by, if they are
+
+
+def read_rows(config: schema.Data, split: str, group_by: GroupBy | None = None) -> list[Row]:
+    """The texts of a split whose length in characters is right, in the data's order.
 
     Raises `UsageError` where the split or a column is missing or a file cannot be read.
     """
-    rows = _read(config, split)
+    table = _read(config, split)
     columns = {"data.prompt_column": config.prompt_column, "data.reference_column": config.reference_column}
     if isinstance(group_by, ByColumn):
         columns["algorithm.group_by.column"] = group_by.column
     for field, column in columns.items():
-        if column not in rows.column_names:
-            found = ", ".join(rows.column_names)
+        if column not in table.column_names:
+            found = ", ".join(table.column_names)
             raise UsageError(f"{field}: {config.path!r} ({split}) has no column {column!r}; it has {found}")
+    cells = table[group_by.column] if isinstance(group_by, ByColumn) else [""] * len(table)
     references: dict[str, list[str]] = {}
     groups: dict[str, str] = {}
-    cells = rows[list(columns.values())[-1]]  # the group's, where groups are by column
-    for text, reference, cell in zip(rows[config.prompt_column], rows[config.reference_column], cells, strict=True):
+    for text, reference, cell in zip(table[config.prompt_column], table[config.reference_column], cells, strict=True):
         if isinstance(text, str) and config.min_chars <= len(text) <= config.max_chars:
             references.setdefault(text, []).append(str(reference or ""))
             groups[text] = str(cell)
-    prompts = [config.template.replace("{text}", text) for text in references]
+    return [Row(text, tuple(refs), groups[text]) for text, refs in references.items()]
+
+
+def make_prompts(
+    rows: list[Row], config: schema.Data, tokenizer: PreTrainedTokenizerBase, group_by: GroupBy | None = None
+) -> list[Prompt]:
+    """The prompts of rows, those left out that have too many tokens."""
+    prompts = [config.template.replace("{text}", row.text) for row in rows]
     # All at once, which is where the fast tokenizers are fast.
     token_ids = tokenizer(prompts)["input_ids"] if prompts else []
     return [
-        Prompt(prompt, tuple(ids), tuple(references[text]), _group(group_by, number, len(ids), groups[text]))
-        for number, (prompt, ids, text) in enumerate(zip(prompts, token_ids, references, strict=True))
+        Prompt(prompt, tuple(ids), row.references, _group(group_by, number, len(ids), row.cell))
+        for number, (prompt, ids, row) in enumerate(zip(prompts, token_ids, rows, strict=True))
         if len(ids) <= config.max_prompt_tokens
     ]
 
@@ -81,16 +95,14 @@ def _read(config: schema.Data, split: str) -> datasets.Dataset:
     path = files[split]
     try:
         return datasets.load_dataset(SPLIT_FORMATS[path.suffix], data_files=str(path), split="train")
-    except datasets.exceptions.DatasetGenerationError as error:
+    except Exception as error:  # an empty file, a header alone and broken JSON each raise their own
         raise UsageError(f"data.path: {path} cannot be read: {error.__cause__ or error}") from error
 
 
 def _read_hub(name: str, split: str) -> datasets.Dataset:
     try:
         return datasets.load_dataset(name, split=split)
-    except (datasets.exceptions.DatasetNotFoundError, ConnectionError, OSError) as error:
+    except Exception as error:
         raise UsageError(
-            f"data.path: {name!r} is no local directory and cannot be had from the hub: {error}"
+            f"data.path: {name!r} is no local directory, and its split {split!r} cannot be had from the hub: {error}"
         ) from error
-    except ValueError as error:  # an unknown split
-        raise UsageError(f"data.path: {name!r}: {error}") from error

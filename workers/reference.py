@@ -4,6 +4,7 @@ import torch
 
 from configs.schema import Config
 from learner.policy import Policy
+from learner.pretrained import device_of
 from learner.types import PolicyState, RefLogprobs, Rollouts
 
 
@@ -13,7 +14,7 @@ class ReferenceWorker:
     def __init__(self, config: Config) -> None:
         torch.set_num_threads(config.cluster.threads)
         self.full = config.algorithm.kl_estimator == "full"
-        self.policy = Policy(config.policy, config.seed)
+        self.policy = Policy(config.policy, config.seed, device_of(config.cluster.resources.reference))
 
     @torch.no_grad()
     def logprobs(self, rollouts: Rollouts, state: PolicyState) -> RefLogprobs:

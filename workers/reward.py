@@ -5,9 +5,12 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from configs.schema import Config
-from learner.pretrained import choose_dtype, device
+from learner.pretrained import choose_dtype, device_of
 from learner.types import Rollouts, Scores
 from workers.extras import call, make_extra
+
+NO_LIMIT = 10**6
+"""transformers gives tokenizers without a limit one of 10^30, which its fast tokenizers cannot take."""
 
 
 class RewardWorker:
@@ -19,15 +22,18 @@ class RewardWorker:
         # Where prompt and completion are scored and too long together, it is the prompt that is cut.
         side = "right" if self.config.text == "completion" else "left"
         self.tokenizer = AutoTokenizer.from_pretrained(self.config.model, truncation_side=side)
-        self.model = (
-            AutoModelForSequenceClassification.from_pretrained(self.config.model, dtype=choose_dtype(self.config.dtype))
-            .eval()
-            .to(device())
+        device = device_of(config.cluster.resources.reward)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            self.config.model, dtype=choose_dtype(self.config.dtype, device)
         )
+        self.model = model.eval().to(device)
+        self.label = label_index(self.model.config.id2label, self.config.label)
+        # Labels that do not exclude each other, or one alone, have each a probability of its own.
+        shape = self.model.config
+        self.independent = shape.problem_type == "multi_label_classification" or shape.num_labels == 1
         self.extras = {extra.name: make_extra(extra) for extra in self.config.extra}
         self.weights = {"classifier": self.config.weight, **{e.name: e.weight for e in self.config.extra}}
         self.max_length = _max_length(self.model.config, self.tokenizer)
-        self.label = label_index(self.model.config.id2label, self.config.label)
 
     def score(self, rollouts: Rollouts) -> Scores:
         """Scores of one unit's completions, or of prompt and completion where the config says so.
@@ -38,8 +44,7 @@ class RewardWorker:
         if self.config.text == "prompt+completion":
             texts = [prompt + text for prompt, text in zip(rollouts.unit.prompts, texts, strict=True)]
         logits = self.logits(list(texts))
-        # A model with one output has no other label to compare with.
-        probability = (logits.softmax(dim=1) if logits.shape[1] > 1 else logits.sigmoid())[:, self.label]
+        probability = (logits.sigmoid() if self.independent else logits.softmax(dim=1))[:, self.label]
         drop = self.config.on_failure == "drop"
         chosen = logits[:, self.label].tolist()
         parts = {"classifier": call("classifier", lambda *_: chosen, rollouts, drop)}
@@ -51,15 +56,17 @@ class RewardWorker:
     @torch.no_grad()
     def logits(self, texts: list[str]) -> Tensor:
         """Raw logits [B, labels] in float32, each text in the reward model's own tokens and cut to its length."""
-        inputs = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt")
+        inputs = self.tokenizer(
+            texts, padding=True, truncation=self.max_length is not None, max_length=self.max_length, return_tensors="pt"
+        )
         return self.model(**inputs.to(self.model.device)).logits.float().cpu()
 
     def probe(self) -> dict[str, float] | None:
-        """Scores of the config's better and worse text, which must be in that order; None where there is no probe."""
+        """Weighted scores of the config's better and worse text, which must be in that order; None without a probe."""
         if self.config.probe is None:
             return None
         better, worse = self.logits([self.config.probe.better, self.config.probe.worse])[:, self.label].tolist()
-        return {"better": better, "worse": worse}
+        return {"better": self.config.weight * better, "worse": self.config.weight * worse}
 
 
 def label_index(id2label: dict[int, str], label: str) -> int:
@@ -72,7 +79,8 @@ def label_index(id2label: dict[int, str], label: str) -> int:
     return positions[0]
 
 
-def _max_length(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens that both the tokenizer and the model's positions allow; RoBERTa keeps two positions for itself."""
-    positions = getattr(config, "max_position_embeddings", tokenizer.model_max_length + 2) - 2
-    return min(positions, tokenizer.model_max_length)
+def _max_length(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Tokens that tokenizer and positions allow, RoBERTa keeping two positions for itself; None where nothing does."""
+    limits = [tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or NO_LIMIT]
+    limit = min(limits[0], limits[1] - 2)
+    return limit if limit < NO_LIMIT - 2 else None

@@ -6,6 +6,7 @@ from transformers import AutoTokenizer
 
 from configs.schema import Config
 from learner.policy import Policy
+from learner.pretrained import device_of
 from learner.types import PolicyState, Rollouts, WorkUnit
 
 
@@ -16,7 +17,7 @@ class RolloutWorker:
         torch.set_num_threads(config.cluster.threads)
         self.max_new_tokens = config.rollout.max_new_tokens
         self.tokenizer = AutoTokenizer.from_pretrained(config.policy.model)
-        self.policy = Policy(config.policy, config.seed)
+        self.policy = Policy(config.policy, config.seed, device_of(config.cluster.resources.rollout))
 
     def generate(self, unit: WorkUnit, state: PolicyState) -> Rollouts:
         """One completion per prompt, sampled at temperature 1 from the whole vocabulary, as the learner takes it."""

@@ -1,4 +1,8 @@
-"""REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024), the whole completion being one action."""
+"""The leave-one-out baseline of RLOO (Kool et al. 2019; Ahmadian et al. 2024).
+
+The reward is that of the whole completion. The loss is the family's, clipped per token; with the default average over
+each completion's tokens a long completion's gradient is divided by its length, with `loss_average: constant` it is not.
+"""
 
 import torch
 from torch import Tensor
@@ -10,6 +14,6 @@ from learner.tensors import sequence_sum
 
 
 def estimate(batch: Batch, config: RLOO) -> tuple[Tensor, Tensor]:
-    """Reward, KL penalty included, less the mean of the other completions of the prompt (section 3.2, equation 8)."""
+    """Reward, KL penalty included, less the mean reward of the prompt's other completions."""
     advantages = leave_one_out(sequence_sum(batch.rewards, batch.mask), batch.groups)
     return advantages.unsqueeze(1) * batch.mask, torch.zeros_like(batch.rewards)

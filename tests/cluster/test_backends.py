@@ -1,5 +1,7 @@
 """The same bits wherever a run runs: inline, on Ray, with any number of workers, with a worker killed."""
 
+import math
+
 import psutil
 import pytest
 from ray.cluster_utils import Cluster
@@ -64,9 +66,11 @@ def test_a_worker_that_fails_is_named_with_its_reason(address, prompts):
 
 
 def test_a_run_that_asks_for_more_than_there_is_says_so_at_once(address):
-    config = small_config(cluster__backend="ray", cluster__address=address, cluster__resources__rollout__gpus=0.5)
+    config = small_config(cluster__backend="ray", cluster__address=address, cluster__resources__reward__gpus=0.5)
     with (
-        pytest.raises(RunError, match=r"1 GPU \(rollout 1, .*the cluster has 0.*cluster\.resources\.\*\.gpus"),
+        pytest.raises(
+            RunError, match=r"1 GPU \(rollout 0, reward 1, .*the cluster has 0.*cluster\.resources\.\*\.gpus"
+        ),
         open_pools(config),
     ):
         pass
@@ -90,8 +94,15 @@ def test_a_reversed_reward_is_refused(prompts):
 @pytest.mark.parametrize(
     ("step", "metrics", "message"),
     [
-        (0, {"objective/kl": 0.5, "rollout/logprob_gap": 0.0}, "differs from its reference"),
-        (3, {"objective/kl": 0.5, "rollout/logprob_gap": 0.7}, "do not come from the learner's policy"),
+        (0, {"objective/kl_k3": 0.5, "rollout/logprob_gap": 0.0}, "differs from its reference"),
+        (0, {"objective/kl_k3": math.nan, "rollout/logprob_gap": 0.0}, "differs from its reference"),
+        (
+            0,
+            {"objective/kl_k3": 0.0, "ppo/policy/first_ratio_gap": 0.2, "rollout/logprob_gap": 0.0},
+            "ratios 0.2 from 1",
+        ),
+        (3, {"objective/kl_k3": 0.5, "rollout/logprob_gap": 0.7}, "do not come from the learner's policy"),
+        (3, {"objective/kl_k3": 0.5, "rollout/logprob_gap": math.nan}, "do not come from the learner's policy"),
     ],
 )
 def test_what_cannot_be_true_ends_the_run(step, metrics, message):

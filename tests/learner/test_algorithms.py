@@ -7,13 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs.algorithms import GRPO, PPO, RLOO, GroupedPPO, ReinforcePP, ScoreScaling
+from configs.algorithms import GRPO, PPO, RLOO, GroupedPPO, ReinforcePP
 from learner.advantages import group_normalised, leave_one_out, returns_to_go
 from learner.algorithms import ESTIMATORS
 from learner.algorithms.grouped_ppo import group_weights, merge_small
 from learner.batch import Batch
 from learner.losses import policy_loss, token_weights
-from learner.rewards import ScoreMoments, full_kl, scale_scores
+from learner.rewards import ScoreMoments, full_kl, standardise
 from learner.tensors import masked_mean, masked_var, whiten
 
 GROUPS = torch.tensor([0, 0, 1, 1])
@@ -135,8 +135,8 @@ def test_score_moments_are_those_of_all_scores_so_far():
         moments = moments.add(part)
     assert moments.count == 24 and moments.mean == pytest.approx(scores.mean().item(), rel=1e-5)
     assert moments.std == pytest.approx(scores.std().item(), rel=1e-5)
-    scaled = scale_scores(scores[2], moments, ScoreScaling(divide_by_std=True, subtract_mean=True, clip=1))
-    torch.testing.assert_close(scaled, ((scores[2] - scores.mean()) / scores.std()).clamp(-1, 1))
+    torch.testing.assert_close(standardise(scores[2], moments, True), (scores[2] - scores.mean()) / scores.std())
+    torch.testing.assert_close(standardise(scores[2], moments, False), scores[2] / scores.std())
 
 
 @given(st.lists(st.floats(-100, 100, width=32), min_size=2, max_size=9), st.integers(1, 4))

@@ -9,6 +9,7 @@ import torch
 from cluster.plan import Plan, make_unit
 from learner.adapter import tensors_sha256
 from learner.learner import MAX_REJECTED, Learner
+from learner.losses import entropy
 from tests.conftest import read_prompts, small_config
 from workers.prompts import Prompt
 from workers.reference import ReferenceWorker
@@ -178,3 +179,24 @@ def test_completions_that_are_all_the_same_teach_a_group_nothing():
     logprobs = ReferenceWorker(run.learner.config).logprobs(same, run.state[0])
     metrics = run.learner.update(*run.state, same, verdict, logprobs)[2]
     assert metrics["ppo/grad_norm"] == pytest.approx(0, abs=1e-5) and metrics["learner/rejected"] == 0
+
+
+def test_epochs_end_once_the_policy_has_strayed_too_far(monkeypatch):
+    run = Run("ppo")
+    assert run.learner.update(*run.state, *run.parts)[2]["ppo/epochs"] == 2
+    strict = Learner(config_of("ppo", target_kl=0.1))
+    assert [strict._strayed({"ppo/policy/policykl": kl}) for kl in (-1.0, 0.14, 0.16)] == [False, False, True]
+    monkeypatch.setattr(strict, "_strayed", lambda last: True)
+    assert strict.update(*run.state, *run.parts)[2]["ppo/epochs"] == 1
+
+
+@pytest.mark.parametrize("case", ["grouped_ppo, by length", "grpo, Dr."])
+def test_reported_means_are_means_however_the_loss_is_weighed(case):
+    run = Run(case)
+    config = config_of(case, minibatch_size=8, ppo_epochs=1, learning_rate=1e-12)
+    metrics = Learner(config).update(*run.state, *run.parts)[2]
+    logits = [
+        run.learner.policy(p.unit.prompt_ids, p.unit.prompt_mask, p.completion_ids).logits for p in run.parts[::3]
+    ]
+    per_token = torch.cat([entropy(x)[p.completion_mask] for x, p in zip(logits, run.parts[::3], strict=True)])
+    assert metrics["ppo/policy/entropy"] == pytest.approx(per_token.mean().item(), rel=1e-3)

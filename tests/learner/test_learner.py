@@ -77,7 +77,8 @@ def test_first_token_is_trained(learner, batch):
     assert batch.mask[:, 0].all()
     logprobs = batch.old_logprobs.clone().requires_grad_()
     new = Forward(logprobs, logits=torch.zeros(*logprobs.shape, 4), values=batch.old_values)
-    objective.loss(new, batch, learner._weights(batch), learner.config.algorithm, 0.2)[0].backward()
+    weights, shares = learner._weights(batch), learner._shares(batch)
+    objective.loss(new, batch, weights, shares, learner.config.algorithm, 0.2)[0].backward()
     assert (logprobs.grad[:, 0] != 0).all()
     assert not logprobs.grad[~batch.mask].any()
 

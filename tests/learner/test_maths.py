@@ -7,10 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.algorithms import AdaptiveKL, FixedKL
 from learner.advantages import gae
 from learner.losses import entropy, policy_loss, value_loss
-from learner.rewards import kl_estimate, next_kl_coef, token_rewards
+from learner.rewards import adapted_kl_coef, kl_estimate, token_rewards
 from learner.tensors import masked_mean, masked_var, pad_cat, whiten
 
 MASK = torch.tensor([[True, True, True], [True, False, False]])
@@ -84,10 +83,8 @@ def test_entropy_of_a_uniform_distribution_is_the_log_of_its_size():
 
 
 def test_adaptive_kl_coefficient_matches_hand_computed():
-    config = AdaptiveKL(coef=0.2, target=6, horizon=10_000)
-    assert next_kl_coef(config, 0.2, kl=12.0, batch_size=16) == pytest.approx(0.2 * (1 + 0.2 * 16 / 10_000))
-    assert next_kl_coef(config, 0.2, kl=5.4, batch_size=16) == pytest.approx(0.2 * (1 - 0.1 * 16 / 10_000))
-    assert next_kl_coef(FixedKL(coef=0.3), 0.3, kl=99, batch_size=16) == 0.3
+    up, down = (adapted_kl_coef(0.2, kl, target=6, batch_size=16, horizon=10_000) for kl in (12.0, 5.4))
+    assert up == pytest.approx(0.2 * (1 + 0.2 * 16 / 10_000)) and down == pytest.approx(0.2 * (1 - 0.1 * 16 / 10_000))
 
 
 def test_pad_cat_pads_on_the_right():

@@ -46,7 +46,7 @@ def test_report_has_the_promised_keys(report):
 
 
 def test_config_reads_back_and_gives_the_same_adapter(run, report, tmp_path):
-    assert yaml.safe_load((run / "config.yaml").read_text())["out"] == str(run)
+    assert yaml.safe_load((run / "config.yaml").read_text())["steps"] == 2
     arguments = ["--config", str(run / "config.yaml"), "--out", str(tmp_path / "again")]
     assert load_config(arguments).steps == 2
     assert ray_job.main(arguments) == 0

@@ -45,6 +45,16 @@ def test_no_toxicity_at_all_is_no_improvement_and_no_error():
     assert result["toxicity"]["improvement_percent"] == {"mean": 0.0, "std": 0.0}
 
 
+def test_a_dropped_sample_is_counted_and_left_out():
+    before, after = evaluation([0.8, 0.4, 0.6, 0.6]), evaluation([0.2, 0.2, 0.2, 0.0])
+    after.scores[0] = np.nan
+    result = compare(before, after)
+    assert result["dropped"] == {"before": 0, "after": 1}
+    # Row 1 keeps its second sample: scores 3 - mean(1, 3); row 0 both: no change.
+    assert result["score"]["difference"]["mean"] == pytest.approx(0.5)
+    assert after.sample(0)["score"] is None
+
+
 def test_distinct_compares_the_summaries_of_one_sample():
     assert evaluation([0] * 4, texts="abab").distinct() == 1.0
     assert evaluation([0] * 4, texts="aabc").distinct() == 0.75

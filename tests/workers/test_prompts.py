@@ -8,12 +8,16 @@ from transformers import AutoTokenizer
 
 from configs.errors import UsageError
 from configs.schema import Data
-from workers.prompts import load_prompts
+from workers.prompts import make_prompts, read_rows
 
 
 @pytest.fixture(scope="module")
 def tokenizer(config):
     return AutoTokenizer.from_pretrained(config.policy.model)
+
+
+def load_prompts(data, split, tokenizer):
+    return make_prompts(read_rows(data, split), data, tokenizer)
 
 
 def write(folder, rows, kind="csv"):

@@ -1,11 +1,13 @@
 """The reward: which label, of which text."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers import AutoTokenizer, RobertaConfig, RobertaForSequenceClassification
 
 from tests.conftest import small_config
-from workers.reward import RewardWorker, label_index
+from workers.reward import RewardWorker, _max_length, label_index
 
 NICE, NASTY = "#Person1# thanks #Person2# for the help.", "#Person1# calls #Person2# a stupid idiot."
 
@@ -53,6 +55,26 @@ def test_prompt_and_completion_are_cut_from_the_prompts_side():
     )
     ids = worker.tokenizer([long + NASTY], truncation=True, max_length=worker.max_length)["input_ids"][0]
     assert len(ids) == worker.max_length and worker.tokenizer.decode(ids).rstrip("</s>").endswith("idiot.")
+
+
+def test_labels_that_do_not_exclude_each_other_have_each_a_probability(reward_worker, rollout_worker, start, unit):
+    worker = RewardWorker(small_config())
+    worker.independent = True
+    rollouts = rollout_worker.generate(unit, start[0])
+    scores = worker.score(rollouts)
+    torch.testing.assert_close(scores.toxicity, 1 - scores.scores.sigmoid())
+
+
+def test_the_weight_turns_the_probe_as_it_turns_the_reward():
+    turned = RewardWorker(small_config(reward__label="hate", reward__weight=-1)).probe()
+    assert turned["better"] > turned["worse"]
+
+
+def test_a_model_without_a_limit_takes_texts_of_any_length(reward_worker):
+    tokenizer = AutoTokenizer.from_pretrained(reward_worker.config.model, model_max_length=int(1e30))
+    assert _max_length(SimpleNamespace(), tokenizer) is None
+    assert _max_length(SimpleNamespace(max_position_embeddings=514), tokenizer) == 512
+    assert reward_worker.max_length == 256
 
 
 def test_an_empty_text_has_a_finite_score(reward_worker):
