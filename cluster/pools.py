@@ -3,21 +3,24 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any, Protocol
 
 from configs.errors import RunError
 from configs.schema import Config
-from learner.learner import Learner
-from workers.reference import ReferenceWorker
-from workers.reward import RewardWorker
-from workers.rollout import RolloutWorker
 
-ROLES: dict[str, type] = {
-    "rollout": RolloutWorker,
-    "reward": RewardWorker,
-    "reference": ReferenceWorker,
-    "learner": Learner,
+ROLES = {
+    "rollout": "workers.rollout:RolloutWorker",
+    "reward": "workers.reward:RewardWorker",
+    "reference": "workers.reference:ReferenceWorker",
+    "learner": "learner.learner:Learner",
 }
+"""Where each role's class is. By name: importing it loads the models' libraries, seconds that a driver can save."""
+
+
+def make_worker(role: str, config: Config) -> object:
+    """The worker of a role, its models loaded."""
+    return resolve_name(ROLES[role])(config)
 
 
 def pool_size(role: str, config: Config) -> int:
@@ -89,5 +92,5 @@ def _worker_errors() -> Iterator[None]:
 def inline_pools(config: Config) -> Pools:
     """One worker per role in this process: for tests, debugging, and to measure what Ray costs."""
     with _worker_errors():
-        workers = {role: InlinePool(worker(config)) for role, worker in ROLES.items()}
+        workers = {role: InlinePool(make_worker(role, config)) for role in ROLES}
     return Pools(**workers, get=list)

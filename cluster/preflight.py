@@ -8,16 +8,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import huggingface_hub.constants
-import torch
-from peft import PeftConfig
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from cluster.plan import Plan
 from configs.errors import UsageError
 from configs.schema import Config
 from workers.extras import make_extra
+from workers.labels import label_index
 from workers.prompts import Row, make_prompts, read_rows
-from workers.reward import label_index
 
 WEIGHTS = "model*.safetensors*|pytorch_model*.bin*"
 TOKENIZER = "tokenizer.json|tokenizer_config.json|*.model|vocab.*"
@@ -105,20 +104,29 @@ def _check_policy(config: Config) -> None:
         raise UsageError(f"policy.model: the config of {name} has no decoder_start_token_id; set it")
     if config.policy.adapter:
         return
+    layers = _layer_names(Path(name))
     wanted = config.policy.lora.target_modules
-    layers = _load("policy.model", name, lambda _: _layer_names(model))
     missing = [t for t in wanted if not any(layer == t or layer.endswith(f".{t}") for layer in layers)]
-    if missing:
+    if layers and missing:
         raise UsageError(f"policy.lora.target_modules: {name} has no layer called {', '.join(missing)}")
 
 
-def _layer_names(model: PretrainedConfig) -> list[str]:
-    with torch.device("meta"):  # names only, no weights
-        return [name for name, _ in AutoModelForSeq2SeqLM.from_config(model).named_modules()]
+def _layer_names(folder: Path) -> list[str]:
+    """Names of the layers with weights in a local directory's safetensors files; of others nothing is known here."""
+    names: list[str] = []
+    for file in sorted(folder.glob("model*.safetensors")):
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                names += [name.removesuffix(".weight") for name in tensors.keys()]
+        except SafetensorError as error:
+            raise UsageError(f"policy.model: {file} cannot be read: {error}") from error
+    return names
 
 
 def _check_adapter(config: Config) -> None:
     if config.policy.adapter:
+        from peft import PeftConfig  # here, since it takes seconds to load and few runs need it this early
+
         files = "adapter_config.json", "adapter_model.safetensors|adapter_model.bin"
         _load("policy.adapter", config.policy.adapter, PeftConfig.from_pretrained, *files)
 

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
-from cluster.pools import ROLES, Pools, pool_size
+from cluster.pools import ROLES, Pools, make_worker, pool_size
 from configs.errors import RunError
 from configs.schema import Config
 
@@ -16,21 +16,33 @@ RESTARTS = 3
 """Times that a worker may die, and that a call may be tried again, before the run fails."""
 
 
+class Host:
+    """What an actor is: the worker of one role."""
+
+    def __init__(self, role: str, config: Config) -> None:
+        self.worker = make_worker(role, config)
+
+    def call(self, method: str, *args: Any) -> Any:
+        """Call a method of the worker."""
+        return getattr(self.worker, method)(*args)
+
+
 class RayPool:
     """The Ray actors of one role; calls go round them in turn."""
 
     def __init__(self, role: str, config: Config) -> None:
         needs = getattr(config.cluster.resources, role)
-        actor = ray.remote(ROLES[role]).options(
-            num_cpus=needs.cpus, num_gpus=needs.gpus, max_restarts=RESTARTS, max_task_retries=RESTARTS
-        )
-        self.actors = [actor.remote(config) for _ in range(pool_size(role, config))]
+        needed = {"num_cpus": needs.cpus, "num_gpus": needs.gpus}
+        lasting = {"max_restarts": RESTARTS, "max_task_retries": RESTARTS}
+        actor = ray.remote(Host)
+        size = pool_size(role, config)
+        self.actors = [actor.options(**needed, **lasting, name=f"{role}-{i}").remote(role, config) for i in range(size)]
         self._calls = count()
 
     def submit(self, method: str, *args: Any, results: int = 1) -> Any:
         """Queue the call at the next actor; Ray holds it back until the objects it needs exist."""
         actor = self.actors[next(self._calls) % len(self.actors)]
-        return getattr(actor, method).options(num_returns=results).remote(*args)
+        return actor.call.options(num_returns=results).remote(method, *args)
 
 
 @contextmanager

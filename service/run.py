@@ -9,16 +9,12 @@ from rich.console import Console
 from transformers.utils import logging
 
 from cluster.driver import judge, start, train
-from cluster.plan import Plan
-from cluster.pools import Handle, Pools, open_pools
+from cluster.pools import open_pools
 from cluster.preflight import preflight
 from configs.algorithms import GroupedPPO
 from configs.schema import Config
-from learner.adapter import save_adapter, tensors_sha256
 from service.progress import Display
-from service.report import rich_table, versions, write_report
 from service.run_folder import RunFolder
-from workers.evaluation import Evaluation, compare, compare_groups
 
 
 def run(config: Config) -> None:
@@ -47,10 +43,19 @@ def run(config: Config) -> None:
             folder.add(report)
             first = first or report.metrics
             final = report.policy
+        # Loaded only now: they bring libraries that would keep the first step waiting for seconds.
+        from learner.adapter import save_adapter, tensors_sha256
+        from service.report import rich_table, versions, write_report
+        from workers.evaluation import Evaluation, compare, compare_groups
+
         [state] = pools.get([final])
         save_adapter(state, config.policy, folder.path / "adapter")
-        before = evaluate(plan, pools, begin.policy, display, "before")
-        after = evaluate(plan, pools, final, display, "after")
+        policies = {"before": begin.policy, "after": final}
+        units = len(plan.evaluation_units())
+        before, after = (
+            Evaluation.of(display.track(judge(plan, pools, policy), units, f"judging {name}"), plan.held_out)
+            for name, policy in policies.items()
+        )
     result = {
         **compare(before, after),
         "groups": compare_groups(before, after, plan.held_out) if isinstance(config.algorithm, GroupedPPO) else {},
@@ -67,12 +72,6 @@ def run(config: Config) -> None:
     write_report(folder.path, result, before, after, plan.held_out)
     Console().print(rich_table(result))
     print(folder.path)
-
-
-def evaluate(plan: Plan, pools: Pools, policy: Handle, display: Display, name: str) -> Evaluation:
-    """The figures of one policy on the held-out prompts."""
-    units = len(plan.evaluation_units())
-    return Evaluation.of(display.track(judge(plan, pools, policy), units, f"judging {name}"), plan.held_out)
 
 
 def model_line(model: dict[str, Any]) -> str:

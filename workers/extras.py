@@ -4,8 +4,6 @@ import importlib
 import math
 from collections.abc import Callable, Sequence
 
-from rouge_score import rouge_scorer
-
 from configs.schema import AnyExtra, FunctionReward, LengthReward, RougeReward
 from learner.types import Rollouts
 
@@ -23,6 +21,9 @@ def make_extra(config: AnyExtra) -> RewardFunction:
         case LengthReward():
             return lambda prompts, texts, references: [-abs(len(t.split()) / config.words - 1) for t in texts]
         case RougeReward():
+            # Loaded where it is used: importing it takes seconds, which every worker would pay at its start.
+            from rouge_score import rouge_scorer
+
             scorer = rouge_scorer.RougeScorer([config.variant], use_stemmer=True)
             return lambda prompts, texts, references: [
                 scorer.score_multi(refs, text)[config.variant].fmeasure

@@ -2,7 +2,6 @@
 
 import datasets
 import evaluate
-from rouge_score import rouge_scorer
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
@@ -20,6 +19,9 @@ class Rouge(evaluate.Metric):
         return evaluate.MetricInfo(description=self.__doc__ or "", citation="Lin 2004", features=features)
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, list[float]]:
+        # Loaded where it is used: importing it takes seconds, by which the first step would be later.
+        from rouge_score import rouge_scorer
+
         scorer = rouge_scorer.RougeScorer(list(ROUGE_TYPES), use_stemmer=True)
         scores = [scorer.score_multi(refs, text) for text, refs in zip(predictions, references, strict=True)]
         return {name: [100 * score[name].fmeasure for score in scores] for name in ROUGE_TYPES}

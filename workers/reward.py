@@ -8,6 +8,7 @@ from configs.schema import Config
 from learner.pretrained import choose_dtype, device_of
 from learner.types import Rollouts, Scores
 from workers.extras import call, make_extra
+from workers.labels import label_index
 
 NO_LIMIT = 10**6
 """transformers gives tokenizers without a limit one of 10^30, which its fast tokenizers cannot take."""
@@ -67,16 +68,6 @@ class RewardWorker:
             return None
         better, worse = self.logits([self.config.probe.better, self.config.probe.worse])[:, self.label].tolist()
         return {"better": self.config.weight * better, "worse": self.config.weight * worse}
-
-
-def label_index(id2label: dict[int, str], label: str) -> int:
-    """Position of the label of that name among the logits. Raises `ValueError` where there is none."""
-    positions = [index for index, name in id2label.items() if name == label]
-    if len(positions) != 1:
-        raise ValueError(
-            f"reward.label: the model has no single label {label!r}; it has {', '.join(id2label.values())}"
-        )
-    return positions[0]
 
 
 def _max_length(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int | None:

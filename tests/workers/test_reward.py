@@ -7,7 +7,8 @@ import torch
 from transformers import AutoTokenizer, RobertaConfig, RobertaForSequenceClassification
 
 from tests.conftest import small_config
-from workers.reward import RewardWorker, _max_length, label_index
+from workers.labels import label_index
+from workers.reward import RewardWorker, _max_length
 
 NICE, NASTY = "#Person1# thanks #Person2# for the help.", "#Person1# calls #Person2# a stupid idiot."
 
