@@ -1,11 +1,13 @@
 """The config of a run. It is inert: no file is read and nothing is filled in later."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from configs.algorithms import PPO, AnyAlgorithm
 from configs.base import Section
+from configs.cluster import Cluster, Workers
+from configs.rewards import Reward
 
 
 class Lora(Section):
@@ -32,79 +34,6 @@ class Policy(Section):
     """Shape of a new adapter; not used where `policy.adapter` is given."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the frozen weights; auto: bfloat16 where the hardware is fast at it. What is trained is float32."""
-
-
-class Probe(Section):
-    """Two texts whose order the reward must get right before a run may start."""
-
-    better: str = "Thank you so much, you have been very kind and helpful."
-    """Must get the higher score."""
-    worse: str = "You are a stupid, worthless idiot and everybody hates you."
-    """Must get the lower score."""
-
-
-class Extra(Section):
-    """What every further reward has."""
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    """Its name in metrics, apart from that of every other."""
-    weight: float = 1.0
-    """Its share of the score: the scores are added up by weight."""
-
-
-class LengthReward(Extra):
-    """Minus the distance of the summary's length from a target, as a share of the target."""
-
-    type: Literal["length"] = "length"
-    words: int = Field(ge=1)
-    """Target."""
-
-
-class RougeReward(Extra):
-    """ROUGE F-measure against the reference summary, 0 to 1; of several references the best one counts."""
-
-    type: Literal["rouge"] = "rouge"
-    variant: Literal["rouge1", "rouge2", "rougeL", "rougeLsum"] = "rougeL"
-    """Which."""
-
-
-class FunctionReward(Extra):
-    """A Python function of yours, (prompts, completions, references) -> scores, one per completion."""
-
-    type: Literal["function"] = "function"
-    function: str = Field(pattern=r"^[\w.]+:\w+$")
-    """Where it is, as module:name. From the command line only: a config file must not be able to run code."""
-
-
-AnyExtra = Annotated[LengthReward | RougeReward | FunctionReward, Field(discriminator="type")]
-
-
-class Reward(Section):
-    """The sequence classifier whose logit is the reward, and rewards beside it."""
-
-    model: str
-    """Local directory or hub name of anything that AutoModelForSequenceClassification loads."""
-    label: str
-    """Name of the label whose raw logit is the reward, as in the model's id2label."""
-    text: Literal["completion", "prompt+completion"] = "completion"
-    """What is scored. prompt+completion is truncated from the prompt's side."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the weights; auto: bfloat16 where the hardware is fast at it."""
-    weight: float = 1.0
-    """The classifier's share of the score, where there are further rewards."""
-    extra: tuple[AnyExtra, ...] = ()
-    """Further rewards."""
-    on_failure: Literal["error", "drop"] = "error"
-    """Where a reward raises, or gives no finite number: end the run, or leave the sample out and count it."""
-    probe: Probe | None = Probe()
-    """Checked at the start of every run; null: not checked."""
-
-    @model_validator(mode="after")
-    def _check(self) -> "Reward":
-        names = [extra.name for extra in self.extra]
-        if len(set(names)) < len(names) or "classifier" in names:
-            raise ValueError("reward.extra: names must differ from each other and from 'classifier'")
-        return self
 
 
 class Data(Section):
@@ -160,63 +89,6 @@ class Evaluation(Section):
     """Prompts per unit of work."""
     seed: int = 1
     """Seed of the samples, apart from the run's."""
-
-
-class Workers(Section):
-    """Workers per role; the learner is one."""
-
-    rollout: int = Field(2, ge=1)
-    """Workers that sample completions."""
-    reward: int = Field(2, ge=1)
-    """Replicas of the reward model."""
-    reference: int = Field(1, ge=1)
-    """Workers with the frozen reference."""
-
-
-class Resources(Section):
-    """What Ray sets aside for each worker of a role."""
-
-    cpus: float = Field(0.25, ge=0)
-    """CPUs, or a fraction of one."""
-    gpus: float = Field(0, ge=0)
-    """GPUs, or a fraction of one."""
-
-
-class RoleResources(Section):
-    """Resources per role."""
-
-    rollout: Resources = Resources()
-    """Of each rollout worker."""
-    reward: Resources = Resources()
-    """Of each reward worker."""
-    reference: Resources = Resources()
-    """Of each reference worker."""
-    learner: Resources = Resources()
-    """Of the learner."""
-
-    @model_validator(mode="after")
-    def _check(self) -> "RoleResources":
-        on_gpu = {role: bool(getattr(self, role).gpus) for role in ("rollout", "reference", "learner")}
-        if len(set(on_gpu.values())) > 1:
-            raise ValueError("rollout, reference and learner must all have GPUs or none, to compute the same numbers")
-        return self
-
-
-class Cluster(Section):
-    """Where the workers run."""
-
-    backend: Literal["ray", "inline"] = "ray"
-    """ray: each worker is a Ray actor; inline: everything in this process, with the same result to the bit."""
-    address: str | None = None
-    """Ray address; null: RAY_ADDRESS or a running local head if there is one, else a Ray of its own."""
-    threads: int = Field(1, ge=1)
-    """Torch threads per worker; it changes the bits."""
-    resources: RoleResources = RoleResources()
-    """What Ray sets aside per worker."""
-    start_timeout: float = Field(300, gt=0)
-    """Seconds that workers may take to load their models."""
-    call_timeout: float = Field(3600, gt=0)
-    """Seconds that one step may take."""
 
 
 class Config(Section):

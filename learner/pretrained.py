@@ -2,7 +2,7 @@
 
 import torch
 
-from configs.schema import Resources
+from configs.cluster import Resources
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -4,7 +4,7 @@ import importlib
 import math
 from collections.abc import Callable, Sequence
 
-from configs.schema import AnyExtra, FunctionReward, LengthReward, RougeReward
+from configs.rewards import AnyExtra, FunctionReward, LengthReward, RougeReward
 from learner.types import Rollouts
 
 RewardFunction = Callable[[Sequence[str], Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
