@@ -43,7 +43,7 @@ def start(pools: Pools) -> Start:
     if probe and probe["better"] <= probe["worse"]:
         raise RunError(
             f"reward.label: the reward prefers the worse probe ({probe['worse']:.2f}) to the better one "
-            f"({probe['better']:.2f}); name the other label, or set reward.probe"
+            f"({probe['better']:.2f}); name the other label, or leave the check out by --reward.probe null"
         )
     return Start(policy, learner, model)
 

@@ -90,8 +90,8 @@ def _load_from_hub(field: str, name: str, load: Callable[..., Any]) -> Any:
         return load(name)
     except Exception as error:
         raise UsageError(
-            f"{field}: {name!r} is no local directory, and cannot be had from the Hugging Face hub or its "
-            f"cache on this machine; check the name and the network, or give a directory"
+            f"{field}: {name!r} is no directory (seen from {Path.cwd()}), and cannot be had from the Hugging Face hub "
+            f"or its cache on this machine; check the name, the current folder and the network"
         ) from error
 
 

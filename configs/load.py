@@ -17,7 +17,11 @@ PRESETS = Path(__file__).parent
 
 
 class _CommandLine(Config, BaseSettings):
-    """Fine-tune an encoder-decoder model by reinforcement learning on Ray."""
+    """Fine-tune an encoder-decoder model by reinforcement learning on Ray.
+
+    The defaults below are the schema's. A run takes those of a preset before them: quickstart, unless --config names
+    another; presets also give what is required. Each algorithm.type has defaults of its own (docs/algorithms.md).
+    """
 
     config: str = Field("quickstart", description="Preset (a name under configs/) or YAML file to start from.")
 

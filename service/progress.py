@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from cluster.driver import StepReport
 
@@ -24,35 +24,30 @@ class Display:
 
     def steps(self, reports: Iterable[StepReport], total: int) -> Iterator[StepReport]:
         """Pass the reports on and show each of them."""
-        began = time.perf_counter()
+        began, shown = time.perf_counter(), ""
         with self._bar() as bar:
             task = bar.add_task("training", total=total, figures="")
             for report in reports:
                 left = (time.perf_counter() - began) / (report.step + 1) * (total - report.step - 1)
-                bar.update(task, completed=report.step + 1, figures=figures(report))
+                shown = f"{figures(report)}  {left:.0f} s left"
+                bar.update(task, completed=report.step + 1, figures=shown)
                 if not self.console.is_terminal:
-                    self.say(f"step {report.step + 1}/{total}  {figures(report)}  {left:.0f} s left")
+                    self.say(f"step {report.step + 1}/{total}  {shown}")
                 yield report
+        if self.console.is_terminal:
+            self.say(f"training: done  {shown.rsplit('  ', 1)[0]}")
 
     def track(self, items: Iterable[T], total: int, name: str) -> Iterator[T]:
         """Pass items on and show how many there were."""
         with self._bar() as bar:
-            task = bar.add_task(name, total=total, figures="")
+            task = bar.add_task(name, total=total, figures=name)
             for item in items:
                 yield item
                 bar.advance(task)
         self.say(f"{name}: done")
 
     def _bar(self) -> Progress:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
+        columns = (BarColumn(bar_width=6), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
         return Progress(*columns, console=self.console, disable=not self.console.is_terminal, transient=True)
 
 

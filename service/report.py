@@ -29,7 +29,13 @@ def table_rows(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
         report[key] for key in ("toxicity", "rouge", "tokens", "distinct", "score")
     )
     rows = [
-        _row("toxicity, mean P(not label)", toxicity, "mean", 3, _percent(toxicity["improvement_percent"]["mean"])),
+        _row(
+            "toxicity, mean P(not label)",
+            toxicity,
+            "mean",
+            3,
+            f"{_change(toxicity['difference'], 3)} ({_percent(toxicity['improvement_percent']['mean'])})",
+        ),
         _row("toxicity, std", toxicity, "std", 3, _percent(toxicity["improvement_percent"]["std"])),
         _row("reward, mean score", score, "mean", 2, _change(score["difference"], 2)),
     ]

@@ -1,6 +1,7 @@
 """One run from config to report."""
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import datasets
@@ -34,9 +35,11 @@ def run(config: Config) -> None:
         f"starting {config.workers.rollout} rollout, {config.workers.reward} reward and {config.workers.reference} "
         f"reference workers and the learner ({config.cluster.backend})"
     )
-    with open_pools(config) as pools, RunFolder(config) as folder:
+    with ExitStack() as stack:
+        pools = stack.enter_context(open_pools(config))
         begin = start(pools)
         display.say(model_line(begin.model))
+        folder = stack.enter_context(RunFolder(config))  # not before: a run that cannot begin leaves nothing behind
         first: dict[str, float] = {}
         final = begin.policy
         for report in display.steps(train(config, plan, pools, begin), config.steps):

@@ -78,7 +78,7 @@ CASES = {
     ),
     "policy of no such name": (
         ["--policy.model", "google/flan-t5-base"],
-        ["policy.model", "no local directory", "network"],
+        ["policy.model", "no directory", "network"],
     ),
     "no such adapter": (["--policy.adapter", "{empty}"], ["policy.adapter: {empty} holds no"]),
     "no such layers": (
@@ -89,7 +89,7 @@ CASES = {
         ["--reward.label", "kind"],
         ["reward.label: the model has no single label 'kind'", "nothate, hate"],
     ),
-    "reward of no such name": (["--reward.model", "no/such"], ["reward.model: 'no/such' is no local directory"]),
+    "reward of no such name": (["--reward.model", "no/such"], ["reward.model: 'no/such' is no directory"]),
     "data of no such name": (["--data.path", "no/such-data"], ["data.path: 'no/such-data'"]),
     "data without the split": (["--data.path", "{no_test}"], ["data.path", "no test.csv or test.jsonl", "train"]),
     "data without the column": (
