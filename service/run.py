@@ -39,7 +39,7 @@ def run(config: Config) -> None:
         pools = stack.enter_context(open_pools(config))
         begin = start(pools)
         display.say(model_line(begin.model))
-        folder = stack.enter_context(RunFolder(config))  # not before: a run that cannot begin leaves nothing behind
+        folder = stack.enter_context(RunFolder(config))  # not before: a run that cannot begin writes nothing
         first: dict[str, float] = {}
         final = begin.policy
         for report in display.steps(train(config, plan, pools, begin), config.steps):
