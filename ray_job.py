@@ -1,19 +1,58 @@
-"""The one entry point: `python ray_job.py [--config FILE] [--key value ...]`, also as a Ray job."""
+"""The one entry point: `python ray_job.py [COMMAND] [--config FILE] [--key value ...]`, also as a Ray job.
 
+Commands: train (the default), doctor (will it run?), scale (more or fewer workers for a run that is at work).
+"""
+
+import signal
 import sys
+from collections.abc import Callable
+from types import FrameType
 
 from configs.errors import RunError, UsageError
-from configs.load import load_config
+
+# What a command needs is loaded when it is known to be right, so that a mistyped key and --help answer at once.
+
+
+def train(arguments: list[str]) -> None:
+    """Run a config from start to report, or go on with a run."""
+    from configs.load import load_request
+
+    request = load_request(arguments)
+    from service.run import run
+
+    run(request.config, request.resume)
+
+
+def doctor(arguments: list[str]) -> None:
+    """Say whether a run will work, before it costs anything."""
+    from configs.load import load_request
+
+    request = load_request(arguments)
+    from service.doctor import examine
+
+    examine(request.config, request.resume)
+
+
+def scale(arguments: list[str]) -> None:
+    """Give a run that is at work more or fewer workers."""
+    from service.scale import scale
+
+    scale(arguments)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {"train": train, "doctor": doctor, "scale": scale}
 
 
 def main(arguments: list[str]) -> int:
-    """Run what the arguments ask for. Exit code 0; 1: the run failed; 2: it cannot start."""
+    """Run what the arguments ask for. Exit code 0; 1: it failed or was interrupted; 2: it cannot start as asked."""
+    if arguments and not arguments[0].startswith("-"):
+        name, *arguments = arguments
+    else:
+        name = "train"
     try:
-        config = load_config(arguments)
-        # Loaded after the config is known to be right, so that a mistyped key and --help answer at once.
-        from service.run import run
-
-        run(config)
+        if name not in COMMANDS:
+            raise UsageError(f"{name}: no such command; commands are: {', '.join(COMMANDS)}")
+        COMMANDS[name](arguments)
     except UsageError as error:
         print("\n".join(f"error: {problem}" for problem in error.problems), file=sys.stderr)
         return 2
@@ -28,5 +67,10 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _stop(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)  # as `ray job stop` and batch systems send it: end as by Ctrl-C
     sys.exit(main(sys.argv[1:]))

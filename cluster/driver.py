@@ -1,14 +1,18 @@
-"""The driver: one loop that hands results from pool to pool. It moves handles only, never tensors."""
+"""The driver: one loop that hands results from pool to pool.
+
+It moves handles only; of tensors it holds one thing, the state that the last step made, which a run is resumed from.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 from cluster.plan import Plan
-from cluster.pools import Handle, Pools
+from cluster.pools import ROLES, Handle, Pools
 from configs.errors import RunError
 from configs.schema import Config
-from learner.types import Rollouts, Scores
+from learner.types import PolicyState, Rollouts, Scores, TrainState
 
 MAX_FIRST_KL = 1e-3
 """KL (k3) per completion, in nats, that the policy may have to itself at step 0: rounding."""
@@ -22,9 +26,9 @@ MAX_LOGPROB_GAP = 0.1
 class Start:
     """What stands before the first step."""
 
-    policy: Handle  # PolicyState of version 0, also the reference's
-    learner: Handle  # LearnerState
-    model: dict[str, int | str]  # parameter counts and type
+    reference: PolicyState  # version 0
+    state: TrainState
+    model: dict[str, Any]  # parameter counts, type and fingerprint
 
 
 @dataclass(frozen=True)
@@ -33,39 +37,45 @@ class StepReport:
 
     step: int
     metrics: dict[str, float]
-    policy: Handle  # PolicyState that the step made
+    state: TrainState  # that the step made
 
 
-def start(pools: Pools) -> Start:
+def start(pools: Pools, resumed: TrainState | None = None) -> Start:
     """Make version 0, and refuse a reward whose sign is reversed."""
-    policy, learner = pools.learner.submit("initial_state", results=2)
-    model, probe = pools.get([pools.learner.submit("describe"), pools.reward.submit("probe")])
+    policy, learner = pools.learner.submit("initial_state", results=2, about="the first state")
+    model = pools.learner.submit("describe", about="the model")
+    probe = pools.reward.submit("probe", about="the probe")
+    policy, learner, model, probe = pools.get([policy, learner, model, probe])
     if probe and probe["better"] <= probe["worse"]:
         raise RunError(
             f"reward.label: the reward prefers the worse probe ({probe['worse']:.2f}) to the better one "
             f"({probe['better']:.2f}); name the other label, or leave the check out by --reward.probe null"
         )
-    return Start(policy, learner, model)
+    return Start(policy, resumed or TrainState(policy, learner), model)
 
 
 def train(config: Config, plan: Plan, pools: Pools, begin: Start) -> Iterator[StepReport]:
-    """Run the steps, each on the policy that the one before made."""
-    policy, learner = begin.policy, begin.learner
-    for step in range(config.steps):
-        began = perf_counter()
+    """Run the steps that are left, each on the policy that the one before made."""
+    state, reference = begin.state, pools.put(begin.reference)
+    for step in range(state.version, config.steps):
+        began, lost = perf_counter(), dict(pools.retries)
+        # Objects of the driver's own, so that no worker and no node can take them with it.
+        policy, learner = pools.put(state.policy), pools.put(state.learner)
         experience: list[Handle] = []
         for unit in plan.units(step):
-            rollouts = pools.rollout.submit("generate", unit, policy)
-            scores = pools.reward.submit("score", rollouts)
-            reference = pools.reference.submit("logprobs", rollouts, begin.policy)
+            rollouts = pools.rollout.submit("generate", unit, policy, about=unit.name)
+            scores = pools.reward.submit("score", rollouts, about=unit.name)
+            logprobs = pools.reference.submit("logprobs", rollouts, reference, about=unit.name)
             # The learner joins the three: a handle inside a list or another object would not be followed.
-            experience += [rollouts, scores, reference]
-        policy, learner, metrics = pools.learner.submit("update", policy, learner, *experience, results=3)
-        [values] = pools.get([metrics])
-        check(step, values)
+            experience += [rollouts, scores, logprobs]
+        updated = pools.learner.submit("update", policy, learner, *experience, results=3, about=f"step {step}")
+        *states, metrics = pools.get(updated)
+        state = TrainState(*states)
+        check(step, metrics)
         seconds = perf_counter() - began
-        timing = {"time/step": seconds, "time/tokens_per_second": values["tokens/completions"] / seconds}
-        yield StepReport(step, values | timing, policy)
+        metrics |= {"time/step": seconds, "time/tokens_per_second": metrics["tokens/completions"] / seconds}
+        metrics |= {f"retries/{role}": pools.retries[role] - lost.get(role, 0) for role in ROLES}
+        yield StepReport(step, metrics, state)
 
 
 def check(step: int, metrics: dict[str, float]) -> None:
@@ -84,11 +94,11 @@ def check(step: int, metrics: dict[str, float]) -> None:
         )
 
 
-def judge(plan: Plan, pools: Pools, policy: Handle) -> Iterator[tuple[Rollouts, Scores]]:
+def judge(plan: Plan, pools: Pools, state: PolicyState) -> Iterator[tuple[Rollouts, Scores]]:
     """Completions and scores of the held-out prompts, unit by unit in plan order."""
-    units = [
-        (rollouts := pools.rollout.submit("generate", unit, policy), pools.reward.submit("score", rollouts))
-        for unit in plan.evaluation_units()
-    ]
+    policy, units = pools.put(state), []
+    for unit in plan.evaluation_units():
+        rollouts = pools.rollout.submit("generate", unit, policy, about=f"held-out {unit.name}")
+        units.append((rollouts, pools.reward.submit("score", rollouts, about=f"held-out {unit.name}")))
     for rollouts, scores in units:
         yield tuple(pools.get([rollouts, scores]))

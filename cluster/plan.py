@@ -1,5 +1,6 @@
 """The plan: which prompts are worked on in which unit, fixed by the config alone."""
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -42,6 +43,13 @@ class Plan:
             for sample in range(evaluation.samples)
             for index, chunk in enumerate(_chunks(rows, evaluation.unit_size))
         ]
+
+    def sha256(self) -> str:
+        """Hash of all prompts with their references and groups."""
+        digest = hashlib.sha256()
+        for prompt in (*self.train, *self.held_out):
+            digest.update(repr((prompt.token_ids, prompt.references, prompt.group)).encode())
+        return digest.hexdigest()
 
     def _shuffled(self, number: int) -> list[int]:
         generator = torch.Generator().manual_seed(seed_from(self.config.seed, "shuffle", number))

@@ -1,11 +1,15 @@
 """Pools of workers, the same to the driver whether they are Ray actors or objects of this process."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from typing import Any, Protocol
 
+import torch
+
+from cluster.layout import Machine, resolve
 from configs.errors import RunError
 from configs.schema import Config
 
@@ -18,14 +22,10 @@ ROLES = {
 """Where each role's class is. By name: importing it loads the models' libraries, seconds that a driver can save."""
 
 
-def make_worker(role: str, config: Config) -> object:
-    """The worker of a role, its models loaded."""
-    return resolve_name(ROLES[role])(config)
-
-
-def pool_size(role: str, config: Config) -> int:
-    """Workers of a role; the learner is one."""
-    return getattr(config.workers, role, 1)
+def make_worker(path: str, config: Config, threads: int) -> object:
+    """The worker of the class at `path`, its models loaded."""
+    torch.set_num_threads(threads)
+    return resolve_name(path)(config)
 
 
 Handle = Any
@@ -35,62 +35,98 @@ Handle = Any
 class Pool(Protocol):
     """Workers of one role."""
 
-    def submit(self, method: str, *args: Any, results: int = 1) -> Any:
+    def submit(self, method: str, *args: Any, about: str, results: int = 1) -> Any:
         """Have one worker call a method; handles among `args` are replaced by what they stand for.
 
-        Returns at once: a handle, or a list of them where the method has several results.
+        `about` says what the call works on, where people are told of it. Returns at once: a handle, or a list of them
+        where the method has several results.
         """
 
 
 @dataclass(frozen=True)
+class Size:
+    """Workers of one role at a moment."""
+
+    wanted: int
+    ready: int = 0
+    loading: int = 0
+    pending: int = 0  # asked for, without a place in the cluster yet
+
+
+class Supervisor:
+    """What pools are told, and tell, while a run goes on. This one asks for nothing and is silent."""
+
+    def say(self, text: str) -> None:
+        """Something people should know."""
+
+    def requested(self) -> Mapping[str, int]:
+        """Numbers of workers, by role, that were asked for since this was last called."""
+        return {}
+
+    def show(self, sizes: Mapping[str, Size]) -> None:
+        """The pools' sizes, called when they change."""
+
+
+@dataclass(frozen=True)
 class Pools:
-    """One pool per role, and how to turn handles into values."""
+    """One pool per role, and how to turn handles into values and back."""
 
     rollout: Pool
     reward: Pool
     reference: Pool
     learner: Pool
     get: Callable[[Sequence[Handle]], list[Any]]
-    """Waits for handles and returns their values. Raises `RunError` where a worker failed or a deadline passed."""
+    """Waits for handles and returns their values. Raises `RunError` where a worker failed or a limit was passed."""
+    put: Callable[[Any], Handle]
+    """A handle for a value that many calls will need."""
+    retries: Counter[str] = field(default_factory=Counter)
+    """Workers lost so far while they worked, by role."""
 
 
 @contextmanager
-def open_pools(config: Config) -> Iterator[Pools]:
-    """Start the workers that the config asks for and stop them at the end."""
+def open_pools(
+    config: Config, supervisor: Supervisor | None = None, classes: Mapping[str, str] = ROLES
+) -> Iterator[Pools]:
+    """Start the workers that the config asks for, of the given classes, and stop them at the end."""
     if config.cluster.backend == "inline":
-        yield inline_pools(config)
+        yield inline_pools(config, classes)
         return
     # Ray is loaded only where it is used: the inline backend works without it.
     from cluster.ray_pools import open_ray_pools
 
-    with open_ray_pools(config) as pools:
+    with open_ray_pools(config, supervisor or Supervisor(), classes) as pools:
         yield pools
 
 
 class InlinePool:
     """One worker in this process; a handle is the value itself."""
 
-    def __init__(self, worker: object) -> None:
-        self.worker = worker
+    def __init__(self, worker: object, threads: int) -> None:
+        self.worker, self.threads = worker, threads
 
-    def submit(self, method: str, *args: Any, results: int = 1) -> Any:
+    def submit(self, method: str, *args: Any, about: str, results: int = 1) -> Any:
         """Call the method here and now."""
-        with _worker_errors():
+        torch.set_num_threads(self.threads)
+        with _worker_errors(about):
             value = getattr(self.worker, method)(*args)
         return list(value) if results > 1 else value
 
 
 @contextmanager
-def _worker_errors() -> Iterator[None]:
+def _worker_errors(about: str) -> Iterator[None]:
     """Whatever a worker raises, as Ray's pools would tell it."""
     try:
         yield
     except Exception as error:
-        raise RunError(f"a worker failed: {type(error).__name__}: {error}") from error
+        raise RunError(f"a worker failed on {about}: {type(error).__name__}: {error}") from error
 
 
-def inline_pools(config: Config) -> Pools:
+def inline_pools(config: Config, classes: Mapping[str, str] = ROLES) -> Pools:
     """One worker per role in this process: for tests, debugging, and to measure what Ray costs."""
-    with _worker_errors():
-        workers = {role: InlinePool(make_worker(role, config)) for role in ROLES}
-    return Pools(**workers, get=list)
+    config = resolve(config, [Machine.here()])
+    workers = {}
+    for role, path in classes.items():
+        threads = getattr(config.cluster.resources, role).threads
+        with _worker_errors(f"starting as {role}"):
+            workers[role] = InlinePool(make_worker(path, config, threads), threads)
+    return Pools(**workers, get=list, put=lambda value: value)

@@ -1,6 +1,7 @@
 """What can be known before anything starts: every problem of a config in one message, without loading a model."""
 
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +20,15 @@ from workers.labels import label_index
 from workers.prompts import Row, make_prompts, read_rows
 
 WEIGHTS = "model*.safetensors*|pytorch_model*.bin*"
+MIN_FREE = 200e6
+"""Bytes of disk without which no run is begun: a few checkpoints of a small model, and its report."""
 TOKENIZER = "tokenizer.json|tokenizer_config.json|*.model|vocab.*"
 
 
-def preflight(config: Config) -> Plan:
+def preflight(config: Config, resume: Path | None = None) -> Plan:
     """Check models, labels, adapter, data and output folder, and make the plan of the run.
+
+    `resume` is the folder of a run that goes on; it then holds something already.
 
     Raises `UsageError` with all that is wrong.
     """
@@ -31,8 +36,11 @@ def preflight(config: Config) -> Plan:
     if any(name and not Path(name).exists() for name in names) and not hub_is_reachable():
         go_offline()
     problems: list[str] = []
-    for check in (_check_policy, _check_adapter, _check_reward, _check_extras, _check_out, _check_cluster):
+    for check in (_check_policy, _check_adapter, _check_reward, _check_extras, _check_cluster):
         _collect(problems, check, config)
+    if not resume:
+        _collect(problems, _check_out, config)
+    _collect(problems, _check_disk, resume or Path(config.out or "."))
     tokenizer = _collect(problems, _check_tokenizer, config)
     splits = _collect(problems, _read_splits, config)
     plan = _collect(problems, _make_plan, config, tokenizer, splits) if tokenizer and splits else None
@@ -159,6 +167,13 @@ def _check_out(config: Config) -> None:
         raise UsageError(f"out: {config.out!r} cannot be made a folder: {error}") from error
     if used:
         raise UsageError(f"out: {config.out} exists and is not an empty folder; name a new one")
+
+
+def _check_disk(folder: Path) -> None:
+    there = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < MIN_FREE:
+        raise UsageError(f"out: {free / 1e6:.0f} MB are free on the disk of {there}; make room or name another folder")
 
 
 def _check_cluster(config: Config) -> None:

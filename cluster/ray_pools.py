@@ -1,91 +1,84 @@
-"""Pools of Ray actors. The only file that imports Ray."""
+"""The cluster: how a run joins or starts one, what there is in it, and the pools on it."""
 
-from collections.abc import Iterator, Sequence
+import os
+import secrets
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import count
+from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import RayError
 
-from cluster.pools import ROLES, Pools, make_worker, pool_size
+from cluster.crew import Crew
+from cluster.dispatch import Dispatcher
+from cluster.layout import Machine, check_fit, describe, resolve
+from cluster.pools import Pools, Supervisor
 from configs.errors import RunError
 from configs.schema import Config
 
-RESTARTS = 3
-"""Times that a worker may die, and that a call may be tried again, before the run fails."""
-
-
-class Host:
-    """What an actor is: the worker of one role."""
-
-    def __init__(self, role: str, config: Config) -> None:
-        self.worker = make_worker(role, config)
-
-    def call(self, method: str, *args: Any) -> Any:
-        """Call a method of the worker."""
-        return getattr(self.worker, method)(*args)
-
 
 class RayPool:
-    """The Ray actors of one role; calls go round them in turn."""
+    """The Ray actors of one role, as the driver sees them."""
 
-    def __init__(self, role: str, config: Config) -> None:
-        needs = getattr(config.cluster.resources, role)
-        needed = {"num_cpus": needs.cpus, "num_gpus": needs.gpus}
-        lasting = {"max_restarts": RESTARTS, "max_task_retries": RESTARTS}
-        actor = ray.remote(Host)
-        size = pool_size(role, config)
-        self.actors = [actor.options(**needed, **lasting, name=f"{role}-{i}").remote(role, config) for i in range(size)]
-        self._calls = count()
+    def __init__(self, role: str, dispatcher: Dispatcher) -> None:
+        self.role, self.dispatcher = role, dispatcher
 
-    def submit(self, method: str, *args: Any, results: int = 1) -> Any:
-        """Queue the call at the next actor; Ray holds it back until the objects it needs exist."""
-        actor = self.actors[next(self._calls) % len(self.actors)]
-        return actor.call.options(num_returns=results).remote(method, *args)
+    def submit(self, method: str, *args: Any, about: str, results: int = 1) -> Any:
+        """Queue the call."""
+        handles = self.dispatcher.submit(self.role, method, args, results, about)
+        return handles if results > 1 else handles[0]
 
 
 @contextmanager
-def open_ray_pools(config: Config) -> Iterator[Pools]:
-    """Join the cluster or start a local one, start all workers side by side, and wait until they have loaded."""
+def connected(address: str | None) -> Iterator[list[Machine]]:
+    """Join the cluster or start a local one; gives its machines, and leaves it at the end.
+
+    Raises `RunError` where there is no cluster at the address.
+    """
+    _private_token()
     try:
         # A local Ray of our own needs no dashboard; where there is a cluster already, the argument means nothing.
-        ray.init(address=config.cluster.address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RayError, ValueError) as error:
-        raise RunError(f"cluster.address: no Ray cluster at {config.cluster.address!r}: {error}") from error
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+        raise RunError(f"cluster.address: no Ray cluster at {address!r}: {error}") from error
     try:
-        _check_resources(config)
-        pools = {role: RayPool(role, config) for role in ROLES}
-        ready = [actor.__ray_ready__.remote() for pool in pools.values() for actor in pool.actors]
-        _get(ready, "cluster.start_timeout", config.cluster.start_timeout)
-        yield Pools(**pools, get=lambda handles: _get(handles, "cluster.call_timeout", config.cluster.call_timeout))
+        yield [
+            Machine(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0))
+            for node in ray.nodes()
+            if node["Alive"]
+        ]
     finally:
         ray.shutdown()
 
 
-def _check_resources(config: Config) -> None:
-    """Ask for no more than the cluster has in all, since Ray would wait for the rest for ever."""
-    has = ray.cluster_resources()
-    for kind, name in [("cpus", "CPU"), ("gpus", "GPU")]:
-        asked = {
-            role: getattr(getattr(config.cluster.resources, role), kind) * pool_size(role, config) for role in ROLES
-        }
-        if sum(asked.values()) > has.get(name, 0):
-            listed = ", ".join(f"{role} {amount:g}" for role, amount in asked.items())
-            raise RunError(
-                f"the run asks for {sum(asked.values()):g} {name} ({listed}), the cluster has {has.get(name, 0):g}: "
-                f"lower workers.* or cluster.resources.*.{kind}"
-            )
-
-
-def _get(handles: Sequence[ray.ObjectRef], deadline: str, seconds: float) -> list[Any]:
-    """Values of the handles. Raises `RunError` that says which call failed and why."""
+def _private_token() -> None:
+    """Have the token of clusters that are started here readable by its owner alone; Ray's own file is not."""
+    path = Path.home() / ".ray" / "auth_token"
+    if path.is_file():
+        if path.stat().st_uid == os.getuid():
+            path.chmod(0o600)
+        return
     try:
-        return ray.get(list(handles), timeout=seconds)
-    except GetTimeoutError as error:
-        raise RunError(f"no answer from the workers within {seconds:g} s ({deadline})") from error
-    except RayTaskError as error:
-        raise RunError(f"a worker failed: {type(error.cause).__name__}: {error.cause}") from error
-    except RayError as error:
-        last_line = str(error).strip().splitlines()[-1]
-        raise RunError(f"a worker died: {type(error).__name__}: {last_line}") from error
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    except OSError:
+        return  # a home that cannot be written: Ray makes do without a file
+
+
+@contextmanager
+def open_ray_pools(config: Config, supervisor: Supervisor, classes: Mapping[str, str]) -> Iterator[Pools]:
+    """Start all workers side by side, on a cluster that has room for them; they end with this.
+
+    Raises `UsageError` where they do not fit the cluster, before any is started.
+    """
+    with connected(config.cluster.address) as machines:
+        config = resolve(config, machines)
+        check_fit(config, machines)
+        supervisor.say(f"workers: {describe(config)}")
+        crews = {role: Crew(role, path, config, supervisor.say) for role, path in classes.items()}
+        dispatcher = Dispatcher(config, crews, supervisor)
+        dispatcher.tend()
+        pools = {role: RayPool(role, dispatcher) for role in classes}
+        yield Pools(**pools, get=dispatcher.get, put=ray.put, retries=dispatcher.retries)

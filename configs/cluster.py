@@ -1,30 +1,74 @@
 """The settings of workers and where they run."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from configs.base import Section
+
+
+class Elastic(Section):
+    """A number of workers that follows the work."""
+
+    min: int = Field(1, ge=1)
+    """Fewest."""
+    max: int = Field(ge=1)
+    """Most."""
+    patience: float = Field(5, ge=0)
+    """Seconds that a unit waits for a worker before another is started."""
+    idle: float = Field(120, gt=0)
+    """Seconds without work after which a worker is let go."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Elastic":
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) exceeds max ({self.max})")
+        return self
+
+
+def _told_as(message: str) -> WrapValidator:
+    """One message for a value that is none of several types, where pydantic would give one for each type."""
+
+    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            details = error.errors()
+            own = [d["msg"].removeprefix("Value error, ") for d in details if d["type"] == "value_error"]
+            raise ValueError(own[0] if own else message) from error
+
+    return WrapValidator(check)
+
+
+Count = Annotated[
+    Annotated[int, Field(ge=1)] | Literal["auto"] | Elastic,
+    _told_as("must be a number from 1 on, auto, or have `max` and perhaps `min`, `patience`, `idle`"),
+]
+Amount = Annotated[
+    Annotated[float, Field(ge=0)] | Literal["auto"], _told_as("must be auto or a number, which may be a fraction")
+]
 
 
 class Workers(Section):
     """Workers per role; the learner is one."""
 
-    rollout: int = Field(2, ge=1)
-    """Workers that sample completions."""
-    reward: int = Field(2, ge=1)
-    """Replicas of the reward model."""
-    reference: int = Field(1, ge=1)
-    """Workers with the frozen reference."""
+    rollout: Count = 2
+    """Workers that sample completions: a number, auto, or `min` and `max` between which it follows the work."""
+    reward: Count = 2
+    """Replicas of the reward model, likewise."""
+    reference: Count = 1
+    """Workers with the frozen reference, likewise."""
 
 
 class Resources(Section):
-    """What Ray sets aside for each worker of a role."""
+    """What a worker of a role gets."""
 
-    cpus: float = Field(0.25, ge=0)
-    """CPUs, or a fraction of one."""
-    gpus: float = Field(0, ge=0)
-    """GPUs, or a fraction of one."""
+    cpus: Amount = "auto"
+    """CPUs that Ray sets aside, or a fraction of one; auto: as many as threads, less where there are too few."""
+    gpus: Amount = "auto"
+    """GPUs, or a fraction of one; auto: shared out among the roles where there are any."""
+    threads: int = Field(1, ge=1)
+    """Torch threads; it changes the bits."""
 
 
 class RoleResources(Section):
@@ -41,9 +85,12 @@ class RoleResources(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "RoleResources":
-        on_gpu = {role: bool(getattr(self, role).gpus) for role in ("rollout", "reference", "learner")}
-        if len(set(on_gpu.values())) > 1:
-            raise ValueError("rollout, reference and learner must all have GPUs or none, to compute the same numbers")
+        gpus = [getattr(self, role).gpus for role in ("rollout", "reference", "learner")]
+        if len({"auto" if amount == "auto" else amount > 0 for amount in gpus}) > 1:
+            raise ValueError(
+                "gpus: rollout, reference and learner must all be auto, all have GPUs or all have none, "
+                "to compute the same numbers"
+            )
         return self
 
 
@@ -54,11 +101,22 @@ class Cluster(Section):
     """ray: each worker is a Ray actor; inline: everything in this process, with the same result to the bit."""
     address: str | None = None
     """Ray address; null: RAY_ADDRESS or a running local head if there is one, else a Ray of its own."""
-    threads: int = Field(1, ge=1)
-    """Torch threads per worker; it changes the bits."""
     resources: RoleResources = RoleResources()
-    """What Ray sets aside per worker."""
+    """What each worker gets."""
     start_timeout: float = Field(300, gt=0)
-    """Seconds that workers may take to load their models."""
-    call_timeout: float = Field(3600, gt=0)
-    """Seconds that one step may take."""
+    """Seconds that a worker may take to find a place and to load its models."""
+    call_timeout: float = Field(600, gt=0)
+    """Seconds that a worker may take over one unit before it is taken for hung and replaced."""
+    update_timeout: float = Field(3600, gt=0)
+    """The same for the learner and one step."""
+    attempts: int = Field(4, ge=1)
+    """Workers that may die over one unit, or in a row while they start, before the run ends."""
+
+
+class Checkpoints(Section):
+    """What is kept so that a run can be resumed."""
+
+    every: int = Field(1, ge=1)
+    """Steps between two checkpoints; the last step has one always."""
+    keep: int = Field(3, ge=1)
+    """Checkpoints that are kept, the newest ones."""

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from configs.schema import Config
 PRESETS = Path(__file__).parent
 
 
+FREE_ON_RESUME = ("workers", "cluster", "checkpoints", "out")
+"""Settings that decide where and how fast a run runs, not what comes of it; `threads` is the exception."""
+
+
 class _CommandLine(Config, BaseSettings):
     """Fine-tune an encoder-decoder model by reinforcement learning on Ray.
 
@@ -23,14 +28,51 @@ class _CommandLine(Config, BaseSettings):
     another; presets also give what is required. Each algorithm.type has defaults of its own (docs/algorithms.md).
     """
 
-    config: str = Field("quickstart", description="Preset (a name under configs/) or YAML file to start from.")
+    config: str | None = Field(
+        None, description="Preset (a name under configs/) or YAML file to start from; null: quickstart."
+    )
+    resume: str | None = Field(None, description="Folder of a run that ended early: go on with it, with its config.")
+    resume_changed: bool = Field(
+        False, description="With --resume: take settings that differ from those that the run was begun with."
+    )
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for."""
+
+    config: Config
+    resume: Path | None = None
 
 
 def load_config(arguments: list[str]) -> Config:
+    """The config alone of what the arguments ask for."""
+    return load_request(arguments).config
+
+
+def load_request(arguments: list[str]) -> Request:
     """Read the preset named by `--config` (default: quickstart) and lay the other arguments over it.
+
+    With `--resume`, the config of that run takes the preset's place, and what differs from it is refused.
 
     Raises `UsageError` naming every unknown argument or, where there is none, every wrong value. `--help` exits.
     """
+    overrides = _parse(arguments)
+    name, resume, changed = (overrides.pop(key, None) for key in ("config", "resume", "resume_changed"))
+    if not resume:
+        return Request(_load(name or "quickstart", overrides))
+    own = Path(resume) / "config.yaml"
+    if not _is_file(own):
+        raise UsageError(f"--resume: {resume} is no folder of a run: it holds no config.yaml")
+    if overrides.pop("out", None):
+        raise UsageError("out: a run that is resumed stays in its folder; leave --out away")
+    config = _load(name or str(own), overrides)
+    if changed not in (True, "true"):
+        _refuse_changes(_load(str(own), _functions(overrides)), config)
+    return Request(config, Path(resume))
+
+
+def _parse(arguments: list[str]) -> dict[str, Any]:
     try:
         source = CliSettingsSource(
             _CommandLine,
@@ -39,12 +81,49 @@ def load_config(arguments: list[str]) -> Config:
             cli_exit_on_error=False,
             cli_avoid_json=True,
         )
-        overrides = source()
+        return source()
     except SettingsError as error:
         raise UsageError(_unknown_arguments(str(error))) from error
-    file = read_yaml(overrides.pop("config", "quickstart"))
-    _refuse_code(file)
+
+
+def _load(name: str, overrides: dict[str, Any]) -> Config:
+    file = read_yaml(name)
+    if "extra" not in overrides.get("reward", {}):
+        _refuse_code(file)
     return validate(_merge(file, overrides))
+
+
+def _functions(overrides: dict[str, Any]) -> dict[str, Any]:
+    """Of the command line, the rewards: functions are only ever given there, also for a run that had them before."""
+    reward = overrides.get("reward", {})
+    return {"reward": {"extra": reward["extra"]}} if "extra" in reward else {}
+
+
+def _refuse_changes(own: Config, config: Config) -> None:
+    """Raises `UsageError` with each setting in which a resumed run would compute other numbers than it began with."""
+    before, now = (dict(_settings(c.model_dump(mode="json"))) for c in (own, config))
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name) and _matters(name)]
+    if changed:
+        raise UsageError(
+            *[
+                f"{name}: the run was begun with {before.get(name)!r}, not {now.get(name)!r}; leave it as it was, or "
+                f"accept another result by --resume_changed true"
+                for name in changed
+            ]
+        )
+
+
+def _matters(name: str) -> bool:
+    return name.split(".")[0] not in FREE_ON_RESUME or name.endswith(".threads")
+
+
+def _settings(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of all settings."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _settings(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def validate(values: dict[str, Any]) -> Config:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from configs.algorithms import PPO, AnyAlgorithm
 from configs.base import Section
-from configs.cluster import Cluster, Workers
+from configs.cluster import Checkpoints, Cluster, Workers
 from configs.rewards import Reward
 
 
@@ -110,6 +110,8 @@ class Config(Section):
     """How many of each."""
     cluster: Cluster = Cluster()
     """Where they run."""
+    checkpoints: Checkpoints = Checkpoints()
+    """What is kept so that a run can be resumed."""
     steps: int = Field(100, ge=1)
     """Rollout-and-update rounds."""
     seed: int = Field(0, ge=0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,13 +29,14 @@ class Learner:
     """Runs the algorithm's updates."""
 
     def __init__(self, config: Config) -> None:
-        torch.set_num_threads(config.cluster.threads)
         self.config = config
         self.policy = Policy(config.policy, config.seed, device_of(config.cluster.resources.learner))
+        self.fingerprint = self.policy.fingerprint()
 
-    def describe(self) -> dict[str, int | str]:
-        """Parameter counts and the type of the frozen weights."""
-        return {**self.policy.parameter_counts(), "dtype": str(self.policy.network.dtype).removeprefix("torch.")}
+    def describe(self) -> dict[str, Any]:
+        """Parameter counts, the type of the frozen weights, and what tells these weights from others."""
+        dtype = str(self.policy.network.dtype).removeprefix("torch.")
+        return {**self.policy.parameter_counts(), "dtype": dtype, "fingerprint": self.fingerprint}
 
     def initial_state(self) -> tuple[PolicyState, LearnerState]:
         """Version 0: the adapter as it was made or given, a new value head, no moments. Also the reference's state."""

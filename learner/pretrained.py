@@ -8,8 +8,11 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def device_of(resources: Resources) -> torch.device:
-    """The GPU for a worker whose config reserves one, or a part of one; else the CPU, whatever the machine has."""
-    return torch.device("cuda" if resources.gpus else "cpu")
+    """The GPU for a worker whose config reserves one, or a part of one; else the CPU, whatever the machine has.
+
+    auto is settled before workers are made (cluster/layout.py); without that it is the CPU.
+    """
+    return torch.device("cuda" if resources.gpus not in (0, "auto") else "cpu")
 
 
 def choose_dtype(setting: str, device: torch.device) -> torch.dtype:

@@ -35,6 +35,11 @@ class WorkUnit:
         """Where the unit stands in the run: (step, index)."""
         return self.step, self.index
 
+    @property
+    def name(self) -> str:
+        """What people are told of it: its place and where its prompts are in the data."""
+        return f"unit {self.index} of step {self.step} (rows {', '.join(map(str, self.rows))})"
+
 
 @dataclass(frozen=True, eq=False)
 class PolicyState:
@@ -57,6 +62,19 @@ class LearnerState:
     kl_coef: float
     score_moments: ScoreMoments
     rejected: int  # steps in a row that were not taken, since their loss was not finite
+
+
+@dataclass(frozen=True, eq=False)
+class TrainState:
+    """All that a run carries from one step to the next."""
+
+    policy: PolicyState
+    learner: LearnerState
+
+    @property
+    def version(self) -> int:
+        """Steps done."""
+        return self.policy.version
 
 
 @dataclass(frozen=True, eq=False)

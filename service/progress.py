@@ -22,13 +22,13 @@ class Display:
         """One line that stays."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def steps(self, reports: Iterable[StepReport], total: int) -> Iterator[StepReport]:
-        """Pass the reports on and show each of them."""
+    def steps(self, reports: Iterable[StepReport], done: int, total: int) -> Iterator[StepReport]:
+        """Pass the reports on and show each of them; `done` steps of `total` were there before."""
         began, shown = time.perf_counter(), ""
         with self._bar() as bar:
-            task = bar.add_task("training", total=total, figures="")
+            task = bar.add_task("training", total=total, completed=done, figures="")
             for report in reports:
-                left = (time.perf_counter() - began) / (report.step + 1) * (total - report.step - 1)
+                left = (time.perf_counter() - began) / (report.step + 1 - done) * (total - report.step - 1)
                 shown = f"{figures(report)}  {left:.0f} s left"
                 bar.update(task, completed=report.step + 1, figures=shown)
                 if not self.console.is_terminal:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from learner.files import replace_file
 from workers.evaluation import Evaluation
 from workers.prompts import Prompt
 
@@ -60,14 +61,13 @@ def rich_table(report: dict[str, Any]) -> Table:
 def write_report(
     folder: Path, report: dict[str, Any], before: Evaluation, after: Evaluation, prompts: Sequence[Prompt]
 ) -> None:
-    """Write report.json, report.md and all summaries with their figures (summaries.jsonl) into the folder."""
-    text = json.dumps(report, indent=2, allow_nan=False)
-    (folder / "report.json").write_text(text, encoding="utf-8")
+    """Write report.md, all summaries with their figures (summaries.jsonl) and, last, report.json into the folder."""
     (folder / "report.md").write_text(markdown(report, side_by_side(before, after, prompts)), encoding="utf-8")
     with (folder / "summaries.jsonl").open("w", encoding="utf-8") as lines:
         for i, row in enumerate(before.rows.tolist()):
             sides = {"before": before.sample(i), "after": after.sample(i)}
             lines.write(json.dumps({"row": row, "references": prompts[row].references, **sides}) + "\n")
+    replace_file(folder / "report.json", json.dumps(report, indent=2, allow_nan=False).encode())
 
 
 def markdown(report: dict[str, Any], pairs: list[str]) -> str:

@@ -1,41 +1,144 @@
 """The folder of a run: what was asked for, what happened in each step, and what came of it."""
 
+import fcntl
 import json
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
 from torch.utils.tensorboard import SummaryWriter
 
-from cluster.driver import StepReport
+from cluster.driver import Start, StepReport
+from cluster.plan import Plan
+from configs.errors import RunError, UsageError
 from configs.schema import Config
+from learner.checkpoints import load_newest, save_checkpoint
+from learner.files import replace_file
+from learner.types import TrainState
+from service.progress import Display
+
+MAX_FINGERPRINT_GAP = 0.1
+"""Difference of log-probabilities, in nats, that other hardware may make to the same weights."""
 
 
 class RunFolder:
-    """Writes `config.yaml`, `steps.jsonl` and TensorBoard events as the run goes on."""
+    """Writes `config.yaml`, `steps.jsonl`, TensorBoard events and checkpoints as the run goes on."""
 
-    def __init__(self, config: Config) -> None:
-        self.path = Path(config.out) if config.out else new_folder()
-        self.path.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(config.model_dump(mode="json", exclude={"out"}), sort_keys=False)
-        (self.path / "config.yaml").write_text(text, encoding="utf-8")
-        self._steps = (self.path / "steps.jsonl").open("w", encoding="utf-8")
-        self._board = SummaryWriter(self.path / "tensorboard")
+    def __init__(self, path: Path, config: Config, display: Display) -> None:
+        self.path, self.config, self.display = path, config, display
+        self._lock: Any = None
+
+    def resume(self) -> TrainState | None:
+        """Take over the folder of a run that ended early; its newest state, if it had come to any.
+
+        Raises `UsageError` where another process is at work on it.
+        """
+        self._take()
+        state = load_newest(self.path / "checkpoints", self.display.say)
+        version = state.version if state else 0
+        done = self.steps()[:version]
+        if len(done) < version:
+            raise RunError(f"{self.path / 'steps.jsonl'} has {len(done)} whole steps, the checkpoint {version}")
+        replace_file(self.path / "steps.jsonl", "".join(json.dumps(step) + "\n" for step in done).encode())
+        self.display.say(f"resuming {self.path} after step {version} of {self.config.steps}")
+        return state
+
+    def is_complete(self) -> bool:
+        """Whether the run has come to the report of its last step, which is written last."""
+        try:
+            return json.loads((self.path / "report.json").read_bytes())["steps"] == self.config.steps
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def open(self, begin: Start, plan: Plan) -> None:
+        """Make the folder, or go on with it where it was resumed, for a run that could be started."""
+        if not self._lock:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._take()
+        facts = {"fingerprint": begin.model["fingerprint"], "data_sha256": plan.sha256()}
+        if (self.path / "start.json").exists():
+            self._check_same(facts)
+        else:
+            replace_file(self.path / "start.json", json.dumps(facts).encode())
+        text = yaml.safe_dump(self.config.model_dump(mode="json", exclude={"out"}), sort_keys=False)
+        replace_file(self.path / "config.yaml", text.encode())
+        self._steps = (self.path / "steps.jsonl").open("a", encoding="utf-8")
+        # Points of steps that are taken again are not shown twice.
+        self._board = SummaryWriter(self.path / "tensorboard", purge_step=begin.state.version)
 
     def __enter__(self) -> "RunFolder":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._steps.close()
-        self._board.close()
+        for file in ("_steps", "_board", "_lock"):
+            if opened := getattr(self, file, None):
+                opened.close()
 
     def add(self, report: StepReport) -> None:
-        """One line and one point per metric for a finished step."""
+        """One line and one point per metric for a finished step, and a checkpoint where one is due."""
         self._steps.write(json.dumps({"step": report.step, **report.metrics}) + "\n")
         self._steps.flush()
         for name, value in report.metrics.items():
             self._board.add_scalar(name, value, report.step)
+        done = report.step + 1
+        if done % self.config.checkpoints.every == 0 or done == self.config.steps:
+            os.fsync(self._steps.fileno())  # a checkpoint is of no use without the lines up to it
+            self._save(report.state)
+
+    def _save(self, state: TrainState) -> None:
+        try:
+            save_checkpoint(self.path / "checkpoints", state, self.config.checkpoints.keep)
+        except OSError as error:
+            self.display.say(
+                f"step {state.version} could not be saved ({error}); the run goes on, the checkpoint before is kept"
+            )
+
+    def steps(self) -> list[dict[str, Any]]:
+        """The steps that were written whole, in order."""
+        file = self.path / "steps.jsonl"
+        steps: list[dict[str, Any]] = []
+        for line in file.read_bytes().splitlines() if file.exists() else ():
+            try:
+                steps.append(json.loads(line))
+            except ValueError:
+                break
+            if steps[-1].get("step") != len(steps) - 1:
+                return steps[:-1]
+        return steps
+
+    def _take(self) -> None:
+        """Have the folder to oneself for as long as the process lives."""
+        self._lock = (self.path / "lock").open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"{self.path}: another process is at work on this run") from error
+
+    def _check_same(self, facts: dict[str, Any]) -> None:
+        """Refuse to go on with other weights or data than the run began with."""
+        before = json.loads((self.path / "start.json").read_bytes())
+        gap = max(abs(a - b) for a, b in zip(before["fingerprint"], facts["fingerprint"], strict=True))
+        if not gap <= MAX_FINGERPRINT_GAP:
+            raise RunError(
+                f"policy.model, policy.adapter: not the weights that {self.path} began with (log-probabilities differ "
+                f"by {gap:.2g}); put them back, or start a new run"
+            )
+        if before["data_sha256"] != facts["data_sha256"]:
+            raise RunError(
+                f"data.path: not the dialogues that {self.path} began with; put them back, or start a new run"
+            )
+
+
+def is_at_work(path: Path) -> bool:
+    """Whether a process has the run's folder."""
+    with (path / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def new_folder() -> Path:

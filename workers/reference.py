@@ -12,7 +12,6 @@ class ReferenceWorker:
     """Gives the log-probabilities that the KL penalty is measured from."""
 
     def __init__(self, config: Config) -> None:
-        torch.set_num_threads(config.cluster.threads)
         self.full = config.algorithm.kl_estimator == "full"
         self.policy = Policy(config.policy, config.seed, device_of(config.cluster.resources.reference))
 

@@ -18,7 +18,6 @@ class RewardWorker:
     """Scores texts by the raw logit of the label that the config names."""
 
     def __init__(self, config: Config) -> None:
-        torch.set_num_threads(config.cluster.threads)
         self.config = config.reward
         # Where prompt and completion are scored and too long together, it is the prompt that is cut.
         side = "right" if self.config.text == "completion" else "left"

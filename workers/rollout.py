@@ -14,7 +14,6 @@ class RolloutWorker:
     """Hosts the policy and samples from whatever version it is handed."""
 
     def __init__(self, config: Config) -> None:
-        torch.set_num_threads(config.cluster.threads)
         self.max_new_tokens = config.rollout.max_new_tokens
         self.tokenizer = AutoTokenizer.from_pretrained(config.policy.model)
         self.policy = Policy(config.policy, config.seed, device_of(config.cluster.resources.rollout))

@@ -27,10 +27,9 @@ def train(config, prompts, after_step=lambda pools: None):
     with open_pools(config) as pools:
         begin, metrics = driver.start(pools), []
         for report in driver.train(config, Plan(config, prompts, prompts), pools, begin):
-            metrics.append({k: v for k, v in report.metrics.items() if not k.startswith("time/")})
+            metrics.append({k: v for k, v in report.metrics.items() if not k.startswith(("time/", "retries/"))})
             after_step(pools)
-        [state] = pools.get([report.policy])
-    return tensors_sha256(state.adapter), metrics
+    return tensors_sha256(report.state.policy.adapter), metrics
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,179 @@
+"""The workers of one role as Ray actors: how many there are, what each is doing, and for how long."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from time import monotonic
+from typing import Any
+
+import ray
+
+from cluster.calls import Call
+from cluster.pools import Size, make_worker
+from configs.cluster import Elastic
+from configs.schema import Config
+
+ROOM_AFTER = 10.0
+"""Seconds that the only worker of a role may look for a place before another role gives one up."""
+
+
+class Host:
+    """What an actor is: the worker of one role. It is there before its models are, so that its place is known of."""
+
+    def load(self, path: str, config: Config, threads: int) -> None:
+        """Load the models."""
+        self.worker = make_worker(path, config, threads)
+
+    def begin(self) -> None:
+        """Told before each call: that it was answered shows that the worker lived when the call came."""
+
+    def call(self, method: str, results: int, *args: Any) -> tuple[Any, ...]:
+        """The results of a method of the worker, and a receipt that can be had without them."""
+        value = getattr(self.worker, method)(*args)
+        return (*(value if results > 1 else (value,)), None)
+
+
+@dataclass(eq=False)
+class Worker:
+    """One actor and what it is doing."""
+
+    role: str
+    name: str
+    actor: Any
+    load: Callable[[Any], ray.ObjectRef]
+    receipt: ray.ObjectRef  # there as soon as what it is doing is done
+    state: str = "pending"  # then loading, then ready
+    since: float = field(default_factory=monotonic)
+    call: Call | None = None
+    begun: ray.ObjectRef | None = None
+    results: list[ray.ObjectRef] = field(default_factory=list)
+    leaving: bool = False
+
+    def begin(self, call: Call, arguments: list[Any]) -> ray.ObjectRef:
+        """Take a call; returns its receipt."""
+        self.call, self.since = call, monotonic()
+        self.begun = self.actor.begin.remote()
+        options = self.actor.call.options(num_returns=call.results + 1)
+        *self.results, self.receipt = options.remote(call.method, call.results, *arguments)
+        return self.receipt
+
+    def started(self) -> ray.ObjectRef | None:
+        """It has got a place, or else its models: the receipt of what it does next, if anything."""
+        self.since = monotonic()
+        if self.state == "pending":
+            self.state, self.receipt = "loading", self.load(self.actor)
+            return self.receipt
+        self.state = "ready"
+        return None
+
+    def abandon(self) -> Call | None:
+        """The call it had, if any, which is its own no longer."""
+        call, self.call, self.since = self.call, None, monotonic()
+        return call
+
+    def has_begun(self) -> bool:
+        """Whether it was alive when its last call reached it."""
+        try:
+            ray.get(self.begun, timeout=0)
+        except ray.exceptions.RayError:
+            return False
+        return True
+
+
+class Crew:
+    """The workers of one role."""
+
+    def __init__(self, role: str, path: str, config: Config, say: Callable[[str], None]) -> None:
+        cluster = config.cluster
+        self.role, self.path, self.config, self.say = role, path, config, say
+        self.timeout = cluster.update_timeout if role == "learner" else cluster.call_timeout
+        self.needs = getattr(cluster.resources, role)
+        number = getattr(config.workers, role, 1)
+        self.elastic = number if isinstance(number, Elastic) else Elastic(min=number, max=number)
+        self.wanted = self.elastic.min
+        self.workers: list[Worker] = []
+        self.failed_starts = 0
+        self._names = count()
+        self._waiting_since: float | None = None
+
+    def fill(self) -> Iterator[Worker]:
+        """Start the workers that are wanted and not there; let go those that are too many, idle ones first."""
+        while len(self.workers) < self.wanted:
+            self.workers.append(worker := self._start())
+            yield worker
+        staying = [worker for worker in self.workers if not worker.leaving]
+        staying.sort(key=lambda worker: (worker.call is not None, worker.state == "ready", worker.since))
+        for worker in staying[: len(staying) - self.wanted]:
+            self.release(worker)
+
+    def _start(self) -> Worker:
+        # Ray's own restarts are not used: they are bounded per worker, not per call, and make no difference between a
+        # worker that died of a call and one that was killed.
+        options = {"num_cpus": self.needs.cpus, "num_gpus": self.needs.gpus, "scheduling_strategy": "SPREAD"}
+        name = f"{self.role}-{next(self._names)}"
+        actor = ray.remote(Host).options(name=name, max_restarts=0, max_task_retries=0, **options).remote()
+        path, config, threads = self.path, self.config, self.needs.threads
+        return Worker(
+            self.role, name, actor, lambda actor: actor.load.remote(path, config, threads), actor.begin.remote()
+        )
+
+    def free(self) -> Worker | None:
+        """A worker that has nothing to do: of several the one that worked last, so that the others may go."""
+        idle = [w for w in self.workers if w.state == "ready" and not w.call and not w.leaving]
+        return max(idle, key=lambda worker: worker.since, default=None)
+
+    def ready(self) -> int:
+        """Workers with their models loaded."""
+        return sum(worker.state == "ready" for worker in self.workers)
+
+    def size(self) -> Size:
+        """How many are doing what."""
+        states = [worker.state for worker in self.workers]
+        return Size(self.wanted, *(states.count(state) for state in ("ready", "loading", "pending")))
+
+    def resize(self, number: int) -> None:
+        """Have so many from now on, whatever the config says."""
+        self.elastic, self.wanted = Elastic(min=number, max=number), number
+
+    def overdue(self) -> list[Worker]:
+        """Workers whose time for what they are doing is up."""
+        now, start = monotonic(), self.config.cluster.start_timeout
+        busy = [worker for worker in self.workers if worker.call or worker.state != "ready"]
+        return [worker for worker in busy if now - worker.since > (self.timeout if worker.call else start)]
+
+    def follow(self, queued: int) -> None:
+        """Want more workers where units have waited for long, and fewer where workers have idled for long."""
+        now, elastic = monotonic(), self.elastic
+        if not queued or self.ready() < len(self.workers):
+            self._waiting_since = None
+        elif self._waiting_since is None:
+            self._waiting_since = now
+        if self._waiting_since is not None and now - self._waiting_since >= elastic.patience:
+            self.wanted = min(elastic.max, len(self.workers) + queued)
+            self._waiting_since = None
+        idle = [w for w in self.workers if w.state == "ready" and not w.call and now - w.since > elastic.idle]
+        self.wanted = max(elastic.min, self.wanted - len(idle))
+
+    def make_room(self, crews: Iterable["Crew"]) -> None:
+        """Where this role has no worker and finds no place for one, let another role do with fewer."""
+        starved = not self.ready() and all(worker.state == "pending" for worker in self.workers)
+        waiting = max((monotonic() - worker.since for worker in self.workers), default=0.0)
+        largest = max((crew for crew in crews if crew is not self), key=lambda crew: len(crew.workers))
+        if starved and waiting > ROOM_AFTER and len(largest.workers) > 1:
+            self.say(f"{self.role}: no place for a worker, so {largest.role} does with {len(largest.workers) - 1}")
+            largest.resize(len(largest.workers) - 1)
+            for worker in self.workers:
+                worker.since = monotonic()  # time for the place to become free
+
+    def release(self, worker: Worker) -> None:
+        """Let the worker go, after the call that it has."""
+        if worker.call:
+            worker.leaving = True
+        else:
+            self.dismiss(worker)
+
+    def dismiss(self, worker: Worker) -> None:
+        """Take the worker out and end its process."""
+        if worker in self.workers:
+            self.workers.remove(worker)
+        ray.kill(worker.actor)

@@ -1,0 +1,191 @@
+"""Who gets how much: `auto` settled for the machines at hand, and what does not fit told with what would."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from configs.cluster import Elastic
+from configs.errors import UsageError
+from configs.schema import Config
+
+POOLS = ("rollout", "reward", "reference")
+ALL = (*POOLS, "learner")
+MEASURING = ("reward", "reference")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What one node of the cluster has."""
+
+    cpus: float
+    gpus: float = 0
+
+    @classmethod
+    def here(cls) -> "Machine":
+        """This one, as a process sees it."""
+        return cls(len(os.sched_getaffinity(0)), torch.cuda.device_count())
+
+
+def most_workers(config: Config, role: str) -> int:
+    """Workers that a role of a resolved config may have."""
+    count = getattr(config.workers, role, 1)
+    return count.max if isinstance(count, Elastic) else count
+
+
+def fewest_workers(config: Config, role: str) -> int:
+    """Workers that a role of a resolved config starts with."""
+    count = getattr(config.workers, role, 1)
+    return count.min if isinstance(count, Elastic) else count
+
+
+def resolve(config: Config, machines: Sequence[Machine]) -> Config:
+    """The config with a number for every `auto`; one without any comes back as it is."""
+    cpus, gpus = (sum(getattr(m, kind) for m in machines) for kind in ("cpus", "gpus"))
+    counts = _counts(config, int(cpus), int(gpus))
+    on_gpu = gpus and any(getattr(config.cluster.resources, role).gpus == "auto" for role in ALL)
+    shares = _gpu_shares(counts, int(gpus)) if on_gpu else dict.fromkeys(ALL, 0)
+    resources = {role: getattr(config.cluster.resources, role) for role in ALL}
+    part = _cpu_part(resources, counts, machines)
+    settled = {
+        role: needs.model_copy(
+            update={
+                "cpus": needs.threads * part if needs.cpus == "auto" else needs.cpus,
+                "gpus": shares[role] if needs.gpus == "auto" else needs.gpus,
+            }
+        )
+        for role, needs in resources.items()
+    }
+    workers = {r: counts[r] for r in POOLS if getattr(config.workers, r) == "auto"}
+    return _with(config, workers, settled)
+
+
+def _with(config: Config, workers: Mapping[str, Any], resources: Mapping[str, Any]) -> Config:
+    cluster = config.cluster
+    resources = cluster.resources.model_copy(update=dict(resources))
+    return config.model_copy(
+        update={
+            "workers": config.workers.model_copy(update=dict(workers)),
+            "cluster": cluster.model_copy(update={"resources": resources}),
+        }
+    )
+
+
+def _counts(config: Config, cpus: int, gpus: int) -> dict[str, int]:
+    """Workers per role. More of a role than a step has units would never work at the same time."""
+    units = -(-config.rollout.batch_size // config.rollout.unit_size)
+    beside = max(1, gpus // 8 if gpus else cpus // 4)  # of reward and of reference workers
+    chosen = {"rollout": max(1, gpus - 1 - beside if gpus else cpus), "reward": beside, "reference": beside}
+    counts = {role: min(units, count) for role, count in chosen.items()} | {"learner": 1}
+    return counts | {r: most_workers(config, r) for r in POOLS if getattr(config.workers, r) != "auto"}
+
+
+def _gpu_shares(counts: Mapping[str, int], gpus: int) -> dict[str, float]:
+    """GPUs of a worker of each role: the learner's own and a shared one for what measures, where there are enough."""
+    if gpus == 1:
+        return dict.fromkeys(ALL, _floor(1 / sum(counts.values())))
+    measuring = sum(counts[role] for role in MEASURING)
+    if gpus == 2:  # one to sample on, one for all the rest
+        rest = _floor(1 / (1 + measuring))
+        return {"rollout": _floor(1 / counts["rollout"]), **dict.fromkeys((*MEASURING, "learner"), rest)}
+    beside = max(1, gpus // 8)
+    sampling = max(1, gpus - 1 - beside)
+    return {
+        "rollout": _whole(sampling, counts["rollout"]),
+        **dict.fromkeys(MEASURING, _whole(beside, measuring)),
+        "learner": 1,
+    }
+
+
+def _whole(gpus: int, workers: int) -> float:
+    """A worker's share of `gpus`, of which none is split between more workers than it must be."""
+    return 1 if workers <= gpus else _floor(1 / -(-workers // gpus))
+
+
+def _floor(share: float) -> float:
+    """Ray counts in ten-thousandths."""
+    return int(share * 10_000) / 10_000
+
+
+def _cpu_part(resources: Mapping[str, Any], counts: Mapping[str, int], machines: Sequence[Machine]) -> float:
+    """The largest of 1, 1/2, 1/3 ... of a CPU per thread with which all workers find a place."""
+    threads = [resources[r].threads for r in ALL if resources[r].cpus == "auto" for _ in range(counts[r])]
+    fixed = [resources[r].cpus for r in ALL if resources[r].cpus != "auto" for _ in range(counts[r])]
+    for part in (_floor(1 / k) for k in range(1, 1 + 2 * max(1, sum(threads)))):
+        needs = [(t * part, 0.0) for t in threads] + [(cpus, 0.0) for cpus in fixed]
+        if fits(needs, machines):
+            return part
+    return 0.0  # those with a fixed share leave none
+
+
+def demand(config: Config) -> Iterator[tuple[float, float]]:
+    """CPUs and GPUs of each worker that a resolved config starts with."""
+    for role in ALL:
+        needs = getattr(config.cluster.resources, role)
+        yield from [(needs.cpus, needs.gpus)] * fewest_workers(config, role)
+
+
+def fits(needs: Sequence[tuple[float, float]], machines: Sequence[Machine]) -> bool:
+    """Whether all find a place, the largest first, each on the first machine with room."""
+    free = [[m.cpus, m.gpus] for m in machines]
+    for cpus, gpus in sorted(needs, key=lambda need: (need[1], need[0]), reverse=True):
+        for node in free:
+            if node[0] >= cpus - 1e-6 and node[1] >= gpus - 1e-6:
+                node[0] -= cpus
+                node[1] -= gpus
+                break
+        else:
+            return False
+    return True
+
+
+def check_fit(config: Config, machines: Sequence[Machine]) -> None:
+    """Raises `UsageError` where the workers of a resolved config do not all find a place, with a plan that fits."""
+    if fits(list(demand(config)), machines):
+        return
+    has = " + ".join(f"{m.cpus:g} CPU, {m.gpus:g} GPU" for m in machines) or "nothing"
+    raise UsageError(
+        f"cluster: the run asks for {_asked(config, 'cpus')} CPU and {_asked(config, 'gpus')} GPU, and the cluster "
+        f"has {has}; this would fit: {_smaller(config, machines)}"
+    )
+
+
+def _asked(config: Config, kind: str) -> str:
+    amounts = {role: getattr(getattr(config.cluster.resources, role), kind) for role in ALL}
+    totals = {role: amount * fewest_workers(config, role) for role, amount in amounts.items()}
+    listed = ", ".join(f"{role} {fewest_workers(config, role)} x {amount:g}" for role, amount in amounts.items())
+    return f"{sum(totals.values()):g} ({listed})"
+
+
+def _smaller(config: Config, machines: Sequence[Machine]) -> str:
+    """Settings with which it fits: fewer workers; where one of each is too many still, smaller shares."""
+    counts = {role: fewest_workers(config, role) for role in POOLS}
+    while max(counts.values()) > 1:
+        largest = max(counts, key=counts.__getitem__)
+        counts[largest] -= 1
+        if fits(list(demand(_with(config, counts, {}))), machines):
+            return " ".join(f"--workers.{role} {count}" for role, count in counts.items())
+    kinds = [kind for kind in ("cpus", "gpus") if _too_much(config, kind, machines)] or ["cpus", "gpus"]
+    flags = [f"--cluster.resources.{role}.{kind} auto" for kind in kinds for role in ALL]
+    return " ".join([*flags, *(f"--workers.{role} 1" for role in POOLS)])
+
+
+def _too_much(config: Config, kind: str, machines: Sequence[Machine]) -> bool:
+    one_each = demand(_with(config, dict.fromkeys(POOLS, 1), {}))
+    needs = [(cpus, 0.0) if kind == "cpus" else (0.0, gpus) for cpus, gpus in one_each]
+    return not fits(needs, machines)
+
+
+def describe(config: Config) -> str:
+    """The layout of a resolved config in one line."""
+    return ", ".join(_describe(config, role) for role in ALL)
+
+
+def _describe(config: Config, role: str) -> str:
+    needs = getattr(config.cluster.resources, role)
+    fewest, most = fewest_workers(config, role), most_workers(config, role)
+    number = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    gpus = f", {needs.gpus:g} GPU" if needs.gpus else ""
+    return f"{number} {role} ({needs.cpus:.2g} CPU{gpus})"

@@ -1,0 +1,123 @@
+"""What a run carries between steps, as files: written beside, renamed, and believed only if every byte is right.
+
+checkpoints/step-000012/    after 12 steps
+  state.safetensors           adapter, value head and Adam's moments
+  state.json                  numbers beside them
+  manifest.json               size and SHA-256 of the two; written last
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from learner.files import sync_folder, write_durably
+from learner.rewards import ScoreMoments
+from learner.types import LearnerState, PolicyState, Tensors, TrainState
+
+NAME = re.compile(r"step-\d{6,}")
+FILES = ("state.safetensors", "state.json")
+
+
+class DamagedCheckpoint(Exception):
+    """A checkpoint that is not what was written."""
+
+
+def save_checkpoint(folder: Path, state: TrainState, keep: int) -> None:
+    """Write the state into `folder`, and remove all but the `keep` newest checkpoints.
+
+    Raises `OSError` where it cannot be written; what was there before is there still.
+    """
+    folder.mkdir(exist_ok=True)
+    target = folder / f"step-{state.version:06d}"
+    beside = folder / f".{target.name}.writing"
+    _remove(beside)  # left by a run that was killed here
+    try:
+        beside.mkdir()
+        contents = _to_bytes(state)
+        for name, data in contents.items():
+            write_durably(beside / name, data)
+        write_durably(beside / "manifest.json", _manifest(contents))
+        sync_folder(beside)
+        _remove(target)  # one that was damaged
+        beside.rename(target)
+        sync_folder(folder)
+    except OSError:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    for old in checkpoints(folder)[keep:]:
+        shutil.rmtree(old)
+
+
+def load_newest(folder: Path, say: Callable[[str], None]) -> TrainState | None:
+    """The newest state whose every byte is right; None where there is none. Each one passed over is told of."""
+    for path in checkpoints(folder):
+        try:
+            return load_checkpoint(path)
+        except DamagedCheckpoint as error:
+            say(f"{path} is damaged ({error}) and left aside; the one before it is used, if there is one")
+    return None
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Those that were written to the end, the newest first."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    named = [path for path in found if NAME.fullmatch(path.name)]
+    return sorted(named, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+
+
+def load_checkpoint(path: Path) -> TrainState:
+    """The state in a checkpoint's folder. Raises `DamagedCheckpoint`."""
+    try:
+        contents = {name: (path / name).read_bytes() for name in FILES}
+        if (path / "manifest.json").read_bytes() != _manifest(contents):
+            raise DamagedCheckpoint("its contents are not those of its manifest")
+        state = _from_bytes(contents)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpoint(error) from error
+    if f"step-{state.version:06d}" != path.name:
+        raise DamagedCheckpoint(f"it holds step {state.version}")
+    return state
+
+
+def _manifest(contents: dict[str, bytes]) -> bytes:
+    entries = {n: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for n, data in contents.items()}
+    return json.dumps(entries, indent=2).encode()
+
+
+def _to_bytes(state: TrainState) -> dict[str, bytes]:
+    policy, learner = state.policy, state.learner
+    groups = {"adapter": policy.adapter, "value_head": policy.value_head, "moments": learner.moments}
+    tensors = {f"{group}:{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
+    numbers: dict[str, Any] = {
+        "version": policy.version,
+        "kl_coef": learner.kl_coef,
+        "score_moments": list(learner.score_moments),
+        "rejected": learner.rejected,
+    }
+    return dict(zip(FILES, (save(tensors), json.dumps(numbers).encode()), strict=True))
+
+
+def _from_bytes(contents: dict[str, bytes]) -> TrainState:
+    tensors, numbers = (contents[name] for name in FILES)
+    groups: dict[str, Tensors] = {"adapter": {}, "value_head": {}, "moments": {}}
+    for path, tensor in load(tensors).items():
+        group, name = path.split(":", 1)
+        groups[group][name] = tensor
+    known = json.loads(numbers)
+    version, moments = known["version"], ScoreMoments(*known["score_moments"])
+    return TrainState(
+        PolicyState(version, groups["adapter"], groups["value_head"]),
+        LearnerState(version, groups["moments"], known["kl_coef"], moments, known["rejected"]),
+    )
+
+
+def _remove(path: Path) -> None:
+    if path.exists():
+        shutil.rmtree(path)

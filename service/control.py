@@ -1,0 +1,43 @@
+"""How a run is told from outside what to do, and tells how it is: two small files in its folder."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from cluster.pools import Size, Supervisor
+from learner.files import replace_file
+
+REQUEST = "scale.json"
+"""Numbers of workers asked for, by role. The run takes the file away when it has read it."""
+SIZES = "workers.json"
+"""Workers by role: wanted, ready, loading their models, pending for want of a place."""
+
+
+class RunControl(Supervisor):
+    """The run's end. It does nothing before the run's folder is there."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.say = say
+        self._shown: Mapping[str, Size] = {}
+
+    def requested(self) -> Mapping[str, int]:
+        """What `ray_job.py scale` asked for since the last time."""
+        file = self.folder / REQUEST
+        try:
+            asked = json.loads(file.read_bytes())
+            file.unlink()
+        except (OSError, ValueError):
+            return {}
+        for role, number in asked.items():
+            self.say(f"{role}: {number} workers from now on, as asked for")
+        return asked
+
+    def show(self, sizes: Mapping[str, Size]) -> None:
+        """Keep the file with the pools' sizes up to date."""
+        if sizes == self._shown or not self.folder.is_dir():
+            return
+        self._shown = dict(sizes)
+        text = json.dumps({role: asdict(size) for role, size in sizes.items()}, indent=2)
+        replace_file(self.folder / SIZES, text.encode())
