@@ -1,0 +1,68 @@
+"""Workers without models, for tests of what happens around them: functions of their arguments like the real ones, in
+microseconds. What comes out of `update` depends on every unit, on their order, and on how often each was applied."""
+
+import torch
+
+from learner.rewards import ScoreMoments
+from learner.types import LearnerState, PolicyState, RefLogprobs, Rollouts, Scores
+
+STUBS = {role: f"tests.cluster.stubs:{role.title()}" for role in ("rollout", "reward", "reference", "learner")}
+
+
+def numbers(rows: int, *seeds: int) -> torch.Tensor:
+    seed = hash(seeds) % 2**31  # of integers alone: the same in every process
+    return torch.rand(rows, 4, generator=torch.Generator().manual_seed(seed))
+
+
+class Worker:
+    def __init__(self, config):
+        self.config = config
+
+
+class Rollout(Worker):
+    def generate(self, unit, state):
+        weight = state.adapter["weight"]
+        logprobs = numbers(len(unit.rows), unit.seed) * weight
+        mask = torch.ones_like(logprobs, dtype=torch.bool)
+        # Big enough to be kept in the node's object store, where the loss of a node is felt.
+        ids = torch.zeros(len(unit.rows), 4, dtype=torch.long)
+        padding = unit.prompt_ids.new_zeros(len(unit.rows), 4000)
+        unit = type(unit)(**{**vars(unit), "prompt_ids": torch.cat([unit.prompt_ids, padding], dim=1)})
+        return Rollouts(unit, state.version, ids, mask, logprobs, ("text",) * len(unit.rows))
+
+
+class Reward(Worker):
+    def probe(self):
+        return None
+
+    def score(self, rollouts):
+        scores = rollouts.logprobs.sum(dim=1)
+        return Scores(rollouts.unit.key, scores, {"classifier": scores}, scores, scores.isnan())
+
+
+class Reference(Worker):
+    def logprobs(self, rollouts, state):
+        logprobs = rollouts.logprobs * state.adapter["weight"]
+        return RefLogprobs(rollouts.unit.key, logprobs, logprobs[:, :, None][:, :, :0])
+
+
+class Learner(Worker):
+    def describe(self):
+        return {"trainable": 1, "total": 1, "trainable_with_value_head": 1, "dtype": "float32", "fingerprint": [0.0]}
+
+    def initial_state(self):
+        policy = PolicyState(0, {"weight": torch.ones(1)}, {"bias": torch.zeros(1)})
+        return policy, LearnerState(0, {}, 0.2, ScoreMoments(), 0)
+
+    def update(self, policy, learner, *parts):
+        weight, applied = policy.adapter["weight"].double(), []
+        for rollouts, scores, reference in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+            assert rollouts.unit.key == scores.key == reference.key and rollouts.version == policy.version
+            applied.append(rollouts.unit.index)
+            weight = (weight * 1.1 + scores.scores.sum() + reference.logprobs.sum()).cos() + 2
+        assert applied == list(range(len(applied))) and parts[0].unit.step == policy.version
+        version = policy.version + 1
+        metrics = {"objective/kl_k3": 0.0, "objective/kl": 0.0, "rollout/logprob_gap": 0.0, "tokens/completions": 8,
+                   "ppo/mean_scores": weight.item(), "toxicity/mean": 0.0, "units": len(applied)}  # fmt: skip
+        state = PolicyState(version, {"weight": weight.float()}, policy.value_head)
+        return state, LearnerState(version, {}, 0.2, ScoreMoments(), 0), metrics

@@ -1,0 +1,189 @@
+"""Whatever is killed, hung or lost, a run ends with the same bits, or says in bounded time why it cannot."""
+
+import itertools
+import random
+import threading
+import time
+
+import psutil
+import pytest
+from ray.cluster_utils import Cluster
+
+from cluster import driver
+from cluster.plan import Plan
+from cluster.pools import ROLES, Supervisor, open_pools
+from configs.errors import RunError
+from learner.adapter import tensors_sha256
+from tests.cluster.faults import FAULTY, FAULTY_STUBS, lay, left
+from tests.cluster.stubs import STUBS
+from tests.conftest import small_config
+
+STEPS, UNITS = 3, 2
+PLACES = [(role, step, unit) for step in range(STEPS) for unit in range(UNITS) for role in ("rollout", "reward",
+          "reference")] + [("learner", step, 0) for step in range(STEPS)]  # fmt: skip
+
+
+class Notes(Supervisor):
+    """What a run says."""
+
+    def __init__(self):
+        self.said, self.sizes = [], {}
+
+    def say(self, text):
+        self.said.append(text)
+
+    def show(self, sizes):
+        self.sizes = sizes
+
+
+def same_everywhere(metrics):
+    return {k: v for k, v in metrics.items() if not k.startswith(("time/", "retries/"))}
+
+
+def train(config, prompts, classes, notes=None, after_step=lambda step: None):
+    """Hash of the last adapter, all metrics but times and retries, and workers lost."""
+    with open_pools(config, notes or Notes(), classes) as pools:
+        begin, metrics = driver.start(pools), []
+        for report in driver.train(config, Plan(config, prompts, prompts), pools, begin):
+            metrics.append(same_everywhere(report.metrics))
+            after_step(report.step)
+        return (tensors_sha256(report.state.policy.adapter), metrics), sum(pools.retries.values())
+
+
+@pytest.fixture(scope="module")
+def address():
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 8, "include_dashboard": False})
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.fixture
+def setting(address, tmp_path):
+    return small_config(steps=STEPS, cluster__backend="ray", cluster__address=address, out=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(prompts, tmp_path_factory):
+    config = small_config(steps=STEPS, out=tmp_path_factory.mktemp("inline"))
+    return train(config, prompts, STUBS)[0]
+
+
+def test_every_worker_may_be_killed_at_every_step_and_unit(setting, prompts, undisturbed, tmp_path):
+    """Before its work, or with the work done and the answer not given."""
+    kinds = itertools.cycle(["kill", "late"])
+    lay(tmp_path, *(f"{role}-{step}-{unit}.{next(kinds)}" for role, step, unit in PLACES))
+    result, lost = train(setting, prompts, FAULTY_STUBS)
+    assert left(tmp_path) == [] and lost == len(PLACES)
+    assert result == undisturbed
+
+
+def test_hung_workers_are_found_by_their_deadline_and_replaced(address, prompts, undisturbed, tmp_path):
+    config = small_config(steps=STEPS, cluster__backend="ray", cluster__address=address, out=tmp_path,
+                          cluster__call_timeout=3, cluster__update_timeout=3)  # fmt: skip
+    lay(tmp_path, *(f"{role}-1-0.stop" for role in ROLES))
+    notes = Notes()
+    result, lost = train(config, prompts, FAULTY_STUBS, notes)
+    assert result == undisturbed and lost == 4 and left(tmp_path) == []
+    for role in ROLES:
+        assert any(text.startswith(role) and "did not answer within 3 s" in text for text in notes.said)
+
+
+@pytest.mark.parametrize("role", ["reward", *(pytest.param(r, marks=pytest.mark.chaos) for r in ROLES)])
+def test_a_unit_that_always_kills_its_worker_ends_the_run_and_is_named(setting, prompts, tmp_path, role):
+    lay(tmp_path, f"{role}-1-0.always")
+    expected = "step 1: 4 learner" if role == "learner" else rf"unit 0 of step 1 \(rows [\d, ]+\): 4 {role}"
+    with pytest.raises(RunError, match=expected + r" workers were lost over it \(cluster\.attempts\)"):
+        train(setting, prompts, FAULTY_STUBS)
+
+
+def test_a_score_that_is_no_number_ends_the_run_and_is_named(setting, prompts, tmp_path, nan):
+    """Also through Ray: nothing is tried again that would give the same."""
+    lay(tmp_path, "reward-1-1.nan")
+    classes = {**FAULTY_STUBS, "learner": ROLES["learner"], "rollout": ROLES["rollout"],
+               "reference": ROLES["reference"], "reward": FAULTY["reward"]}  # fmt: skip
+    with pytest.raises(RunError, match=r"step 1.*ValueError: unit 1 of step 1: a score is not finite"):
+        train(setting, prompts, classes)
+
+
+def test_workers_killed_while_idle_are_not_held_against_the_next_call(address, prompts):
+    """A call only counts workers that had begun with it, however many others turn out to be dead."""
+    config = small_config(cluster__backend="ray", cluster__address=address, cluster__attempts=2, workers__rollout=4)
+    notes = Notes()
+    with open_pools(config, notes, STUBS) as pools:
+        begin = driver.start(pools)
+        while notes.sizes["rollout"].ready < 4:
+            pools.get([pools.learner.submit("describe", about="the model")])
+        for process in workers():
+            process.kill()
+        reports = list(driver.train(config, Plan(config, prompts, prompts), pools, begin))
+    assert len(reports) == 2 and pools.retries["rollout"] >= 4
+
+
+def workers() -> list[psutil.Process]:
+    return [process for process in psutil.process_iter() if process.name().startswith("ray::Host")]
+
+
+def killing(count: int, seed: int, done: threading.Event, killed: list[int]) -> None:
+    """Kill `count` workers by pid, whoever it hits, at random moments."""
+    chance = random.Random(seed)
+    while len(killed) < count and not done.wait(chance.uniform(0.05, 0.6)):
+        if running := [process for process in workers() if process.pid not in killed]:
+            victim = chance.choice(running)
+            victim.kill()
+            killed.append(victim.pid)
+
+
+@pytest.mark.parametrize(
+    ("kills", "steps"), [(20, 30), pytest.param(200, 400, marks=pytest.mark.chaos)], ids=["20 kills", "200 kills"]
+)
+def test_a_random_killer_changes_nothing(address, prompts, tmp_path, kills, steps):
+    """A unit lost or applied twice would change every weight after it (stubs.Learner)."""
+    settings = {"steps": steps, "out": tmp_path, "cluster__attempts": 20}
+    expected, _ = train(small_config(**settings), prompts, STUBS)
+    config = small_config(**settings, cluster__backend="ray", cluster__address=address)
+    done, killed = threading.Event(), []
+    killer = threading.Thread(target=killing, args=(kills, 7, done, killed))
+    killer.start()
+    # The run must last as long as the killer has work.
+    result, _ = train(config, prompts, STUBS, after_step=lambda step: step == steps - 2 and killer.join())
+    done.set()
+    killer.join()
+    assert result == expected
+    assert len(killed) == kills
+
+
+def lose_node_of(worker, out, cluster, nodes):
+    """Take away, as by a power cut, the node where `worker` is or was at work, then let those who wait go on."""
+    here, waiting = out / "faults" / f"{worker}.here", [*(out / "faults").glob("*.wait")]
+    while not all(path.with_suffix(".here").exists() for path in [here, *waiting]):
+        time.sleep(0.01)  # files of other processes: there is no event to wait for
+    cluster.remove_node(nodes[here.read_text()], allow_graceful=False)
+    for path in waiting:
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("faults", "said"),
+    [(["rollout-1-0.wait"], "its node died"), (["rollout-1-0.note", "reward-1-0.wait"], "results of unit 0 of step 1")],
+    ids=["workers", "results"],
+)
+def test_a_node_that_is_lost_in_mid_step_changes_nothing(prompts, undisturbed, tmp_path, faults, said):
+    """Its workers are replaced and the results that lay on it made again, on what is left."""
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 2}
+    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": quick}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    nodes = {node.node_id: node for node in [cluster.add_node(num_cpus=4) for _ in range(2)]}
+    cluster.wait_for_nodes()
+    small = {f"cluster__resources__{role}__cpus": 0.5 for role in ROLES}
+    config = small_config(steps=STEPS, cluster__backend="ray", cluster__address=cluster.address, out=tmp_path, **small)
+    lay(tmp_path, *faults)
+    killer = threading.Thread(target=lose_node_of, args=("rollout-1-0", tmp_path, cluster, nodes))
+    killer.start()
+    notes = Notes()
+    try:
+        result, lost = train(config, prompts, FAULTY_STUBS, notes)
+    finally:
+        killer.join()
+        cluster.shutdown()
+    assert result == undisturbed
+    assert lost >= 1 and any(said in text for text in notes.said), notes.said
