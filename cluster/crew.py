@@ -9,12 +9,13 @@ from typing import Any
 import ray
 
 from cluster.calls import Call
+from cluster.layout import workers_of
 from cluster.pools import Size, make_worker
-from configs.cluster import Elastic
 from configs.schema import Config
 
-ROOM_AFTER = 10.0
-"""Seconds that the only worker of a role may look for a place before another role gives one up."""
+PATIENCE = 10.0
+"""Seconds that a worker may look for a place before people are told, and before a role that has no other worker is
+given a place by another role."""
 
 
 class Host:
@@ -48,6 +49,7 @@ class Worker:
     begun: ray.ObjectRef | None = None
     results: list[ray.ObjectRef] = field(default_factory=list)
     leaving: bool = False
+    told: bool = False  # that it finds no place
 
     def begin(self, call: Call, arguments: list[Any]) -> ray.ObjectRef:
         """Take a call; returns its receipt."""
@@ -88,9 +90,8 @@ class Crew:
         self.role, self.path, self.config, self.say = role, path, config, say
         self.timeout = cluster.update_timeout if role == "learner" else cluster.call_timeout
         self.needs = getattr(cluster.resources, role)
-        number = getattr(config.workers, role, 1)
-        self.elastic = number if isinstance(number, Elastic) else Elastic(min=number, max=number)
-        self.wanted = self.elastic.min
+        self.fewest, self.most = workers_of(config, role)
+        self.wanted = self.fewest
         self.workers: list[Worker] = []
         self.failed_starts = 0
         self._names = count()
@@ -133,7 +134,7 @@ class Crew:
 
     def resize(self, number: int) -> None:
         """Have so many from now on, whatever the config says."""
-        self.elastic, self.wanted = Elastic(min=number, max=number), number
+        self.fewest = self.most = self.wanted = number
 
     def overdue(self) -> list[Worker]:
         """Workers whose time for what they are doing is up."""
@@ -143,23 +144,30 @@ class Crew:
 
     def follow(self, queued: int) -> None:
         """Want more workers where units have waited for long, and fewer where workers have idled for long."""
-        now, elastic = monotonic(), self.elastic
+        now, cluster = monotonic(), self.config.cluster
         if not queued or self.ready() < len(self.workers):
             self._waiting_since = None
         elif self._waiting_since is None:
             self._waiting_since = now
-        if self._waiting_since is not None and now - self._waiting_since >= elastic.patience:
-            self.wanted = min(elastic.max, len(self.workers) + queued)
+        if self._waiting_since is not None and now - self._waiting_since >= cluster.grow_after:
+            self.wanted = min(self.most, len(self.workers) + queued)
             self._waiting_since = None
-        idle = [w for w in self.workers if w.state == "ready" and not w.call and now - w.since > elastic.idle]
-        self.wanted = max(elastic.min, self.wanted - len(idle))
+        idle = [w for w in self.workers if w.state == "ready" and not w.call and now - w.since > cluster.shrink_after]
+        self.wanted = max(self.fewest, self.wanted - len(idle))
+
+    def newly_pending(self) -> int:
+        """Workers that have looked for a place for long and of which nobody was told yet."""
+        pending = [w for w in self.workers if w.state == "pending" and not w.told and monotonic() - w.since > PATIENCE]
+        for worker in pending:
+            worker.told = True
+        return len(pending)
 
     def make_room(self, crews: Iterable["Crew"]) -> None:
         """Where this role has no worker and finds no place for one, let another role do with fewer."""
         starved = not self.ready() and all(worker.state == "pending" for worker in self.workers)
         waiting = max((monotonic() - worker.since for worker in self.workers), default=0.0)
         largest = max((crew for crew in crews if crew is not self), key=lambda crew: len(crew.workers))
-        if starved and waiting > ROOM_AFTER and len(largest.workers) > 1:
+        if starved and waiting > PATIENCE and len(largest.workers) > 1:
             self.say(f"{self.role}: no place for a worker, so {largest.role} does with {len(largest.workers) - 1}")
             largest.resize(len(largest.workers) - 1)
             for worker in self.workers:

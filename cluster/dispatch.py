@@ -101,6 +101,8 @@ class Dispatcher:
                 self._give_up(crew, worker)
             crew.follow(len(self._queues[role]))
             self._under_way |= {worker.receipt: worker for worker in crew.fill()}
+            if pending := crew.newly_pending():
+                self.supervisor.say(f"{role}: {pending} workers wait for a place; the cluster has {_free()} free")
             crew.make_room(self.crews.values())
         self.supervisor.show({role: crew.size() for role, crew in self.crews.items()})
 

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from configs.cluster import Elastic
+from configs.cluster import span
 from configs.errors import UsageError
 from configs.schema import Config
 
@@ -29,16 +29,9 @@ class Machine:
         return cls(len(os.sched_getaffinity(0)), torch.cuda.device_count())
 
 
-def most_workers(config: Config, role: str) -> int:
-    """Workers that a role of a resolved config may have."""
-    count = getattr(config.workers, role, 1)
-    return count.max if isinstance(count, Elastic) else count
-
-
-def fewest_workers(config: Config, role: str) -> int:
-    """Workers that a role of a resolved config starts with."""
-    count = getattr(config.workers, role, 1)
-    return count.min if isinstance(count, Elastic) else count
+def workers_of(config: Config, role: str) -> tuple[int, int]:
+    """Fewest and most workers of a role of a resolved config; it starts with the fewest."""
+    return span(getattr(config.workers, role, 1))
 
 
 def resolve(config: Config, machines: Sequence[Machine]) -> Config:
@@ -48,12 +41,13 @@ def resolve(config: Config, machines: Sequence[Machine]) -> Config:
     on_gpu = gpus and any(getattr(config.cluster.resources, role).gpus == "auto" for role in ALL)
     shares = _gpu_shares(counts, int(gpus)) if on_gpu else dict.fromkeys(ALL, 0)
     resources = {role: getattr(config.cluster.resources, role) for role in ALL}
-    part = _cpu_part(resources, counts, machines)
+    gpus_of = {role: shares[role] if needs.gpus == "auto" else needs.gpus for role, needs in resources.items()}
+    part = _cpu_part(resources, counts, gpus_of, machines)
     settled = {
         role: needs.model_copy(
             update={
                 "cpus": needs.threads * part if needs.cpus == "auto" else needs.cpus,
-                "gpus": shares[role] if needs.gpus == "auto" else needs.gpus,
+                "gpus": gpus_of[role],
             }
         )
         for role, needs in resources.items()
@@ -79,7 +73,7 @@ def _counts(config: Config, cpus: int, gpus: int) -> dict[str, int]:
     beside = max(1, gpus // 8 if gpus else cpus // 4)  # of reward and of reference workers
     chosen = {"rollout": max(1, gpus - 1 - beside if gpus else cpus), "reward": beside, "reference": beside}
     counts = {role: min(units, count) for role, count in chosen.items()} | {"learner": 1}
-    return counts | {r: most_workers(config, r) for r in POOLS if getattr(config.workers, r) != "auto"}
+    return counts | {r: workers_of(config, r)[0] for r in POOLS if getattr(config.workers, r) != "auto"}
 
 
 def _gpu_shares(counts: Mapping[str, int], gpus: int) -> dict[str, float]:
@@ -109,13 +103,20 @@ def _floor(share: float) -> float:
     return int(share * 10_000) / 10_000
 
 
-def _cpu_part(resources: Mapping[str, Any], counts: Mapping[str, int], machines: Sequence[Machine]) -> float:
-    """The largest of 1, 1/2, 1/3 ... of a CPU per thread with which all workers find a place."""
-    threads = [resources[r].threads for r in ALL if resources[r].cpus == "auto" for _ in range(counts[r])]
-    fixed = [resources[r].cpus for r in ALL if resources[r].cpus != "auto" for _ in range(counts[r])]
-    for part in (_floor(1 / k) for k in range(1, 1 + 2 * max(1, sum(threads)))):
-        needs = [(t * part, 0.0) for t in threads] + [(cpus, 0.0) for cpus in fixed]
-        if fits(needs, machines):
+def _cpu_part(
+    resources: Mapping[str, Any], counts: Mapping[str, int], gpus: Mapping[str, float], machines: Sequence[Machine]
+) -> float:
+    """The largest of 1, 1/2, 1/3 ... of a CPU per thread with which all workers find a place.
+
+    On a single machine, where the share says nothing of who works where, most is left for workers that come later.
+    """
+    if len(machines) == 1:
+        machines = [replace(machines[0], cpus=machines[0].cpus / 4)]
+    auto = [role for role in ALL if resources[role].cpus == "auto"]
+    threads = sum(resources[role].threads * counts[role] for role in auto)
+    for part in (_floor(1 / k) for k in range(1, 1 + 8 * max(1, threads))):
+        cpus = {role: resources[role].threads * part if role in auto else resources[role].cpus for role in ALL}
+        if fits([(cpus[role], gpus[role]) for role in ALL for _ in range(counts[role])], machines):
             return part
     return 0.0  # those with a fixed share leave none
 
@@ -124,20 +125,37 @@ def demand(config: Config) -> Iterator[tuple[float, float]]:
     """CPUs and GPUs of each worker that a resolved config starts with."""
     for role in ALL:
         needs = getattr(config.cluster.resources, role)
-        yield from [(needs.cpus, needs.gpus)] * fewest_workers(config, role)
+        yield from [(needs.cpus, needs.gpus)] * workers_of(config, role)[0]
 
 
 def fits(needs: Sequence[tuple[float, float]], machines: Sequence[Machine]) -> bool:
-    """Whether all find a place, the largest first, each on the first machine with room."""
-    free = [[m.cpus, m.gpus] for m in machines]
-    for cpus, gpus in sorted(needs, key=lambda need: (need[1], need[0]), reverse=True):
-        for node in free:
-            if node[0] >= cpus - 1e-6 and node[1] >= gpus - 1e-6:
-                node[0] -= cpus
-                node[1] -= gpus
-                break
-        else:
-            return False
+    """Whether all find a place, the largest first, each on the first machine with room.
+
+    A part of a GPU is a part of one GPU, as Ray gives it.
+    """
+    free = [(_Free(m.cpus), [_Free(1) for _ in range(int(m.gpus))]) for m in machines]
+    ordered = sorted(needs, key=lambda need: (need[1], need[0]), reverse=True)
+    return all(any(_place(cpus, gpus, *node) for node in free) for cpus, gpus in ordered)
+
+
+@dataclass
+class _Free:
+    """What is left of a machine's CPUs, or of one GPU."""
+
+    amount: float
+
+    def has(self, amount: float) -> bool:
+        return self.amount >= amount - 1e-6
+
+
+def _place(cpus: float, gpus: float, node: _Free, devices: list[_Free]) -> bool:
+    """Take the room on a machine, if it is there."""
+    part = min(gpus, 1)
+    chosen = [device for device in devices if part and device.has(part)][: max(1, int(gpus))]
+    if not node.has(cpus) or (gpus and len(chosen) < gpus):
+        return False
+    for free, amount in [(node, cpus), *((device, part) for device in chosen)]:
+        free.amount -= amount
     return True
 
 
@@ -154,14 +172,14 @@ def check_fit(config: Config, machines: Sequence[Machine]) -> None:
 
 def _asked(config: Config, kind: str) -> str:
     amounts = {role: getattr(getattr(config.cluster.resources, role), kind) for role in ALL}
-    totals = {role: amount * fewest_workers(config, role) for role, amount in amounts.items()}
-    listed = ", ".join(f"{role} {fewest_workers(config, role)} x {amount:g}" for role, amount in amounts.items())
+    totals = {role: amount * workers_of(config, role)[0] for role, amount in amounts.items()}
+    listed = ", ".join(f"{role} {workers_of(config, role)[0]} x {amount:g}" for role, amount in amounts.items())
     return f"{sum(totals.values()):g} ({listed})"
 
 
 def _smaller(config: Config, machines: Sequence[Machine]) -> str:
     """Settings with which it fits: fewer workers; where one of each is too many still, smaller shares."""
-    counts = {role: fewest_workers(config, role) for role in POOLS}
+    counts = {role: workers_of(config, role)[0] for role in POOLS}
     while max(counts.values()) > 1:
         largest = max(counts, key=counts.__getitem__)
         counts[largest] -= 1
@@ -185,7 +203,7 @@ def describe(config: Config) -> str:
 
 def _describe(config: Config, role: str) -> str:
     needs = getattr(config.cluster.resources, role)
-    fewest, most = fewest_workers(config, role), most_workers(config, role)
+    fewest, most = workers_of(config, role)
     number = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     gpus = f", {needs.gpus:g} GPU" if needs.gpus else ""
     return f"{number} {role} ({needs.cpus:.2g} CPU{gpus})"

@@ -2,28 +2,16 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from configs.base import Section
-
-
-class Elastic(Section):
-    """A number of workers that follows the work."""
-
-    min: int = Field(1, ge=1)
-    """Fewest."""
-    max: int = Field(ge=1)
-    """Most."""
-    patience: float = Field(5, ge=0)
-    """Seconds that a unit waits for a worker before another is started."""
-    idle: float = Field(120, gt=0)
-    """Seconds without work after which a worker is let go."""
-
-    @model_validator(mode="after")
-    def _check(self) -> "Elastic":
-        if self.min > self.max:
-            raise ValueError(f"min ({self.min}) exceeds max ({self.max})")
-        return self
 
 
 def _told_as(message: str) -> WrapValidator:
@@ -40,9 +28,22 @@ def _told_as(message: str) -> WrapValidator:
     return WrapValidator(check)
 
 
+def span(count: int | str) -> tuple[int, int]:
+    """Fewest and most workers that a number, or a span such as 1-4, stands for."""
+    fewest, most = str(count).split("-") if "-" in str(count) else (count, count)
+    return int(fewest), int(most)
+
+
+def _rising(count: int | str) -> int | str:
+    if count != "auto" and span(count)[0] > span(count)[1]:
+        raise ValueError(f"the fewest workers of {count} are more than the most")
+    return count
+
+
 Count = Annotated[
-    Annotated[int, Field(ge=1)] | Literal["auto"] | Elastic,
-    _told_as("must be a number from 1 on, auto, or have `max` and perhaps `min`, `patience`, `idle`"),
+    Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^(auto|[1-9]\d*-[1-9]\d*)$")],
+    AfterValidator(_rising),
+    _told_as("must be a number from 1 on, a span such as 1-4, or auto"),
 ]
 Amount = Annotated[
     Annotated[float, Field(ge=0)] | Literal["auto"], _told_as("must be auto or a number, which may be a fraction")
@@ -53,11 +54,11 @@ class Workers(Section):
     """Workers per role; the learner is one."""
 
     rollout: Count = 2
-    """Workers that sample completions: a number, auto, or `min` and `max` between which it follows the work."""
+    """Workers that sample completions: a number, auto, or a span such as 1-4 in which it follows the work."""
     reward: Count = 2
-    """Replicas of the reward model, likewise."""
+    """Replicas of the reward model: a number, auto, or a span."""
     reference: Count = 1
-    """Workers with the frozen reference, likewise."""
+    """Workers with the frozen reference: a number, auto, or a span."""
 
 
 class Resources(Section):
@@ -109,6 +110,10 @@ class Cluster(Section):
     """Seconds that a worker may take over one unit before it is taken for hung and replaced."""
     update_timeout: float = Field(3600, gt=0)
     """The same for the learner and one step."""
+    grow_after: float = Field(5, ge=0)
+    """Where workers are given as a span: seconds that a unit waits for a worker before another one is started."""
+    shrink_after: float = Field(120, gt=0)
+    """Where they are given as a span: seconds without work after which a worker is let go."""
     attempts: int = Field(4, ge=1)
     """Workers that may die over one unit, or in a row while they start, before the run ends."""
 

@@ -126,8 +126,18 @@ CASES = {
         ["--config", "quickstart_grouped_ppo", "--algorithm.group_weights", '{{"Hotell": 3}}'],
         ["algorithm.group_weights: no prompt is in a group called Hotell"],
     ),
-    "some roles on a GPU": (["--cluster.resources.learner.gpus", "1"], ["must all have GPUs or none"]),
+    "some roles on a GPU": (
+        ["--cluster.resources.learner.gpus", "1"],
+        ["must all be auto, all have GPUs or all have none"],
+    ),
     "a header alone": (["--data.path", "{header}"], ["data.path", "cannot be read"]),
+    "no number of workers": (["--workers.reward", "many"], ["workers.reward: must be a number from 1 on, a span"]),
+    "no workers": (["--workers.reward", "0"], ["workers.reward: must be a number from 1 on"]),
+    "fewest over most": (
+        ["--workers.reward", "5-2"],
+        ["workers.reward: the fewest workers of 5-2 are more than the most"],
+    ),
+    "no share": (["--cluster.resources.reward.cpus", "half"], ["cluster.resources.reward.cpus: must be auto or"]),
     "nothing at the address": (
         ["--cluster.address", "127.0.0.1:1"],
         ["cluster.address: nothing answers at 127.0.0.1:1"],
@@ -154,6 +164,11 @@ def test_everything_that_is_wrong_is_in_one_message(folder, capsys):
     assert ray_job.main(wrong) == 2
     error = capsys.readouterr().err
     assert all(field in error for field in ("policy.model", "reward.label", "out: "))
+
+
+def test_no_such_command_is_told_those_there_are(capsys):
+    assert ray_job.main(["frobnicate"]) == 2
+    assert "frobnicate: no such command; commands are: train, doctor, scale" in capsys.readouterr().err
 
 
 def test_a_broken_adapter_config_is_named(tmp_path, capsys):

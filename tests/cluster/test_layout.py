@@ -1,0 +1,93 @@
+"""`auto` finds a layout for the machines at hand, and what does not fit is told with what would."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.layout import ALL, POOLS, Machine, check_fit, demand, describe, fits, resolve, workers_of
+from configs.errors import UsageError
+from tests.conftest import small_config
+
+AUTO = {f"workers__{role}": "auto" for role in POOLS}
+
+
+def config(**overrides):
+    return small_config(rollout__batch_size=64, rollout__unit_size=4, **overrides)
+
+
+@pytest.mark.parametrize(
+    ("machines", "expected"),
+    [
+        ([Machine(1)], "1 rollout (0.062 CPU), 1 reward (0.062 CPU), 1 reference (0.062 CPU), 1 learner (0.062 CPU)"),
+        ([Machine(2)], "2 rollout (0.1 CPU), 1 reward (0.1 CPU), 1 reference (0.1 CPU), 1 learner (0.1 CPU)"),
+        ([Machine(64)], "16 rollout (0.25 CPU), 16 reward (0.25 CPU), 16 reference (0.25 CPU), 1 learner (0.25 CPU)"),
+        ([Machine(8, 1)], "1 rollout (0.5 CPU, 0.25 GPU), 1 reward (0.5 CPU, 0.25 GPU), "
+         "1 reference (0.5 CPU, 0.25 GPU), 1 learner (0.5 CPU, 0.25 GPU)"),
+        ([Machine(16, 2)], "1 rollout (1 CPU, 1 GPU), 1 reward (1 CPU, 0.3333 GPU), 1 reference (1 CPU, 0.3333 GPU), "
+         "1 learner (1 CPU, 0.3333 GPU)"),
+        ([Machine(32, 4)] * 2, "6 rollout (1 CPU, 1 GPU), 1 reward (1 CPU, 0.5 GPU), 1 reference (1 CPU, 0.5 GPU), "
+         "1 learner (1 CPU, 1 GPU)"),
+    ],
+    ids=["one core", "two cores", "64 cores", "one GPU", "two GPUs", "eight GPUs"],
+)  # fmt: skip
+def test_auto_suits_the_machines(machines, expected):
+    assert describe(resolve(config(**AUTO), machines)) == expected
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 64), st.integers(0, 8)), min_size=1, max_size=6),
+    st.integers(1, 40),
+    st.booleans(),
+)
+def test_auto_always_fits(machines, units, counts_too):
+    machines = [Machine(*m) for m in machines]
+    asked = config(**AUTO) if counts_too else config(workers__rollout=units)
+    resolved = resolve(asked, machines)
+    assert fits(list(demand(resolved)), machines), describe(resolved)
+    check_fit(resolved, machines)
+
+
+def test_auto_leaves_alone_what_decides_the_bits():
+    """The number of threads comes from the config, never from the machine."""
+    resolved = resolve(config(**AUTO, cluster__resources__learner__threads=3), [Machine(64)])
+    assert [getattr(resolved.cluster.resources, role).threads for role in ALL] == [1, 1, 1, 3]
+    assert resolved.cluster.resources.learner.cpus == 3 * resolved.cluster.resources.reward.cpus
+
+
+def test_no_more_workers_than_a_step_has_units():
+    assert workers_of(resolve(small_config(**AUTO), [Machine(64)]), "rollout") == (2, 2)
+
+
+def test_numbers_given_are_kept():
+    given = config(workers__reward=3, cluster__resources__reward__cpus=0.5)
+    resolved = resolve(given, [Machine(64)])
+    assert resolved.workers == given.workers and resolved.cluster.resources.reward.cpus == 0.5
+
+
+def test_a_worker_larger_than_every_machine_does_not_fit_however_many_there_are():
+    asked = resolve(config(cluster__resources__learner__cpus=4), [Machine(2)] * 8)
+    with pytest.raises(UsageError, match=r"this would fit: .*--cluster\.resources\.learner\.cpus auto"):
+        check_fit(asked, [Machine(2)] * 8)
+
+
+def test_the_plan_that_is_offered_fits():
+    machines = [Machine(4)]
+    asked = config(workers__rollout=9, **{f"cluster__resources__{role}__cpus": 1 for role in ALL})
+    with pytest.raises(UsageError) as caught:
+        check_fit(resolve(asked, machines), machines)
+    offered = str(caught.value).split("this would fit: ")[1].replace("--", "").replace(".", "__").split()
+    settings = dict(zip(offered[::2], offered[1::2], strict=True))
+    again = config(**{f"cluster__resources__{role}__cpus": 1 for role in ALL}, **settings)
+    check_fit(resolve(again, machines), machines)
+
+
+def test_an_elastic_role_starts_with_its_fewest():
+    asked = resolve(config(workers__reward="1-50"), [Machine(4)])
+    assert "1 to 50 reward" in describe(asked)
+    check_fit(asked, [Machine(4)])
+
+
+def test_a_part_of_a_gpu_is_a_part_of_one():
+    assert fits([(0, 0.6)] * 2 + [(0, 0.4)] * 2, [Machine(0, 2)])
+    assert not fits([(0, 0.6)] * 3, [Machine(0, 2)]), "1.8 of 2 GPUs, but no two fit on one"
+    assert fits([(0, 2), (0, 1)], [Machine(0, 3)]) and not fits([(0, 2)], [Machine(0, 1)] * 2)

@@ -1,0 +1,198 @@
+"""The number of workers follows requests and work while a run goes on, and no bit follows them."""
+
+import fcntl
+import threading
+import time
+
+import psutil
+import pytest
+import ray
+from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+from ray.cluster_utils import Cluster
+
+import ray_job
+from cluster import driver
+from cluster.plan import Plan
+from cluster.pools import Size, open_pools
+from learner.adapter import tensors_sha256
+from service.control import RunControl
+from tests.cluster.faults import FAULTY_STUBS, lay
+from tests.cluster.stubs import STUBS
+from tests.cluster.test_faults import Notes, train
+from tests.conftest import small_config
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture
+def settings(cluster, tmp_path):
+    return {
+        "cluster__start_timeout": 30,
+        "cluster__backend": "ray",
+        "cluster__address": cluster.address,
+        "out": tmp_path,
+    }
+
+
+class Asking(Notes):
+    """Asks for numbers of workers, one request after another, each when the one before is fulfilled."""
+
+    def __init__(self, *requests):
+        super().__init__()
+        self.requests, self.seen = list(requests), []
+
+    def requested(self):
+        fulfilled = all(size.ready == size.wanted for size in self.sizes.values())
+        return self.requests.pop(0) if self.requests and self.sizes and fulfilled else {}
+
+    def show(self, sizes):
+        super().show(sizes)
+        self.seen.append({role: (size.ready, size.wanted) for role, size in sizes.items()})
+
+
+def until(pools, fulfilled):
+    """Let the pools tend to their workers until something is so."""
+    while not fulfilled():
+        pools.get([pools.learner.submit("describe", about="the model")])
+
+
+def test_pools_grow_and_shrink_while_a_run_goes_on(settings, prompts):
+    expected, _ = train(small_config(steps=3, out=settings["out"]), prompts, STUBS)
+    notes = Asking({"reward": 4, "rollout": 3}, {"reward": 1})
+    config = small_config(steps=3, workers__reward=1, workers__rollout=1, **settings)
+    with open_pools(config, notes, STUBS) as pools:
+        begin, reports = driver.start(pools), []
+        for report in driver.train(config, Plan(config, prompts, prompts), pools, begin):
+            reports.append(report)
+            done = report.step + 1
+            until(pools, lambda: len(notes.requests) <= 1 or done == 3)  # noqa: B023
+        until(pools, lambda: not notes.requests and notes.sizes["reward"].ready == 1)
+    assert {(1, 1), (4, 4)} <= {sizes["reward"] for sizes in notes.seen} and notes.seen[-1]["reward"] == (1, 1)
+    assert notes.seen[-1]["rollout"] == (3, 3)
+    assert tensors_sha256(reports[-1].state.policy.adapter) == expected[0]
+
+
+def test_a_span_follows_the_work_by_itself(settings, prompts, tmp_path):
+    """Four units wait for one worker that is held up: more are started, and let go when they have idled."""
+    settings |= {"rollout__batch_size": 16, "steps": 2}
+    expected, _ = train(small_config(**settings | {"cluster__backend": "inline"}), prompts, STUBS)
+    config = small_config(workers__rollout="1-3", cluster__grow_after=0.5, cluster__shrink_after=1, **settings)
+    notes = Asking()
+    lay(tmp_path, "rollout-0-0.wait")
+
+    def let_go():
+        while not any(sizes["rollout"][0] == 3 for sizes in notes.seen):
+            time.sleep(0.01)  # what the driver's thread shows: there is no event to wait for
+        (tmp_path / "faults/rollout-0-0.wait").unlink()
+
+    helper = threading.Thread(target=let_go)
+    helper.start()
+    with open_pools(config, notes, FAULTY_STUBS) as pools:
+        begin = driver.start(pools)
+        reports = list(driver.train(config, Plan(config, prompts, prompts), pools, begin))
+        helper.join()
+        until(pools, lambda: notes.sizes["rollout"].ready == notes.sizes["rollout"].wanted == 1)
+    assert [r.metrics["ppo/mean_scores"] for r in reports] == [m["ppo/mean_scores"] for m in expected[1]]
+
+
+def test_replicas_without_a_place_are_told_of_and_not_waited_for_without_limit(settings, prompts):
+    config = small_config(**settings | {"cluster__start_timeout": 8, "cluster__resources__reward__cpus": 0.5})
+    notes = Asking({"reward": 9})
+    with open_pools(config, notes, STUBS) as pools:
+        driver.start(pools)
+        until(pools, lambda: notes.sizes["reward"].pending >= 5)
+        until(pools, lambda: notes.sizes["reward"].pending == 0)
+        assert notes.sizes["reward"].ready == notes.sizes["reward"].wanted >= 2
+        assert len(list(driver.train(config, Plan(config, prompts, prompts), pools, driver.start(pools)))) == 2
+    assert any("found no place" in text and "CPU" in text for text in notes.said)
+
+
+def test_a_new_machine_takes_what_was_pending(settings, cluster, prompts):
+    config = small_config(cluster__resources__reward__cpus=0.5, **settings)
+    notes = Asking({"reward": 6})
+    with open_pools(config, notes, STUBS) as pools:
+        driver.start(pools)
+        until(pools, lambda: notes.sizes["reward"].pending >= 2)
+        node = cluster.add_node(num_cpus=4)
+        until(pools, lambda: notes.sizes["reward"].ready == 6)
+    cluster.remove_node(node)
+
+
+def test_the_scale_command_reaches_a_run(tmp_path, capsys):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    control, said = RunControl(folder, print), []
+    control.show({role: Size(1) for role in ("rollout", "reward", "reference", "learner")})
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        asked = threading.Thread(target=lambda: said.append(ray_job.main(["scale", str(folder), "--reward", "4"])))
+        asked.start()
+        while not (requested := control.requested()):
+            time.sleep(0.01)
+        asked.join()
+    assert requested == {"reward": 4} and said == [0]
+    assert "reward: 1 wanted, 0 ready" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--reward", "3"], "no run is at work there"),
+        (["--reward", "0"], "--reward: 0 workers"),
+        ([], "name a role and a number"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(tmp_path, capsys, arguments, expected):
+    assert ray_job.main(["scale", str(tmp_path), *arguments]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def census(address) -> dict[str, float]:
+    """What a run could leave behind: in the cluster's books, in its daemons, and in this process."""
+    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    try:
+        left = {
+            "actors": sum(actor["State"] != "DEAD" for actor in ray._private.state.actors().values()),
+            "placement groups": len(ray.util.placement_group_table()),
+            "CPU in use": ray.cluster_resources()["CPU"] - ray.available_resources()["CPU"],
+            "object store": get_memory_info_reply(get_state_from_address(address)).store_stats.object_store_bytes_used,
+        }
+    finally:
+        ray.shutdown()
+    daemons = [p for p in psutil.process_iter() if p.name() in ("raylet", "gcs_server")]
+    for name, processes in [("daemons", daemons), ("driver", [psutil.Process()])]:
+        left[f"threads of {name}"] = sum(p.num_threads() for p in processes)
+        left[f"files of {name}"] = sum(p.num_fds() for p in processes)
+    return left
+
+
+def settled(address) -> dict[str, float]:
+    """The same when Ray has done its own clearing up, which takes it a second or two."""
+    for _ in range(20):
+        left = census(address)
+        if not (left["actors"] or left["object store"] or left["CPU in use"]):
+            break
+        time.sleep(0.5)
+    return left
+
+
+@pytest.mark.parametrize("runs", [3, pytest.param(30, marks=pytest.mark.chaos)])
+def test_runs_one_after_another_leave_nothing_behind(settings, cluster, prompts, runs):
+    config = small_config(**settings)
+    train(config, prompts, STUBS)
+    before = settled(cluster.address)
+    for _ in range(runs):
+        train(config, prompts, STUBS)
+    after = settled(cluster.address)
+    print(before, after)
+    for name in ("actors", "placement groups", "CPU in use", "object store"):
+        assert before[name] == after[name] == 0, name
+    for what in ("threads", "files"):
+        assert after[f"{what} of daemons"] <= before[f"{what} of daemons"] + 5, "they come and go, but not with runs"
+        # Ray itself keeps one of each in a process for every connection over which an actor was called.
+        assert after[f"{what} of driver"] <= before[f"{what} of driver"] + runs + 3, what
