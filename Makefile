@@ -1,16 +1,19 @@
 # make quickstart: set up and run the main job on what ships with the project (ARGS="--steps 5" passes settings on).
-# make test: set up and run the tests.
+# make test: set up and run the tests. make test-chaos: those that take too long for every day.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 INSTALLED := $(VENV)/installed
 
-.PHONY: quickstart test lint
+.PHONY: quickstart test test-chaos lint
 
 quickstart: $(INSTALLED)
 	$(VENV)/bin/python ray_job.py $(ARGS)
 
 test: $(INSTALLED) lint
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-chaos: $(INSTALLED)
+	$(VENV)/bin/python -m pytest -m chaos $(ARGS)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,11 +39,14 @@ def connected(address: str | None) -> Iterator[list[Machine]]:
     Raises `RunError` where there is no cluster at the address.
     """
     _private_token()
+    on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         # A local Ray of our own needs no dashboard; where there is a cluster already, the argument means nothing.
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
         raise RunError(f"cluster.address: no Ray cluster at {address!r}: {error}") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray's own handler ends the process without a word
     try:
         yield [
             Machine(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0))

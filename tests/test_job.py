@@ -1,14 +1,18 @@
 """`ray job submit` against a head started as the README says."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+import ray_job
 from tests.conftest import ROOT, small_arguments
+from tests.service.test_resume import outcome
 
 BIN = Path(sys.executable).parent
 GCS, DASHBOARD = 26379, 28265
@@ -54,3 +58,26 @@ def test_a_failing_job_ends_as_failed_with_its_error_as_the_last_line(environmen
     assert code != 0 and "FAILED" in output.upper(), output
     logs = call("ray", "job", "logs", re.search(r"raysubmit_\w+", output)[0], env=environment).stdout
     assert logs.strip().splitlines()[-1].startswith("error: the run asks for 2 GPU"), logs
+
+
+def test_a_stopped_job_leaves_nothing_and_is_resumed_to_the_same(environment, tmp_path):
+    arguments = small_arguments(steps=40, cluster__backend="ray", cluster__resources__learner__cpus=0.5)
+    folder = tmp_path / "run"
+    started = call("ray", "job", "submit", "--no-wait", "--working-dir", ".", "--", "python", "ray_job.py", *arguments,
+                   f"--out={folder}", env=environment).stdout  # fmt: skip
+    job = re.search(r"raysubmit_\w+", started)[0]
+    while not (folder / "steps.jsonl").exists() or len((folder / "steps.jsonl").read_text().splitlines()) < 3:
+        time.sleep(0.1)  # a job of the cluster's: there is no event to wait for
+    began = time.monotonic()
+    call("ray", "job", "stop", job, env=environment)
+    assert time.monotonic() - began < 15
+    logs = call("ray", "job", "logs", job, env=environment).stdout
+    assert f"go on by: python ray_job.py --resume {folder}" in logs
+    assert logs.strip().splitlines()[-1] == "error: interrupted"
+    for what in ("actors", "placement-groups"):
+        left = call("ray", "list", what, "--filter", "state!=DEAD", "--filter", "state!=REMOVED",
+                    "--format", "json", env=environment).stdout  # fmt: skip
+        assert json.loads(left) == [], left
+    assert submit(environment, f"--resume={folder}")[0] == 0
+    assert ray_job.main([*arguments, "--cluster.backend=inline", f"--out={tmp_path / 'whole'}"]) == 0
+    assert outcome(folder) == outcome(tmp_path / "whole")

@@ -100,27 +100,21 @@ def test_a_span_follows_the_work_by_itself(settings, prompts, tmp_path):
     assert [r.metrics["ppo/mean_scores"] for r in reports] == [m["ppo/mean_scores"] for m in expected[1]]
 
 
-def test_replicas_without_a_place_are_told_of_and_not_waited_for_without_limit(settings, prompts):
-    config = small_config(**settings | {"cluster__start_timeout": 8, "cluster__resources__reward__cpus": 0.5})
-    notes = Asking({"reward": 9})
-    with open_pools(config, notes, STUBS) as pools:
-        driver.start(pools)
-        until(pools, lambda: notes.sizes["reward"].pending >= 5)
-        until(pools, lambda: notes.sizes["reward"].pending == 0)
-        assert notes.sizes["reward"].ready == notes.sizes["reward"].wanted >= 2
-        assert len(list(driver.train(config, Plan(config, prompts, prompts), pools, driver.start(pools)))) == 2
-    assert any("found no place" in text and "CPU" in text for text in notes.said)
-
-
-def test_a_new_machine_takes_what_was_pending(settings, cluster, prompts):
-    config = small_config(cluster__resources__reward__cpus=0.5, **settings)
-    notes = Asking({"reward": 6})
+def test_replicas_without_a_place_are_asked_for_told_of_and_not_waited_for_without_limit(settings, cluster, prompts):
+    config = small_config(**settings | {"cluster__start_timeout": 20, "cluster__resources__reward__cpus": 0.5})
+    notes = Asking({"reward": 6}, {"reward": 20})
     with open_pools(config, notes, STUBS) as pools:
         driver.start(pools)
         until(pools, lambda: notes.sizes["reward"].pending >= 2)
-        node = cluster.add_node(num_cpus=4)
+        node = cluster.add_node(num_cpus=4)  # as an autoscaler would
         until(pools, lambda: notes.sizes["reward"].ready == 6)
+        until(pools, lambda: notes.sizes["reward"].pending >= 8)
+        until(pools, lambda: notes.sizes["reward"].pending == 0)
+        assert notes.sizes["reward"].ready == notes.sizes["reward"].wanted < 20
+        assert len(list(driver.train(config, Plan(config, prompts, prompts), pools, driver.start(pools)))) == 2
     cluster.remove_node(node)
+    assert any("workers wait for a place" in text and "CPU" in text for text in notes.said)
+    assert any("found no place" in text and "the run goes on with" in text for text in notes.said)
 
 
 def test_the_scale_command_reaches_a_run(tmp_path, capsys):
@@ -164,7 +158,7 @@ def census(address) -> dict[str, float]:
         }
     finally:
         ray.shutdown()
-    daemons = [p for p in psutil.process_iter() if p.name() in ("raylet", "gcs_server")]
+    daemons = [p for p in psutil.Process().children(recursive=True) if p.name() in ("raylet", "gcs_server")]
     for name, processes in [("daemons", daemons), ("driver", [psutil.Process()])]:
         left[f"threads of {name}"] = sum(p.num_threads() for p in processes)
         left[f"files of {name}"] = sum(p.num_fds() for p in processes)

@@ -1,0 +1,70 @@
+"""Ctrl-C, `ray job stop` and their like: the run ends within seconds, cleans up, and can be resumed."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+
+import psutil
+import pytest
+
+from tests.conftest import ROOT, small_arguments
+from tests.service.test_resume import outcome, process
+
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert process([*small_arguments(steps=STEPS), "--out", folder], stubs=False) == 0
+    return folder
+
+
+def processes(mark: str) -> list[psutil.Process]:
+    """Ray's daemons and workers that were started by the run with this mark in its environment."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.name().startswith(("raylet", "gcs_server", "ray::Host", "ray::IDLE")):
+                found += [process] if process.environ().get("MARK") == mark else []
+    return found
+
+
+def start_and_stop(arguments: list[str], kind: signal.Signals, step: int) -> tuple[int, float, str]:
+    """Start a run and stop it after a step; its exit code, how long it took to end, and what it said."""
+    mark = str(uuid.uuid4())
+    run = subprocess.Popen([sys.executable, "ray_job.py", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True,
+                           start_new_session=True, env={**os.environ, "MARK": mark})  # fmt: skip
+    for line in run.stderr:
+        if line.startswith(f"step {step}/"):
+            break
+    assert processes(mark), "they are found while they are there"
+    began = time.monotonic()
+    os.killpg(run.pid, kind) if kind == signal.SIGINT else run.send_signal(kind)
+    said, code = run.stderr.read(), run.wait(timeout=30)
+    seconds = time.monotonic() - began
+    until = time.monotonic() + 20
+    while left := processes(mark):
+        assert time.monotonic() < until, left
+        time.sleep(0.1)  # processes of somebody else's: there is no event to wait for
+    return code, seconds, said
+
+
+def test_an_interrupted_run_cleans_up_within_seconds_and_resumes(whole, tmp_path):
+    """By the terminal's Ctrl-C, which reaches the whole process group; resumed, killed outright, and resumed again."""
+    folder = tmp_path / "run"
+    arguments = [*small_arguments(steps=STEPS, cluster__backend="ray"), "--out", str(folder)]
+    code, seconds, said = start_and_stop(arguments, signal.SIGINT, step=3)
+    assert code == 1 and seconds < 15, (code, seconds)
+    assert f"go on by: python ray_job.py --resume {folder}" in said
+    assert said.strip().splitlines()[-1] == "error: interrupted", said
+    code, _, _ = start_and_stop(["--resume", str(folder)], signal.SIGKILL, step=6)
+    assert code == -9
+    assert process(["--resume", folder, "--cluster.backend", "inline"], stubs=False) == 0
+    assert outcome(folder) == outcome(whole)
+    assert json.loads((folder / "report.json").read_text())["resumed_after_step"] >= 5
