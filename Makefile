@@ -10,7 +10,7 @@ quickstart: $(INSTALLED)
 	$(VENV)/bin/python ray_job.py $(ARGS)
 
 test: $(INSTALLED) lint
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-chaos: $(INSTALLED)
 	$(VENV)/bin/python -m pytest -m chaos $(ARGS)

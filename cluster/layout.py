@@ -1,10 +1,12 @@
 """Who gets how much: `auto` settled for the machines at hand, and what does not fit told with what would."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import psutil
 import torch
 
 from configs.cluster import span
@@ -22,11 +24,12 @@ class Machine:
 
     cpus: float
     gpus: float = 0
+    memory: float = math.inf  # bytes free
 
     @classmethod
     def here(cls) -> "Machine":
         """This one, as a process sees it."""
-        return cls(len(os.sched_getaffinity(0)), torch.cuda.device_count())
+        return cls(len(os.sched_getaffinity(0)), torch.cuda.device_count(), psutil.virtual_memory().available)
 
 
 def workers_of(config: Config, role: str) -> tuple[int, int]:
@@ -118,7 +121,7 @@ def _cpu_part(
         cpus = {role: resources[role].threads * part if role in auto else resources[role].cpus for role in ALL}
         if fits([(cpus[role], gpus[role]) for role in ALL for _ in range(counts[role])], machines):
             return part
-    return 0.0  # those with a fixed share leave none
+    return 1.0  # it fits in no way, which check_fit tells
 
 
 def demand(config: Config) -> Iterator[tuple[float, float]]:

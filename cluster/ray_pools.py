@@ -1,5 +1,6 @@
 """The cluster: how a run joins or starts one, what there is in it, and the pools on it."""
 
+import math
 import os
 import secrets
 import signal
@@ -48,13 +49,22 @@ def connected(address: str | None) -> Iterator[list[Machine]]:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_terminate)  # Ray's own handler ends the process without a word
     try:
-        yield [
-            Machine(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0))
-            for node in ray.nodes()
-            if node["Alive"]
-        ]
+        yield [_machine(node["Resources"]) for node in ray.nodes() if node["Alive"]]
     finally:
         ray.shutdown()
+
+
+def _machine(resources: dict[str, float]) -> Machine:
+    return Machine(resources.get("CPU", 0), resources.get("GPU", 0), resources.get("memory", math.inf))
+
+
+def about() -> str:
+    """The cluster that was joined: version, size, and whether it asks for a token."""
+    nodes, total = sum(node["Alive"] for node in ray.nodes()), ray.cluster_resources()
+    token = "asks for a token" if os.environ.get("RAY_AUTH_MODE") == "token" else "OPEN to whoever reaches its ports"
+    return (
+        f"Ray {ray.__version__}, {nodes} node(s) with {total.get('CPU', 0):g} CPU, {total.get('GPU', 0):g} GPU; {token}"
+    )
 
 
 def _private_token() -> None:

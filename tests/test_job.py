@@ -14,6 +14,8 @@ import ray_job
 from tests.conftest import ROOT, small_arguments
 from tests.service.test_resume import outcome
 
+pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
+
 BIN = Path(sys.executable).parent
 GCS, DASHBOARD = 26379, 28265
 

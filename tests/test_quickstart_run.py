@@ -9,6 +9,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):

@@ -12,6 +12,8 @@ from configs.errors import RunError, UsageError
 from learner.adapter import tensors_sha256
 from tests.conftest import small_config
 
+pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
+
 
 @pytest.fixture(scope="module")
 def address():

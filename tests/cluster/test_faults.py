@@ -18,6 +18,8 @@ from tests.cluster.faults import FAULTY, FAULTY_STUBS, lay, left
 from tests.cluster.stubs import STUBS
 from tests.conftest import small_config
 
+pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
+
 STEPS, UNITS = 3, 2
 PLACES = [(role, step, unit) for step in range(STEPS) for unit in range(UNITS) for role in ("rollout", "reward",
           "reference")] + [("learner", step, 0) for step in range(STEPS)]  # fmt: skip
@@ -75,6 +77,19 @@ def test_every_worker_may_be_killed_at_every_step_and_unit(setting, prompts, und
     result, lost = train(setting, prompts, FAULTY_STUBS)
     assert left(tmp_path) == [] and lost == len(PLACES)
     assert result == undisturbed
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("kind", ["kill", "late", "stop"])
+def test_real_workers_may_be_killed_or_hung_at_every_step_and_unit(address, prompts, tmp_path, kind):
+    """The same with the models that ship, which take seconds to load again each time."""
+    settings = {"steps": STEPS, "out": tmp_path, "cluster__call_timeout": 10, "cluster__update_timeout": 10}
+    expected, _ = train(small_config(**settings), prompts, ROLES)
+    lay(tmp_path, *(f"{role}-{step}-{unit}.{kind}" for role, step, unit in PLACES))
+    config = small_config(**settings, cluster__backend="ray", cluster__address=address)
+    result, lost = train(config, prompts, FAULTY)
+    assert left(tmp_path) == [] and lost == len(PLACES)
+    assert result == expected
 
 
 def test_hung_workers_are_found_by_their_deadline_and_replaced(address, prompts, undisturbed, tmp_path):

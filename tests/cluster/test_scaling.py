@@ -21,6 +21,8 @@ from tests.cluster.stubs import STUBS
 from tests.cluster.test_faults import Notes, train
 from tests.conftest import small_config
 
+pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
+
 
 @pytest.fixture(scope="module")
 def cluster():

@@ -15,6 +15,8 @@ import pytest
 from tests.conftest import ROOT, small_arguments
 from tests.service.test_resume import outcome, process
 
+pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
+
 STEPS = 12
 
 
@@ -28,10 +30,10 @@ def whole(tmp_path_factory):
 def processes(mark: str) -> list[psutil.Process]:
     """Ray's daemons and workers that were started by the run with this mark in its environment."""
     found = []
-    for process in psutil.process_iter():
+    for one in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.name().startswith(("raylet", "gcs_server", "ray::Host", "ray::IDLE")):
-                found += [process] if process.environ().get("MARK") == mark else []
+            if one.name().startswith(("raylet", "gcs_server", "ray::Host", "ray::IDLE")):
+                found += [one] if one.environ().get("MARK") == mark else []
     return found
 
 

@@ -1,0 +1,132 @@
+"""`ray_job.py doctor`: will it run? Every problem at once, each with its remedy, before anything is spent."""
+
+import platform
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+from rich.console import Console
+from rich.table import Table
+from transformers.utils import logging
+
+from cluster.layout import ALL, Machine, check_fit, describe, resolve
+from cluster.memory import estimate, total
+from cluster.pools import ROLES, make_worker
+from cluster.preflight import preflight
+from configs.errors import RunError, UsageError
+from configs.schema import Config
+
+CHECKPOINT_BYTES = 3 * 4
+"""Per trainable weight: itself and Adam's two moments, in float32."""
+
+
+class Doctor:
+    """The checks, in the order in which they are shown. Each gives what it found, or raises what is wrong."""
+
+    def __init__(self, config: Config, resume: Path | None) -> None:
+        self.config, self.resume = config, resume
+        self.machines = [Machine.here()]
+
+    def versions(self) -> str:
+        """Python and the packages that matter."""
+        import peft
+        import ray
+        import torch
+        import transformers
+
+        packages = ", ".join(f"{m.__name__} {m.__version__}" for m in (ray, torch, transformers, peft))
+        return f"Python {platform.python_version()}, {packages}"
+
+    def models_and_data(self) -> str:
+        """Models, labels, tokenizers, adapter, data, folders and address: what a run checks too."""
+        plan = preflight(self.config, self.resume)
+        return f"found; {len(plan.train)} prompts to learn from, {len(plan.held_out)} held out"
+
+    def reward(self) -> str:
+        """Whether a kind sentence gets a higher reward than a nasty one."""
+        probe = make_worker(ROLES["reward"], self.config, threads=1).probe()
+        if probe is None:
+            return "not asked for (reward.probe null)"
+        if probe["better"] <= probe["worse"]:
+            raise UsageError(
+                f"reward.label: the nasty sentence gets {probe['worse']:.2f}, the kind one {probe['better']:.2f}; "
+                f"name the other label"
+            )
+        return f"kind {probe['better']:+.2f}, nasty {probe['worse']:+.2f}"
+
+    def cluster(self) -> str:
+        """Whether Ray is to be had, and is as open as it should be."""
+        if self.config.cluster.backend == "inline":
+            return "not needed (inline)"
+        from cluster.ray_pools import about, connected
+
+        with connected(self.config.cluster.address) as self.machines:
+            return about()
+
+    def layout(self) -> str:
+        """Whether all workers find a place."""
+        config = resolve(self.config, self.machines)
+        check_fit(config, self.machines)
+        return describe(config)
+
+    def memory(self) -> str:
+        """Whether what they take, about, is there."""
+        config = resolve(self.config, self.machines)
+        each = estimate(config)
+        needed, there = total(config, each), sum(machine.memory for machine in self.machines)
+        told = ", ".join(f"{role} {each[role] / 1e9:.1f}" for role in ALL)
+        told = f"about {needed / 1e9:.1f} GB ({told} each) of {there / 1e9:.1f} GB free"
+        if needed > there:
+            raise UsageError(
+                f"memory: {told}; lower workers.*, rollout.unit_size or algorithm.microbatch_size, or set policy.dtype "
+                f"bfloat16"
+            )
+        return told
+
+    def upload(self) -> str:
+        """What a job's submission from here would send."""
+        from cluster.upload import examine_upload
+
+        return examine_upload(Path.cwd())
+
+    def disk(self) -> str:
+        """Room for checkpoints and report."""
+        folder = self.resume or Path(self.config.out or ".")
+        there = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.exists())
+        lora = self.config.policy.lora
+        weights = 2 * lora.r * 1024 * 100  # a large model's, generously: two matrices in a hundred layers
+        needed = CHECKPOINT_BYTES * weights * (self.config.checkpoints.keep + 1)
+        free = shutil.disk_usage(there).free
+        told = f"at most {needed / 1e6:.0f} MB for checkpoints, {free / 1e9:.1f} GB free at {there}"
+        if needed > free:
+            raise UsageError(f"out: {told}; make room, lower checkpoints.keep, or name another folder")
+        return told
+
+
+def examine(config: Config, resume: Path | None = None) -> None:
+    """Show every check. Raises `UsageError` with all problems where the run would not work."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    doctor, problems = Doctor(config, resume), []
+    table = Table("", "check", "found")
+    for check in (doctor.versions, doctor.models_and_data, doctor.reward, doctor.cluster, doctor.layout,
+                  doctor.memory, doctor.upload, doctor.disk):  # fmt: skip
+        found, wrong = _examine(check)
+        table.add_row("x" if wrong else "ok", check.__name__.replace("_", " "), found, style="red" if wrong else "")
+        problems += wrong
+    Console().print(table)
+    if problems:
+        raise UsageError(*dict.fromkeys(problems))
+    print("it will run")
+
+
+def _examine(check: Callable[[], str]) -> tuple[str, list[str]]:
+    """What a check found, and what is wrong."""
+    try:
+        return check(), []
+    except UsageError as error:
+        return "see below", list(error.problems)
+    except (RunError, OSError, ValueError, RuntimeError) as error:
+        return "see below", [f"{check.__name__}: {error}"]
