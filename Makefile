@@ -10,10 +10,11 @@ quickstart: $(INSTALLED)
 	$(VENV)/bin/python ray_job.py $(ARGS)
 
 test: $(INSTALLED) lint
-	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(VENV)/bin/python -m pytest -m "not ray and not chaos" -n 2 --dist loadfile
+	$(VENV)/bin/python -m pytest -m "ray and not chaos"
 
 test-chaos: $(INSTALLED)
-	$(VENV)/bin/python -m pytest -m chaos $(ARGS)
+	$(VENV)/bin/python -m pytest -m chaos
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -121,6 +121,8 @@ def _cpu_part(
         cpus = {role: resources[role].threads * part if role in auto else resources[role].cpus for role in ALL}
         if fits([(cpus[role], gpus[role]) for role in ALL for _ in range(counts[role])], machines):
             return part
+    if any(gpus.values()):  # GPUs that are not there must not make it look as if CPUs were missing
+        return _cpu_part(resources, counts, dict.fromkeys(ALL, 0), machines)
     return 1.0  # it fits in no way, which check_fit tells
 
 
@@ -162,15 +164,20 @@ def _place(cpus: float, gpus: float, node: _Free, devices: list[_Free]) -> bool:
     return True
 
 
-def check_fit(config: Config, machines: Sequence[Machine]) -> None:
-    """Raises `UsageError` where the workers of a resolved config do not all find a place, with a plan that fits."""
-    if fits(list(demand(config)), machines):
-        return
+def check_fit(config: Config, machines: Sequence[Machine]) -> Config:
+    """The resolved config. Raises `UsageError` where its workers do not all find a place, with a plan that fits."""
+    resolved = resolve(config, machines)
+    if _fits(resolved, machines):
+        return resolved
     has = " + ".join(f"{m.cpus:g} CPU, {m.gpus:g} GPU" for m in machines) or "nothing"
     raise UsageError(
-        f"cluster: the run asks for {_asked(config, 'cpus')} CPU and {_asked(config, 'gpus')} GPU, and the cluster "
+        f"cluster: the run asks for {_asked(resolved, 'cpus')} CPU and {_asked(resolved, 'gpus')} GPU, and the cluster "
         f"has {has}; this would fit: {_smaller(config, machines)}"
     )
+
+
+def _fits(resolved: Config, machines: Sequence[Machine]) -> bool:
+    return fits(list(demand(resolved)), machines)
 
 
 def _asked(config: Config, kind: str) -> str:
@@ -181,22 +188,20 @@ def _asked(config: Config, kind: str) -> str:
 
 
 def _smaller(config: Config, machines: Sequence[Machine]) -> str:
-    """Settings with which it fits: fewer workers; where one of each is too many still, smaller shares."""
-    counts = {role: workers_of(config, role)[0] for role in POOLS}
+    """Settings with which it fits: fewer workers; where one of each is too many still, shares left to auto."""
+    counts = {role: workers_of(resolve(config, machines), role)[0] for role in POOLS}
     while max(counts.values()) > 1:
-        largest = max(counts, key=counts.__getitem__)
-        counts[largest] -= 1
-        if fits(list(demand(_with(config, counts, {}))), machines):
+        counts[max(counts, key=counts.__getitem__)] -= 1
+        if _fits(resolve(_with(config, counts, {}), machines), machines):
             return " ".join(f"--workers.{role} {count}" for role, count in counts.items())
-    kinds = [kind for kind in ("cpus", "gpus") if _too_much(config, kind, machines)] or ["cpus", "gpus"]
-    flags = [f"--cluster.resources.{role}.{kind} auto" for kind in kinds for role in ALL]
-    return " ".join([*flags, *(f"--workers.{role} 1" for role in POOLS)])
-
-
-def _too_much(config: Config, kind: str, machines: Sequence[Machine]) -> bool:
-    one_each = demand(_with(config, dict.fromkeys(POOLS, 1), {}))
-    needs = [(cpus, 0.0) if kind == "cpus" else (0.0, gpus) for cpus, gpus in one_each]
-    return not fits(needs, machines)
+    settings = {f"--workers.{role}": "1" for role in POOLS}
+    for kind in ("gpus", "cpus"):
+        settings |= {f"--cluster.resources.{role}.{kind}": "auto" for role in ALL}
+        shares = {role: getattr(config.cluster.resources, role).model_copy(update={kind: "auto"}) for role in ALL}
+        config = _with(config, counts, shares)
+        if _fits(resolve(config, machines), machines):
+            break
+    return " ".join(f"{name} {value}" for name, value in settings.items())
 
 
 def describe(config: Config) -> str:

@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 
 from cluster.crew import Crew
 from cluster.dispatch import Dispatcher
-from cluster.layout import Machine, check_fit, describe, resolve
+from cluster.layout import Machine, check_fit, describe
 from cluster.pools import Pools, Supervisor
 from configs.errors import RunError
 from configs.schema import Config
@@ -39,7 +39,7 @@ def connected(address: str | None) -> Iterator[list[Machine]]:
 
     Raises `RunError` where there is no cluster at the address.
     """
-    _private_token()
+    keep_token_private()
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         # A local Ray of our own needs no dashboard; where there is a cluster already, the argument means nothing.
@@ -67,7 +67,7 @@ def about() -> str:
     )
 
 
-def _private_token() -> None:
+def keep_token_private() -> None:
     """Have the token of clusters that are started here readable by its owner alone; Ray's own file is not."""
     path = Path.home() / ".ray" / "auth_token"
     if path.is_file():
@@ -89,8 +89,7 @@ def open_ray_pools(config: Config, supervisor: Supervisor, classes: Mapping[str,
     Raises `UsageError` where they do not fit the cluster, before any is started.
     """
     with connected(config.cluster.address) as machines:
-        config = resolve(config, machines)
-        check_fit(config, machines)
+        config = check_fit(config, machines)
         supervisor.say(f"workers: {describe(config)}")
         crews = {role: Crew(role, path, config, supervisor.say) for role, path in classes.items()}
         dispatcher = Dispatcher(config, crews, supervisor)

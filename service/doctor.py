@@ -1,6 +1,5 @@
 """`ray_job.py doctor`: will it run? Every problem at once, each with its remedy, before anything is spent."""
 
-import platform
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from cluster.pools import ROLES, make_worker
 from cluster.preflight import preflight
 from configs.errors import RunError, UsageError
 from configs.schema import Config
+from service.report import versions
 
 CHECKPOINT_BYTES = 3 * 4
 """Per trainable weight: itself and Adam's two moments, in float32."""
@@ -30,13 +30,7 @@ class Doctor:
 
     def versions(self) -> str:
         """Python and the packages that matter."""
-        import peft
-        import ray
-        import torch
-        import transformers
-
-        packages = ", ".join(f"{m.__name__} {m.__version__}" for m in (ray, torch, transformers, peft))
-        return f"Python {platform.python_version()}, {packages}"
+        return ", ".join(f"{name} {version}" for name, version in versions().items())
 
     def models_and_data(self) -> str:
         """Models, labels, tokenizers, adapter, data, folders and address: what a run checks too."""
@@ -66,9 +60,7 @@ class Doctor:
 
     def layout(self) -> str:
         """Whether all workers find a place."""
-        config = resolve(self.config, self.machines)
-        check_fit(config, self.machines)
-        return describe(config)
+        return describe(check_fit(self.config, self.machines))
 
     def memory(self) -> str:
         """Whether what they take, about, is there."""

@@ -14,7 +14,7 @@ import ray_job
 from tests.conftest import ROOT, small_arguments
 from tests.service.test_resume import outcome
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
+pytestmark = pytest.mark.ray
 
 BIN = Path(sys.executable).parent
 GCS, DASHBOARD = 26379, 28265
@@ -33,7 +33,9 @@ def environment(tmp_path_factory):
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "HOME": str(home),
         "RAY_ADDRESS": f"http://127.0.0.1:{DASHBOARD}",
+        "RAY_AUTH_MODE": "token",
     }
+    assert call("ray", "get-auth-token", "--generate", env=env).returncode == 0
     started = call("ray", "start", "--head", f"--port={GCS}", f"--dashboard-port={DASHBOARD}", "--num-cpus=2",
                    "--disable-usage-stats", f"--temp-dir={home / 'ray'}",
                    env={k: v for k, v in env.items() if k != "RAY_ADDRESS"})  # fmt: skip
@@ -68,7 +70,9 @@ def test_a_stopped_job_leaves_nothing_and_is_resumed_to_the_same(environment, tm
     started = call("ray", "job", "submit", "--no-wait", "--working-dir", ".", "--", "python", "ray_job.py", *arguments,
                    f"--out={folder}", env=environment).stdout  # fmt: skip
     job = re.search(r"raysubmit_\w+", started)[0]
+    until = time.monotonic() + 90
     while not (folder / "steps.jsonl").exists() or len((folder / "steps.jsonl").read_text().splitlines()) < 3:
+        assert time.monotonic() < until, call("ray", "job", "logs", job, env=environment).stdout
         time.sleep(0.1)  # a job of the cluster's: there is no event to wait for
     began = time.monotonic()
     call("ray", "job", "stop", job, env=environment)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,12 @@ from ray.cluster_utils import Cluster
 from cluster import driver
 from cluster.plan import Plan
 from cluster.pools import open_pools
+from cluster.ray_pools import keep_token_private
 from configs.errors import RunError, UsageError
 from learner.adapter import tensors_sha256
 from tests.conftest import small_config
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +56,11 @@ def test_a_worker_that_fails_is_named_with_its_reason(address, prompts):
     ("settings", "expected"),
     [
         ({"cluster__resources__reward__gpus": 0.5}, "1 GPU (rollout 2 x 0, reward 2 x 0.5, reference 1 x 0"),
-        ({"cluster__resources__rollout__cpus": 64}, "fit: --cluster.resources.rollout.cpus auto"),
-        ({"cluster__resources__reward__cpus": 0.5, "workers__reward": 9}, "fit: --workers.rollout 2 --workers.reward"),
+        ({"cluster__resources__rollout__cpus": 64}, "--cluster.resources.rollout.cpus auto"),
+        (
+            {"cluster__resources__reward__cpus": 0.5, "workers__reward": 9},
+            "fit: --workers.rollout 2 --workers.reward 3",
+        ),
     ],
 )
 def test_what_does_not_fit_says_so_at_once_with_a_plan_that_does(address, settings, expected):
@@ -70,6 +74,20 @@ def test_a_deadline_that_passes_ends_the_run(address):
     config = small_config(cluster__backend="ray", cluster__address=address, cluster__start_timeout=0.01)
     with pytest.raises(RunError, match=r"within 0\.01 s \(cluster\.start_timeout\)"), open_pools(config) as pools:
         driver.start(pools)
+
+
+@pytest.mark.parametrize("before", [None, 0o644])
+def test_the_token_of_a_cluster_started_here_is_for_its_owner_alone(tmp_path, monkeypatch, before):
+    """Ray itself writes it readable by everybody."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = tmp_path / ".ray/auth_token"
+    if before:
+        file.parent.mkdir()
+        file.write_text("from an earlier day")
+        file.chmod(before)
+    keep_token_private()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.read_text() == "from an earlier day" if before else len(file.read_text()) == 64
 
 
 def test_a_reversed_reward_is_refused(prompts):

@@ -18,7 +18,7 @@ from tests.cluster.faults import FAULTY, FAULTY_STUBS, lay, left
 from tests.cluster.stubs import STUBS
 from tests.conftest import small_config
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
+pytestmark = pytest.mark.ray
 
 STEPS, UNITS = 3, 2
 PLACES = [(role, step, unit) for step in range(STEPS) for unit in range(UNITS) for role in ("rollout", "reward",
@@ -111,7 +111,7 @@ def test_a_unit_that_always_kills_its_worker_ends_the_run_and_is_named(setting, 
         train(setting, prompts, FAULTY_STUBS)
 
 
-def test_a_score_that_is_no_number_ends_the_run_and_is_named(setting, prompts, tmp_path, nan):
+def test_a_score_that_is_no_number_ends_the_run_and_is_named(setting, prompts, tmp_path):
     """Also through Ray: nothing is tried again that would give the same."""
     lay(tmp_path, "reward-1-1.nan")
     classes = {**FAULTY_STUBS, "learner": ROLES["learner"], "rollout": ROLES["rollout"],

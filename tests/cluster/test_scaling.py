@@ -21,7 +21,7 @@ from tests.cluster.stubs import STUBS
 from tests.cluster.test_faults import Notes, train
 from tests.conftest import small_config
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from cluster.layout import Machine, resolve
 from configs.errors import UsageError
 from tests.conftest import ROOT, SMALL, small_config
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
+pytestmark = pytest.mark.ray
 
 ON_RAY = [f"--{key}={value}" for key, value in SMALL.items() if key != "cluster.backend"]
 

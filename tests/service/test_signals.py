@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT, small_arguments
 from tests.service.test_resume import outcome, process
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
+pytestmark = pytest.mark.ray
 
 STEPS = 12
 
