@@ -111,16 +111,17 @@ def _cpu_part(
 ) -> float:
     """The largest of 1, 1/2, 1/3 ... of a CPU per thread with which all workers find a place.
 
-    On a single machine, where the share says nothing of who works where, most is left for workers that come later.
+    On a single machine, where the share says nothing of who works where, most is left for workers that come later,
+    if that can be.
     """
-    if len(machines) == 1:
-        machines = [replace(machines[0], cpus=machines[0].cpus / 4)]
     auto = [role for role in ALL if resources[role].cpus == "auto"]
     threads = sum(resources[role].threads * counts[role] for role in auto)
-    for part in (_floor(1 / k) for k in range(1, 1 + 8 * max(1, threads))):
-        cpus = {role: resources[role].threads * part if role in auto else resources[role].cpus for role in ALL}
-        if fits([(cpus[role], gpus[role]) for role in ALL for _ in range(counts[role])], machines):
-            return part
+    roomy = [replace(machine, cpus=machine.cpus / 4) for machine in machines if len(machines) == 1]
+    for among in (roomy, machines):
+        for part in (_floor(1 / k) for k in range(1, 1 + 8 * max(1, threads))):
+            cpus = {role: resources[role].threads * part if role in auto else resources[role].cpus for role in ALL}
+            if fits([(cpus[role], gpus[role]) for role in ALL for _ in range(counts[role])], among):
+                return part
     if any(gpus.values()):  # GPUs that are not there must not make it look as if CPUs were missing
         return _cpu_part(resources, counts, dict.fromkeys(ALL, 0), machines)
     return 1.0  # it fits in no way, which check_fit tells
@@ -171,7 +172,7 @@ def check_fit(config: Config, machines: Sequence[Machine]) -> Config:
         return resolved
     has = " + ".join(f"{m.cpus:g} CPU, {m.gpus:g} GPU" for m in machines) or "nothing"
     raise UsageError(
-        f"cluster: the run asks for {_asked(resolved, 'cpus')} CPU and {_asked(resolved, 'gpus')} GPU, and the cluster "
+        f"cluster: the run asks for {_asked(resolved, 'cpus')} and {_asked(resolved, 'gpus')}, the cluster "
         f"has {has}; this would fit: {_smaller(config, machines)}"
     )
 
@@ -182,9 +183,10 @@ def _fits(resolved: Config, machines: Sequence[Machine]) -> bool:
 
 def _asked(config: Config, kind: str) -> str:
     amounts = {role: getattr(getattr(config.cluster.resources, role), kind) for role in ALL}
-    totals = {role: amount * workers_of(config, role)[0] for role, amount in amounts.items()}
-    listed = ", ".join(f"{role} {workers_of(config, role)[0]} x {amount:g}" for role, amount in amounts.items())
-    return f"{sum(totals.values()):g} ({listed})"
+    numbers = {role: workers_of(config, role)[0] for role in ALL}
+    listed = ", ".join(f"{role} {numbers[role]} x {amount:.2g}" for role, amount in amounts.items())
+    whole = sum(numbers[role] * amount for role, amount in amounts.items())
+    return f"{whole:.3g} {kind.upper().removesuffix('S')} ({listed})"
 
 
 def _smaller(config: Config, machines: Sequence[Machine]) -> str:

@@ -61,7 +61,7 @@ def test_a_failing_job_ends_as_failed_with_its_error_as_the_last_line(environmen
     code, output = submit(environment, *small_arguments(cluster__backend="ray", cluster__resources__reward__gpus=1))
     assert code != 0 and "FAILED" in output.upper(), output
     logs = call("ray", "job", "logs", re.search(r"raysubmit_\w+", output)[0], env=environment).stdout
-    assert logs.strip().splitlines()[-1].startswith("error: the run asks for 2 GPU"), logs
+    assert logs.strip().splitlines()[-1].startswith("error: cluster: the run asks for"), logs
 
 
 def test_a_stopped_job_leaves_nothing_and_is_resumed_to_the_same(environment, tmp_path):

@@ -89,3 +89,9 @@ def test_a_part_of_a_gpu_is_a_part_of_one():
     assert fits([(0, 0.6)] * 2 + [(0, 0.4)] * 2, [Machine(0, 2)])
     assert not fits([(0, 0.6)] * 3, [Machine(0, 2)]), "1.8 of 2 GPUs, but no two fit on one"
     assert fits([(0, 2), (0, 1)], [Machine(0, 3)]) and not fits([(0, 2)], [Machine(0, 1)] * 2)
+
+
+def test_a_large_share_of_one_role_leaves_the_others_what_there_is():
+    asked = small_config(cluster__resources__learner__cpus=1.5)
+    assert resolve(asked, [Machine(2)]).cluster.resources.rollout.cpus == 0.1
+    check_fit(asked, [Machine(2)])
