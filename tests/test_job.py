@@ -1,6 +1,5 @@
 """`ray job submit` against a head started as the README says."""
 
-import json
 import os
 import re
 import subprocess
@@ -65,7 +64,7 @@ def test_a_failing_job_ends_as_failed_with_its_error_as_the_last_line(environmen
 
 
 def test_a_stopped_job_leaves_nothing_and_is_resumed_to_the_same(environment, tmp_path):
-    arguments = small_arguments(steps=40, cluster__backend="ray", cluster__resources__learner__cpus=0.5)
+    arguments = small_arguments(steps=15, cluster__backend="ray")
     folder = tmp_path / "run"
     started = call("ray", "job", "submit", "--no-wait", "--working-dir", ".", "--", "python", "ray_job.py", *arguments,
                    f"--out={folder}", env=environment).stdout  # fmt: skip
@@ -80,10 +79,9 @@ def test_a_stopped_job_leaves_nothing_and_is_resumed_to_the_same(environment, tm
     logs = call("ray", "job", "logs", job, env=environment).stdout
     assert f"go on by: python ray_job.py --resume {folder}" in logs
     assert logs.strip().splitlines()[-1] == "error: interrupted"
-    for what in ("actors", "placement-groups"):
-        left = call("ray", "list", what, "--filter", "state!=DEAD", "--filter", "state!=REMOVED",
-                    "--format", "json", env=environment).stdout  # fmt: skip
-        assert json.loads(left) == [], left
+    for what, gone in [("actors", "DEAD"), ("placement-groups", "REMOVED")]:
+        listed = call("ray", "list", what, "--filter", f"state!={gone}", env=environment)
+        assert "Total: 0" in listed.stdout or "No resource" in listed.stdout, listed.stdout + listed.stderr
     assert submit(environment, f"--resume={folder}")[0] == 0
     assert ray_job.main([*arguments, "--cluster.backend=inline", f"--out={tmp_path / 'whole'}"]) == 0
     assert outcome(folder) == outcome(tmp_path / "whole")
