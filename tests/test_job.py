@@ -63,6 +63,7 @@ def test_a_failing_job_ends_as_failed_with_its_error_as_the_last_line(environmen
     assert logs.strip().splitlines()[-1].startswith("error: cluster: the run asks for"), logs
 
 
+@pytest.mark.chaos
 def test_a_stopped_job_leaves_nothing_and_is_resumed_to_the_same(environment, tmp_path):
     arguments = small_arguments(steps=15, cluster__backend="ray")
     folder = tmp_path / "run"

@@ -187,7 +187,10 @@ def lose_node_of(worker, out, cluster, nodes):
 
 @pytest.mark.parametrize(
     ("faults", "said"),
-    [(["rollout-1-0.wait"], "its node died"), (["rollout-1-0.note", "reward-1-0.wait"], "results of unit 0 of step 1")],
+    [
+        pytest.param(["rollout-1-0.wait"], "its node died", marks=pytest.mark.chaos),
+        (["rollout-1-0.note", "reward-1-0.wait"], "results of unit 0 of step 1"),
+    ],
     ids=["workers", "results"],
 )
 def test_a_node_that_is_lost_in_mid_step_changes_nothing(prompts, undisturbed, tmp_path, faults, said):
