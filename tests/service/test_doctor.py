@@ -30,7 +30,7 @@ def test_a_healthy_run_passes_every_check():
         "ray 2.",
         "prompts to learn from",
         "kind +",
-        "asks for a token",
+        "asks for a",
         "2 rollout",
         "GB free",
         "quickstart",

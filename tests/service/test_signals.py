@@ -27,13 +27,16 @@ def whole(tmp_path_factory):
     return folder
 
 
-def processes(mark: str) -> list[psutil.Process]:
+OURS = ("raylet", "gcs_server", "ray::Host", "ray::IDLE")
+
+
+def processes(mark: str, names: tuple[str, ...] = OURS) -> list[psutil.Process]:
     """Ray's daemons and workers that were started by the run with this mark in its environment."""
     found = []
     for one in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if one.name().startswith(("raylet", "gcs_server", "ray::Host", "ray::IDLE")):
-                found += [one] if one.environ().get("MARK") == mark else []
+            if one.name().startswith(names) and one.environ().get("MARK") == mark:
+                found.append(one)
     return found
 
 
@@ -54,6 +57,9 @@ def start_and_stop(arguments: list[str], kind: signal.Signals, step: int) -> tup
     while left := processes(mark):
         assert time.monotonic() < until, left
         time.sleep(0.1)  # processes of somebody else's: there is no event to wait for
+    # Helpers that outlive a killed driver for a minute or two hold a port that the next cluster's helpers want.
+    for helper in processes(mark, names=("ray::",)):
+        helper.kill()
     return code, seconds, said
 
 
