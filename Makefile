@@ -11,7 +11,7 @@ quickstart: $(INSTALLED)
 
 test: $(INSTALLED) lint
 	$(VENV)/bin/python -m pytest -m "not ray and not chaos" -n 2 --dist loadfile
-	$(VENV)/bin/python -m pytest -m "ray and not chaos" tests/test_job.py tests
+	$(VENV)/bin/python -m pytest -m "ray and not chaos"
 
 test-chaos: $(INSTALLED)
 	$(VENV)/bin/python -m pytest -m chaos
