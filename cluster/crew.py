@@ -99,12 +99,12 @@ class Crew:
 
     def fill(self) -> Iterator[Worker]:
         """Start the workers that are wanted and not there; let go those that are too many, idle ones first."""
-        while len(self.workers) < self.wanted:
+        staying = [worker for worker in self.workers if not worker.leaving]
+        for _ in range(self.wanted - len(staying)):
             self.workers.append(worker := self._start())
             yield worker
-        staying = [worker for worker in self.workers if not worker.leaving]
         staying.sort(key=lambda worker: (worker.call is not None, worker.state == "ready", worker.since))
-        for worker in staying[: len(staying) - self.wanted]:
+        for worker in staying[: max(0, len(staying) - self.wanted)]:
             self.release(worker)
 
     def _start(self) -> Worker:

@@ -8,11 +8,12 @@ from configs.schema import Config
 from learner.pretrained import DTYPES, choose_dtype, device_of
 
 LIBRARIES = 450e6
-"""Bytes of a process that has loaded torch, transformers and peft and run a model once (measured, CPU build)."""
+"""Bytes of a process that has loaded torch, transformers and peft and run a model once: a guess, not yet measured."""
 
 
 def estimate(config: Config) -> dict[str, float]:
-    """Bytes that one worker of each role takes at its most, for a resolved config. Good to about a third."""
+    """Bytes that one worker of each role takes at its most, for a resolved config: an estimate, not yet
+    compared with real processes."""
     policy, reward = _shape(config.policy.model, AutoModelForSeq2SeqLM), _shape(config.reward.model)
     width = {role: _bytes_per_weight(config, role) for role in ALL}
     tokens, rollout = config.data.max_prompt_tokens + config.rollout.max_new_tokens, config.rollout

@@ -13,6 +13,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -24,38 +25,6 @@ from tests.cluster.stubs import STUBS
 
 FAULTY = {role: f"tests.cluster.faults:{role}" for role in ROLES}
 FAULTY_STUBS = {role: f"tests.cluster.faults:stub_{role}" for role in ROLES}
-
-
-def rollout(config):
-    return Faulty(config, "rollout", ROLES)
-
-
-def reward(config):
-    return Faulty(config, "reward", ROLES)
-
-
-def reference(config):
-    return Faulty(config, "reference", ROLES)
-
-
-def learner(config):
-    return Faulty(config, "learner", ROLES)
-
-
-def stub_rollout(config):
-    return Faulty(config, "rollout", STUBS)
-
-
-def stub_reward(config):
-    return Faulty(config, "reward", STUBS)
-
-
-def stub_reference(config):
-    return Faulty(config, "reference", STUBS)
-
-
-def stub_learner(config):
-    return Faulty(config, "learner", STUBS)
 
 
 def lay(out: Path, *names: str) -> None:
@@ -102,6 +71,10 @@ class Faulty:
         except FileNotFoundError:
             return False
         return True
+
+
+rollout, reward, reference, learner = (partial(Faulty, role=role, classes=ROLES) for role in ROLES)
+stub_rollout, stub_reward, stub_reference, stub_learner = (partial(Faulty, role=r, classes=STUBS) for r in ROLES)
 
 
 def key(args) -> tuple[int, ...]:

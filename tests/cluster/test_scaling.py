@@ -12,6 +12,8 @@ from ray.cluster_utils import Cluster
 
 import ray_job
 from cluster import driver
+from cluster.crew import Crew, Worker
+from cluster.layout import Machine, resolve
 from cluster.plan import Plan
 from cluster.pools import Size, open_pools
 from learner.adapter import tensors_sha256
@@ -192,3 +194,15 @@ def test_runs_one_after_another_leave_nothing_behind(settings, cluster, prompts,
         assert after[f"{what} of daemons"] <= before[f"{what} of daemons"] + 5, "they come and go, but not with runs"
         # Ray itself keeps one of each in a process for every connection over which an actor was called.
         assert after[f"{what} of driver"] <= before[f"{what} of driver"] + runs + 3, what
+
+
+def test_growing_while_a_worker_has_still_to_leave_lets_no_other_go(config):
+    """Two of three work and one of them leaves after its call: wanting three again is one new worker, no other gone."""
+    crew = Crew("reward", STUBS["reward"], resolve(config, [Machine(2)]), print)
+    crew.resize(3)
+    crew._start = lambda: Worker("reward", "new", None, None, None)
+    crew.dismiss = lambda worker: pytest.fail(f"{worker.name} was let go")
+    old = [Worker("reward", f"old-{i}", None, None, None, state="ready", leaving=i == 0) for i in range(3)]
+    crew.workers = list(old)
+    assert [worker.name for worker in crew.fill()] == ["new"]
+    assert crew.workers[:3] == old and len(crew.workers) == 4
