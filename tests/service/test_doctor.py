@@ -19,7 +19,7 @@ ON_RAY = [f"--{key}={value}" for key, value in SMALL.items() if key != "cluster.
 
 
 def test_a_healthy_run_passes_every_check():
-    """In a process of its own, as users start it: other tests have set up Ray in this one."""
+    """In a process of its own, as users start it."""
     done = subprocess.run(
         [sys.executable, "ray_job.py", "doctor", *ON_RAY], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
