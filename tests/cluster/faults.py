@@ -3,8 +3,7 @@ classes itself, and lays the files down in `<config.out>/faults`, as <role>-<ste
 
     kill     SIGKILL before the work      late     SIGKILL after the work, before the answer
     stop     SIGSTOP                      always   SIGKILL each time
-    nan      a score that is no number    wait     until the file is gone
-    note     nothing; as for wait, <name>.here then holds the node's id
+    nan      a score that is no number    wait     until the file is gone, with the node's id in <name>.here
 
 Each file is taken away when it strikes, but for `always` and `wait`.
 """
@@ -50,7 +49,7 @@ class Faulty:
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.strikes(f"{name}.stop"):
                 os.kill(os.getpid(), signal.SIGSTOP)
-            if self.strikes(f"{name}.note") or (self.folder / f"{name}.wait").exists():
+            if (self.folder / f"{name}.wait").exists():
                 (self.folder / f"{name}.here").write_text(ray.get_runtime_context().get_node_id())
             while (self.folder / f"{name}.wait").exists():
                 time.sleep(0.01)
