@@ -12,8 +12,10 @@ LIBRARIES = 570e6
 
 
 def estimate(config: Config) -> dict[str, float]:
-    """Bytes that one worker of each role takes at its most, for a resolved config: between 25% less and
-    30% more than the peaks of real processes on a CPU (the quickstart's models, and FLAN-T5-base with RoBERTa-base)."""
+    """Bytes that one worker of each role takes at its most, for a resolved config.
+
+    Within 30% of the peaks of real processes on a CPU (the quickstart's models, and FLAN-T5-base with RoBERTa-base).
+    """
     policy, reward = _shape(config.policy.model, AutoModelForSeq2SeqLM), _shape(config.reward.model)
     width = {role: _bytes_per_weight(config, role) for role in ALL}
     tokens, rollout = config.data.max_prompt_tokens + config.rollout.max_new_tokens, config.rollout

@@ -208,7 +208,7 @@ def on(cluster, out):
 @pytest.mark.chaos
 def test_a_node_whose_worker_is_lost_in_mid_call_changes_nothing(nodes, prompts, undisturbed, tmp_path):
     lay(tmp_path, "rollout-1-0.wait")
-    killer = threading.Thread(target=lose_node_of, args=("rollout-1-0", tmp_path, *nodes))
+    killer = threading.Thread(target=lose_node_of, args=("rollout-1-0", tmp_path, *nodes), daemon=True)
     killer.start()
     notes = Notes()
     result, lost = train(on(nodes[0], tmp_path), prompts, FAULTY_STUBS, notes)
