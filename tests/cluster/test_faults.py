@@ -129,7 +129,9 @@ def test_workers_killed_while_idle_are_not_held_against_the_next_call(address, p
     notes = Notes()
     with open_pools(config, notes, STUBS) as pools:
         begin = driver.start(pools)
+        give_up = time.monotonic() + 60
         while notes.sizes["rollout"].ready < 4:
+            assert time.monotonic() < give_up, (notes.sizes, notes.said)
             pools.get([pools.learner.submit("describe", about="the model")])
         for process in workers():
             process.kill()
