@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -14,8 +15,10 @@ from cluster.pools import Size, make_worker
 from configs.schema import Config
 
 PATIENCE = 10.0
-"""Seconds that a worker may look for a place before people are told, and before a role that has no other worker is
-given a place by another role."""
+"""Seconds that a worker may look for a place before people are told."""
+STANDSTILL = 30.0
+"""Seconds in which nobody has found a place after which a role that has no worker is given one by another role. Ray
+does not tell a worker without a place from one whose process is slow to start; where all are slow, some still start."""
 
 
 class Host:
@@ -50,6 +53,7 @@ class Worker:
     results: list[ray.ObjectRef] = field(default_factory=list)
     leaving: bool = False
     told: bool = False  # that it finds no place
+    placed: float = -inf
 
     def begin(self, call: Call, arguments: list[Any]) -> ray.ObjectRef:
         """Take a call; returns its receipt."""
@@ -63,6 +67,7 @@ class Worker:
         """It has got a place, or else its models: the receipt of what it does next, if anything."""
         self.since = monotonic()
         if self.state == "pending":
+            self.placed = self.since
             self.state, self.receipt = "loading", self.load(self.actor)
             return self.receipt
         self.state = "ready"
@@ -164,14 +169,21 @@ class Crew:
 
     def make_room(self, crews: Iterable["Crew"]) -> None:
         """Where this role has no worker and finds no place for one, let another role do with fewer."""
-        starved = not self.ready() and all(worker.state == "pending" for worker in self.workers)
-        waiting = max((monotonic() - worker.since for worker in self.workers), default=0.0)
-        largest = max((crew for crew in crews if crew is not self), key=lambda crew: len(crew.workers))
-        if starved and waiting > PATIENCE and len(largest.workers) > 1:
-            self.say(f"{self.role}: no place for a worker, so {largest.role} does with {len(largest.workers) - 1}")
-            largest.resize(len(largest.workers) - 1)
+        if not self.workers or any(worker.state != "pending" for worker in self.workers):
+            return
+        crews = list(crews)
+        moved = [worker.placed for crew in crews for worker in crew.workers]
+        still = monotonic() - max(*moved, *(worker.since for worker in self.workers))
+        giver = max(crews, key=Crew.holding)
+        if still > STANDSTILL and giver.holding() > 1:
+            self.say(f"{self.role}: no place for a worker, so {giver.role} does with {giver.holding() - 1}")
+            giver.resize(giver.holding() - 1)
             for worker in self.workers:
                 worker.since = monotonic()  # time for the place to become free
+
+    def holding(self) -> int:
+        """Workers that have a place."""
+        return sum(worker.state != "pending" and not worker.leaving for worker in self.workers)
 
     def release(self, worker: Worker) -> None:
         """Let the worker go, after the call that it has."""

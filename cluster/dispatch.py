@@ -102,7 +102,9 @@ class Dispatcher:
             crew.follow(len(self._queues[role]))
             self._under_way |= {worker.receipt: worker for worker in crew.fill()}
             if pending := crew.newly_pending():
-                self.supervisor.say(f"{role}: {pending} workers wait for a place; the cluster has {_free()} free")
+                self.supervisor.say(
+                    f"{role}: {pending} workers wait for a place or for a process; the cluster has {_free()} free"
+                )
             crew.make_room(self.crews.values())
         self.supervisor.show({role: crew.size() for role, crew in self.crews.items()})
 
