@@ -1,6 +1,8 @@
 """The one entry point: `python ray_job.py [COMMAND] [--config FILE] [--key value ...]`, also as a Ray job.
 
-Commands: train (the default), doctor (will it run?), scale (more or fewer workers for a run that is at work).
+Commands: explore (the data), sft (supervised fine-tuning), train (reinforcement learning; the default), evaluate
+(policies side by side), pipeline (all of these in turn), report (of runs, as a page), doctor (will it run?), scale
+(more or fewer workers for a run that is at work).
 """
 
 import signal
@@ -23,6 +25,26 @@ def train(arguments: list[str]) -> None:
     run(request.config, request.resume)
 
 
+def explore(arguments: list[str]) -> None:
+    """Show the data set at a glance."""
+    from configs.load import load_request
+
+    request = load_request(arguments)
+    from service.explore import explore
+
+    explore(request.config)
+
+
+def sft(arguments: list[str]) -> None:
+    """Fine-tune an adapter on dialogues and summaries."""
+    from configs.load import load_request
+
+    request = load_request(arguments)
+    from service.sft import sft
+
+    sft(request.config, request.resume)
+
+
 def doctor(arguments: list[str]) -> None:
     """Say whether a run will work, before it costs anything."""
     from configs.load import load_request
@@ -40,7 +62,13 @@ def scale(arguments: list[str]) -> None:
     scale(arguments)
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {"train": train, "doctor": doctor, "scale": scale}
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "explore": explore,
+    "sft": sft,
+    "train": train,
+    "doctor": doctor,
+    "scale": scale,
+}
 
 
 def main(arguments: list[str]) -> int:

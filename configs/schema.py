@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from configs.algorithms import PPO, AnyAlgorithm
 from configs.base import Section
 from configs.cluster import Checkpoints, Cluster, Workers
+from configs.evaluation import Evaluation, Sft, Watch
 from configs.rewards import Reward
 
 
@@ -30,6 +31,9 @@ class Policy(Section):
     """Local directory or hub name of anything that AutoModelForSeq2SeqLM loads."""
     adapter: str | None = None
     """Trained LoRA adapter to start from (PEFT directory or hub name); it is then the reference's as well."""
+    adapter_bin: bool = False
+    """Accept an adapter that exists as adapter_model.bin only, a format that could hold code: nothing but tensors is
+    read of it. From the command line only."""
     lora: Lora = Lora()
     """Shape of a new adapter; not used where `policy.adapter` is given."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -55,6 +59,8 @@ class Data(Section):
     """Prompts with more tokens are left out."""
     train_split: str = "train"
     """Split that rollouts are made for."""
+    validation_split: str = "validation"
+    """Split that supervised fine-tuning is watched on."""
     eval_split: str = "test"
     """Held-out split that the policy is judged on."""
 
@@ -78,19 +84,6 @@ class Rollout(Section):
     """Tokens after which a completion is cut."""
 
 
-class Evaluation(Section):
-    """How the policy is judged before and after."""
-
-    rows: int = Field(300, ge=2)
-    """Held-out prompts."""
-    samples: int = Field(8, ge=1)
-    """Summaries sampled for each of them, with the same seeds before and after."""
-    unit_size: int = Field(50, ge=1)
-    """Prompts per unit of work."""
-    seed: int = 1
-    """Seed of the samples, apart from the run's."""
-
-
 class Config(Section):
     """Fine-tune an encoder-decoder model by reinforcement learning on Ray."""
 
@@ -105,7 +98,11 @@ class Config(Section):
     rollout: Rollout = Rollout()
     """How completions are sampled."""
     evaluation: Evaluation = Evaluation()
-    """How the policy is judged."""
+    """How policies are judged."""
+    watch: Watch = Watch()
+    """When people are warned."""
+    sft: Sft = Sft()
+    """How `ray_job.py sft` fine-tunes."""
     workers: Workers = Workers()
     """How many of each."""
     cluster: Cluster = Cluster()
@@ -116,6 +113,8 @@ class Config(Section):
     """Rollout-and-update rounds."""
     seed: int = Field(0, ge=0)
     """Everything random in training follows from it."""
+    trackers: tuple[Literal["wandb", "mlflow", "trackio"], ...] = ()
+    """Where metrics go besides TensorBoard; each needs its package."""
     out: str | None = None
     """Folder of the run; null: a new one under runs/."""
 

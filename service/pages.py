@@ -1,0 +1,33 @@
+"""HTML pages that are one file each: plots drawn by plotly, everything inside, nothing fetched."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+TEMPLATES = Path(__file__).parent / "templates"
+HEIGHT = 300
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    environment.globals["plotly"] = Markup(get_plotlyjs())
+    return environment
+
+
+def render(template: str, **values: Any) -> str:
+    """The page of a template under service/templates; every value is escaped but plots."""
+    return _environment().get_template(template).render(**values)
+
+
+def plot(figure: go.Figure, title: str) -> Markup:
+    """The part of a page that shows a figure. plotly escapes what could end its script; names of traces are its own."""
+    figure.update_layout(
+        title=title, height=HEIGHT, margin={"l": 50, "r": 20, "t": 40, "b": 40}, template="plotly_white"
+    )
+    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False}))
