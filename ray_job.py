@@ -45,6 +45,34 @@ def sft(arguments: list[str]) -> None:
     sft(request.config, request.resume)
 
 
+def evaluate(arguments: list[str]) -> None:
+    """Judge policies on held-out dialogues: `evaluate base sft=DIR rlhf=RUN RUN@12 [--key value ...]`."""
+    from configs.load import load_request
+
+    count = next((i for i, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
+    request = load_request(arguments[count:])
+    from service.evaluate import evaluate
+
+    evaluate(arguments[:count], request.config, request.resume)
+
+
+def pipeline(arguments: list[str]) -> None:
+    """Explore, judge the bare model, fine-tune, reinforce and judge them all; what is done already is left out."""
+    from configs.load import load_request
+
+    request = load_request(arguments)
+    from service.pipeline import Pipeline
+
+    Pipeline(request.config).run()
+
+
+def report(arguments: list[str]) -> None:
+    """Write the page of runs."""
+    from service.report_page import report
+
+    report(arguments)
+
+
 def doctor(arguments: list[str]) -> None:
     """Say whether a run will work, before it costs anything."""
     from configs.load import load_request
@@ -66,6 +94,9 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "explore": explore,
     "sft": sft,
     "train": train,
+    "evaluate": evaluate,
+    "pipeline": pipeline,
+    "report": report,
     "doctor": doctor,
     "scale": scale,
 }

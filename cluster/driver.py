@@ -3,7 +3,8 @@
 It moves handles only; of tensors it holds one thing, the state that the last step made, which a run is resumed from.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -12,7 +13,7 @@ from cluster.plan import Plan
 from cluster.pools import ROLES, Handle, Pools
 from configs.errors import RunError
 from configs.schema import Config
-from learner.types import PolicyState, Rollouts, Scores, TrainState
+from learner.types import PolicyState, TrainState, WorkUnit
 
 MAX_FIRST_KL = 1e-3
 """KL (k3) per completion, in nats, that the policy may have to itself at step 0: rounding."""
@@ -94,11 +95,25 @@ def check(step: int, metrics: dict[str, float]) -> None:
         )
 
 
-def judge(plan: Plan, pools: Pools, state: PolicyState) -> Iterator[tuple[Rollouts, Scores]]:
-    """Completions and scores of the held-out prompts, unit by unit in plan order."""
-    policy, units = pools.put(state), []
-    for unit in plan.evaluation_units():
-        rollouts = pools.rollout.submit("generate", unit, policy, about=f"held-out {unit.name}")
-        units.append((rollouts, pools.reward.submit("score", rollouts, about=f"held-out {unit.name}")))
-    for rollouts, scores in units:
-        yield tuple(pools.get([rollouts, scores]))
+def judge(
+    units: Iterable[WorkUnit], pools: Pools, policy: PolicyState, reference: PolicyState
+) -> Iterator[tuple[WorkUnit, list[dict[str, Any]]]]:
+    """Each unit with the figures of its completions by `policy`, KL from `reference` among them, in their order."""
+    policy, reference = pools.put(policy), pools.put(reference)
+    waiting: deque[tuple[WorkUnit, Handle, Handle]] = deque()
+    for unit in units:
+        about = f"held-out {unit.name}"
+        rollouts = pools.rollout.submit("generate", unit, policy, about=about)
+        verdicts = pools.reward.submit("judge", rollouts, about=about)
+        waiting.append((unit, verdicts, pools.reference.submit("divergence", rollouts, reference, about=about)))
+        if len(waiting) >= pools.ahead:
+            yield _judged(pools, *waiting.popleft())
+    while waiting:
+        yield _judged(pools, *waiting.popleft())
+
+
+def _judged(
+    pools: Pools, unit: WorkUnit, verdicts: Handle, divergence: Handle
+) -> tuple[WorkUnit, list[dict[str, Any]]]:
+    rows, kl = pools.get([verdicts, divergence])
+    return unit, [{**row, **{name: column[i] for name, column in kl.items()}} for i, row in enumerate(rows)]

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -34,15 +35,16 @@ class Plan:
         ]
 
     def evaluation_units(self) -> list[WorkUnit]:
-        """The held-out prompts, once per sample; `step` is the sample's number."""
+        """The held-out prompts, once per sample; `step` is the sample's number, after them that of greedy ones."""
         evaluation = self.config.evaluation
         # Prompts of like length share a unit, so that little of it is padding.
         rows = sorted(range(len(self.held_out)), key=lambda row: (len(self.held_out[row].token_ids), row))
-        return [
+        units = [
             make_unit(self.held_out, chunk, (sample, index), seed_from(evaluation.seed, "evaluation", sample, index))
-            for sample in range(evaluation.samples)
+            for sample in range(evaluation.samples + 1)
             for index, chunk in enumerate(_chunks(rows, evaluation.unit_size))
         ]
+        return [replace(unit, greedy=unit.step == evaluation.samples) for unit in units]
 
     def sha256(self) -> str:
         """Hash of all prompts with their references and groups."""

@@ -81,6 +81,8 @@ class Pools:
     """A handle for a value that many calls will need."""
     retries: Counter[str] = field(default_factory=Counter)
     """Workers lost so far while they worked, by role."""
+    ahead: int = 1
+    """Units that are worth submitting before the first of them is asked for."""
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from cluster.plan import Plan
 from configs.errors import UsageError
-from configs.schema import Config
+from configs.schema import Config, Data, Policy
 from workers.extras import make_extra
 from workers.labels import label_index
 from workers.prompts import Row, make_prompts, read_rows
@@ -36,20 +36,49 @@ def preflight(config: Config, resume: Path | None = None) -> Plan:
     if any(name and not Path(name).exists() for name in names) and not hub_is_reachable():
         go_offline()
     problems: list[str] = []
-    for check in (_check_policy, _check_adapter, _check_reward, _check_extras, _check_cluster):
-        _collect(problems, check, config)
+    for check in (check_policy, check_adapter, _check_reward, _check_extras, check_cluster):
+        collect(problems, check, config)
     if not resume:
-        _collect(problems, _check_out, config)
-    _collect(problems, _check_disk, resume or Path(config.out or "."))
-    tokenizer = _collect(problems, _check_tokenizer, config)
-    splits = _collect(problems, _read_splits, config)
-    plan = _collect(problems, _make_plan, config, tokenizer, splits) if tokenizer and splits else None
+        collect(problems, check_out, config)
+    collect(problems, check_disk, resume or Path(config.out or "."))
+    tokenizer = collect(problems, check_tokenizer, config)
+    splits = collect(problems, _read_splits, config)
+    plan = collect(problems, _make_plan, config, tokenizer, splits) if tokenizer and splits else None
     if problems:
         raise UsageError(*dict.fromkeys(problems))
     return plan
 
 
-def _collect(problems: list[str], check: Callable[..., Any], *arguments: Any) -> Any:
+def check_training(config: Config, resume: Path | None = None) -> None:
+    """The same for supervised fine-tuning, which asks for no reward. Raises `UsageError` with all that is wrong."""
+    names = [config.policy.model, config.policy.adapter, config.data.path]
+    if any(name and not Path(name).exists() for name in names) and not hub_is_reachable():
+        go_offline()
+    problems: list[str] = []
+    for check in (check_policy, check_adapter, check_cluster, _check_workers):
+        collect(problems, check, config)
+    if not resume:
+        collect(problems, check_out, config)
+    collect(problems, check_disk, resume or Path(config.out or "."))
+    tokenizer = collect(problems, check_tokenizer, config)
+    for split in (config.data.train_split, config.data.validation_split):
+        rows = collect(problems, read_rows, config.data, split)
+        if tokenizer and rows is not None and not make_prompts(rows, config.data, tokenizer):
+            problems.append(_too_few(config.data, split, 0, 1))
+    if problems:
+        raise UsageError(*dict.fromkeys(problems))
+
+
+def _check_workers(config: Config) -> None:
+    sft, inline = config.sft, config.cluster.backend == "inline"
+    if sft.batch_size % sft.workers:
+        raise UsageError(f"sft.batch_size ({sft.batch_size}) must be a multiple of sft.workers ({sft.workers})")
+    if inline and sft.workers > 1:
+        raise UsageError(f"sft.workers: {sft.workers}, but cluster.backend inline has one process; leave one out")
+
+
+def collect(problems: list[str], check: Callable[..., Any], *arguments: Any) -> Any:
+    """What a check returns; None, and what is wrong among `problems`, where it raises `UsageError`."""
     try:
         return check(*arguments)
     except UsageError as error:
@@ -103,7 +132,8 @@ def _load_from_hub(field: str, name: str, load: Callable[..., Any]) -> Any:
         ) from error
 
 
-def _check_policy(config: Config) -> None:
+def check_policy(config: Config) -> None:
+    """Raises `UsageError` where the policy is no encoder-decoder model with the layers that LoRA is to adapt."""
     name = config.policy.model
     model = _load("policy.model", name, AutoConfig.from_pretrained, "config.json", WEIGHTS)
     if not model.is_encoder_decoder:
@@ -131,12 +161,27 @@ def _layer_names(folder: Path) -> list[str]:
     return names
 
 
-def _check_adapter(config: Config) -> None:
+def check_adapter(config: Config) -> None:
+    """Raises `UsageError` where the policy's adapter is not there, or is in a format that was not accepted."""
     if config.policy.adapter:
         from peft import PeftConfig  # here, since it takes seconds to load and few runs need it this early
 
         files = "adapter_config.json", "adapter_model.safetensors|adapter_model.bin"
         _load("policy.adapter", config.policy.adapter, PeftConfig.from_pretrained, *files)
+        check_format(config.policy)
+
+
+def check_format(policy: Policy) -> bool:
+    """Whether the adapter is one that exists as .bin only. Raises `UsageError` where that was not asked for."""
+    folder = Path(policy.adapter or "")
+    if not policy.adapter or not folder.is_dir() or (folder / "adapter_model.safetensors").is_file():
+        return False
+    if not policy.adapter_bin:
+        raise UsageError(
+            f"policy.adapter: {folder} has an adapter_model.bin only, a format that could hold code; nothing but its "
+            f"tensors would be read: accept that by --policy.adapter_bin true, or convert it to safetensors"
+        )
+    return True
 
 
 def _check_reward(config: Config) -> None:
@@ -156,7 +201,7 @@ def _check_extras(config: Config) -> None:
             raise UsageError(f"reward.extra: {extra.name}: {error}") from error
 
 
-def _check_out(config: Config) -> None:
+def check_out(config: Config) -> None:
     """Make the folder now: whether that can be done is only known by doing it."""
     if config.out is None:
         return
@@ -169,14 +214,15 @@ def _check_out(config: Config) -> None:
         raise UsageError(f"out: {config.out} exists and is not an empty folder; name a new one")
 
 
-def _check_disk(folder: Path) -> None:
+def check_disk(folder: Path) -> None:
+    """Raises `UsageError` where the disk of the folder is nearly full."""
     there = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.exists())
     free = shutil.disk_usage(there).free
     if free < MIN_FREE:
         raise UsageError(f"out: {free / 1e6:.0f} MB are free on the disk of {there}; make room or name another folder")
 
 
-def _check_cluster(config: Config) -> None:
+def check_cluster(config: Config) -> None:
     """Ray itself would try a wrong address for many minutes."""
     address = config.cluster.address or os.environ.get("RAY_ADDRESS", "")
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -186,7 +232,8 @@ def _check_cluster(config: Config) -> None:
         )
 
 
-def _check_tokenizer(config: Config) -> PreTrainedTokenizerBase:
+def check_tokenizer(config: Config) -> PreTrainedTokenizerBase:
+    """The policy's tokenizer. Raises `UsageError`."""
     return _load("policy.model", config.policy.model, AutoTokenizer.from_pretrained, TOKENIZER)
 
 
@@ -201,6 +248,14 @@ def _read_splits(config: Config) -> list[list[Row]]:
     return [read_rows(data, split, group_by) for split in (data.train_split, data.eval_split)]
 
 
+def _too_few(data: Data, split: str, count: int, needed: int) -> str:
+    return (
+        f"data: {count} dialogues of {data.path} ({split}) have {data.min_chars}-{data.max_chars} characters and at "
+        f"most {data.max_prompt_tokens} tokens, {needed} are needed; widen the filter (data.min_chars, data.max_chars) "
+        f"or lower rollout.batch_size"
+    )
+
+
 def _make_plan(config: Config, tokenizer: PreTrainedTokenizerBase, splits: list[list[Row]]) -> Plan:
     data, group_by = config.data, getattr(config.algorithm, "group_by", None)
     train, held_out = (make_prompts(rows, data, tokenizer, group_by) for rows in splits)
@@ -209,11 +264,7 @@ def _make_plan(config: Config, tokenizer: PreTrainedTokenizerBase, splits: list[
         (data.eval_split, held_out, 2),
     ]:
         if len(prompts) < needed:
-            raise UsageError(
-                f"data: {len(prompts)} dialogues of {data.path} ({split}) have {data.min_chars}-{data.max_chars} "
-                f"characters and at most {data.max_prompt_tokens} tokens, {needed} are needed; widen the "
-                f"filter (data.min_chars, data.max_chars) or lower rollout.batch_size"
-            )
+            raise UsageError(_too_few(data, split, len(prompts), needed))
     unknown = set(getattr(config.algorithm, "group_weights", {})) - {prompt.group for prompt in train}
     if unknown:
         raise UsageError(f"algorithm.group_weights: no prompt is in a group called {', '.join(sorted(unknown))}")

@@ -20,6 +20,9 @@ from cluster.pools import Pools, Supervisor
 from configs.errors import RunError
 from configs.schema import Config
 
+AHEAD = 512
+"""Units of an evaluation that wait for workers: more than there are workers, less than fills the object store."""
+
 
 class RayPool:
     """The Ray actors of one role, as the driver sees them."""
@@ -95,4 +98,4 @@ def open_ray_pools(config: Config, supervisor: Supervisor, classes: Mapping[str,
         dispatcher = Dispatcher(config, crews, supervisor)
         dispatcher.tend()
         pools = {role: RayPool(role, dispatcher) for role in classes}
-        yield Pools(**pools, get=dispatcher.get, put=ray.put, retries=dispatcher.retries)
+        yield Pools(**pools, get=dispatcher.get, put=ray.put, retries=dispatcher.retries, ahead=AHEAD)

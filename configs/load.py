@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def load_request(arguments: list[str]) -> Request:
     Raises `UsageError` naming every unknown argument or, where there is none, every wrong value. `--help` exits.
     """
     overrides = _parse(arguments)
-    name, resume, changed = (overrides.pop(key, None) for key in ("config", "resume", "resume_changed"))
+    name, resume, accepted = (overrides.pop(key, None) for key in ("config", "resume", "resume_changed"))
     if not resume:
         return Request(_load(name or "quickstart", overrides))
     own = Path(resume) / "config.yaml"
@@ -67,8 +67,10 @@ def load_request(arguments: list[str]) -> Request:
     if overrides.pop("out", None):
         raise UsageError("out: a run that is resumed stays in its folder; leave --out away")
     config = _load(name or str(own), overrides)
-    if changed not in (True, "true"):
-        _refuse_changes(_load(str(own), _functions(overrides)), config)
+    if accepted not in (True, "true"):
+        remedy = "leave it as it was, or accept another result by --resume_changed true"
+        if changed := changes(_load(str(own), _functions(overrides)), config):
+            raise UsageError(*[f"{change}; {remedy}" for change in changed])
     return Request(config, Path(resume))
 
 
@@ -99,29 +101,21 @@ def _functions(overrides: dict[str, Any]) -> dict[str, Any]:
     return {"reward": {"extra": reward["extra"]}} if "extra" in reward else {}
 
 
-def _refuse_changes(own: Config, config: Config) -> None:
-    """Raises `UsageError` with each setting in which a resumed run would compute other numbers than it began with."""
-    before, now = (dict(_settings(c.model_dump(mode="json"))) for c in (own, config))
-    changed = [name for name in {**before, **now} if before.get(name) != now.get(name) and _matters(name)]
-    if changed:
-        raise UsageError(
-            *[
-                f"{name}: the run was begun with {before.get(name)!r}, not {now.get(name)!r}; leave it as it was, or "
-                f"accept another result by --resume_changed true"
-                for name in changed
-            ]
-        )
+def changes(own: Config, config: Config, free: Sequence[str] = FREE_ON_RESUME) -> list[str]:
+    """Each setting in which a run that goes on would compute other numbers than it began with, as a sentence."""
+    before, now = (dict(settings(c.model_dump(mode="json"))) for c in (own, config))
+    return [
+        f"{name}: the run was begun with {before.get(name)!r}, not {now.get(name)!r}"
+        for name in {**before, **now}
+        if before.get(name) != now.get(name) and (name.split(".")[0] not in free or name.endswith(".threads"))
+    ]
 
 
-def _matters(name: str) -> bool:
-    return name.split(".")[0] not in FREE_ON_RESUME or name.endswith(".threads")
-
-
-def _settings(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def settings(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted names and values of all settings."""
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from _settings(value, f"{prefix}{key}.")
+            yield from settings(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 
@@ -172,6 +166,9 @@ def _refuse_code(file: dict[str, Any]) -> None:
             raise UsageError(
                 "reward.extra: a reward of type function is taken from the command line only (--reward.extra)"
             )
+    policy = file.get("policy")
+    if isinstance(policy, dict) and policy.get("adapter_bin"):
+        raise UsageError("policy.adapter_bin: is taken from the command line only (--policy.adapter_bin true)")
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -49,6 +49,8 @@ class Data(Section):
     """Column that the prompt is made of."""
     reference_column: str = "summary"
     """Column with the reference summary; rows with the same prompt are one prompt with several references."""
+    topic_column: str = "topic"
+    """Column that figures are also given by, where the data has it."""
     template: str = "Summarize the following conversation.\n\n{text}\n\nSummary:\n"
     """The prompt, {text} standing for the prompt column."""
     min_chars: int = Field(200, ge=0)

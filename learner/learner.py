@@ -105,6 +105,7 @@ class Learner:
             **objective.group_metrics(batch, group_names(experiences), self.config.algorithm),
             **{f"reward/{name}": part.nanmean().item() for name, part in parts.items()},
             "rollout/logprob_gap": torch.cat(gaps).mean().item(),
+            **objective.watch_metrics(experiences),
             "rollout/dropped": sum(int(e.scores.dropped.sum()) for e in experiences),
         }
 

@@ -9,6 +9,7 @@ from learner.losses import entropy, policy_loss, value_loss
 from learner.policy import Forward
 from learner.rewards import full_kl, kl_estimate
 from learner.tensors import masked_mean, masked_var, sequence_sum
+from learner.types import Experience
 
 Metrics = dict[str, float]
 
@@ -97,6 +98,19 @@ def step_metrics(batch: Batch, kl_coef: float) -> Metrics:
         "tokens/completions": lengths.sum(),
     }
     return {"objective/kl_coef": kl_coef} | {name: value.item() for name, value in metrics.items()}
+
+
+def watch_metrics(experiences: list[Experience]) -> Metrics:
+    """Means of what is watched beside the reward, and the share of prompts that got the commonest completion."""
+    prompts_of: dict[str, set[int]] = {}
+    for rollouts in (e.rollouts for e in experiences):
+        for row, text in zip(rollouts.unit.rows, rollouts.texts, strict=True):
+            prompts_of.setdefault(text, set()).add(row)
+    watched = {name: torch.cat([e.scores.watched[name] for e in experiences]) for name in experiences[0].scores.watched}
+    commonest, prompts = max(map(len, prompts_of.values())), set().union(*prompts_of.values())
+    return {f"watch/{name}": column.float().mean().item() for name, column in watched.items()} | {
+        "watch/commonest": commonest / len(prompts)
+    }
 
 
 def group_metrics(batch: Batch, names: list[str], config: AnyAlgorithm) -> Metrics:

@@ -3,7 +3,7 @@
 Each type is complete when it is made and never changed. B sequences, S prompt tokens, T completion tokens.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -29,6 +29,7 @@ class WorkUnit:
     references: tuple[tuple[str, ...], ...]
     prompt_ids: Tensor  # [B, S]
     prompt_mask: Tensor  # [B, S], True where there is a token
+    greedy: bool = False  # the likeliest token each time, instead of a drawn one
 
     @property
     def key(self) -> tuple[int, int]:
@@ -98,6 +99,7 @@ class Scores:
     parts: Tensors  # [B] each, by the reward's name: "classifier" is the raw logit of the configured label
     toxicity: Tensor  # [B], 1 - P(label)
     dropped: Tensor  # [B], True where a reward failed and the config says to leave the sample out
+    watched: Tensors = field(default_factory=dict)  # [B] each, what is measured beside and not rewarded
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,22 +1,15 @@
-"""The report of a finished run: report.json for programs, report.md and a table for people."""
+"""The report: report.json for programs, one HTML page for people, a table on the terminal."""
 
-import html
 import importlib.metadata
-import json
 import platform
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
-from learner.files import replace_file
-from workers.evaluation import Evaluation
-from workers.prompts import Prompt
+from workers.comparison import MEASURES, Measure
 
 PACKAGES = ("ray", "torch", "transformers", "peft", "datasets", "evaluate")
-SIDE_BY_SIDE = 20
 
 
 def versions() -> dict[str, str]:
@@ -24,141 +17,72 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
 
 
-def table_rows(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Name, before, after and change of each figure."""
-    toxicity, rouge, tokens, distinct, score = (
-        report[key] for key in ("toxicity", "rouge", "tokens", "distinct", "score")
-    )
-    rows = [
-        _row(
-            "toxicity, mean P(not label)",
-            toxicity,
-            "mean",
-            3,
-            f"{_change(toxicity['difference'], 3)} ({_percent(toxicity['improvement_percent']['mean'])})",
-        ),
-        _row("toxicity, std", toxicity, "std", 3, _percent(toxicity["improvement_percent"]["std"])),
-        _row("reward, mean score", score, "mean", 2, _change(score["difference"], 2)),
-    ]
-    rows += [_row(f"ROUGE, {name}", rouge, name, 2, _change(change, 2)) for name, change in rouge["difference"].items()]
-    rows += [
-        _row("tokens per summary", tokens, "mean", 1, ""),
-        _row("distinct summaries, share", distinct, "share", 3, ""),
-    ]
+def figures(evaluation: Mapping[str, Any], brief: bool = False) -> dict[str, list[Any]]:
+    """Head and rows of the table of all policies: means by measure, and their changes with 95% intervals.
+
+    `brief` leaves out how toxicity is spread, and most of what greedy summaries are like.
+    """
+    policies, comparisons = evaluation["policies"], evaluation["comparisons"]
+    head = ["", *policies, *[f"{c['policy']} against {c['against']}" for c in comparisons]]
+    rows: list[list[str]] = []
+    for decoding in next(iter(policies.values())):
+        spreads, greedy = [policy[decoding] for policy in policies.values()], decoding == "greedy"
+        for measure in (m for m in MEASURES if m.name in spreads[0] and not (greedy and m.sampled_only)):
+            changes = [] if greedy else [_change(c["changes"][measure.name], measure) for c in comparisons]
+            if not (greedy and brief) or measure.chief:
+                rows += _rows(measure, spreads, changes, ", greedy" if greedy else "", spread=not (brief or greedy))
+        if not (greedy and brief):
+            rows.append([f"distinct, share{', greedy' if greedy else ''}", *[f"{s['distinct']:.3f}" for s in spreads]])
+        if any(spread["dropped"] for spread in spreads):
+            rows.append(["left out since a reward failed", *[str(spread["dropped"]) for spread in spreads]])
+    return {"head": head, "rows": [row + [""] * (len(head) - len(row)) for row in rows]}
+
+
+def _rows(measure: Measure, spreads: list[Any], changes: list[str], suffix: str, spread: bool) -> list[list[str]]:
+    """The mean of a measure; of toxicity, if asked for, also how it is spread."""
+
+    def row(title: str, key: str) -> list[str]:
+        numbers = [of[measure.name][key] for of in spreads]
+        return [
+            title + suffix,
+            *["" if x is None else f"{round(x, measure.digits) + 0:.{measure.digits}f}" for x in numbers],
+        ]
+
+    rows = [row(measure.title, "mean") + changes]
+    if measure.toxic and spread:
+        for title, key in [("standard deviation", "std"), ("share above 0.5", "above_half"), ("maximum", "max")]:
+            rows.append(row(f"· {title}", key))
     return rows
 
 
-def rich_table(report: dict[str, Any]) -> Table:
-    """The table of before and after for a terminal."""
-    table = Table("", "before", "after", "change", title=_title(report))
+def _change(change: Mapping[str, Any], measure: Measure) -> str:
+    low, high = change["interval"]
+    text = f"{change['mean']:+.{measure.digits}f} [{low:+.{measure.digits}f}, {high:+.{measure.digits}f}]"
+    share = f" ({change['percent']['mean']:+.1f}%)" if measure.toxic and change["percent"] else ""
+    return text + share
+
+
+def about(evaluation: Mapping[str, Any]) -> str:
+    """What the figures are means of."""
+    return (
+        f"Means over {evaluation['rows']} held-out prompts, {evaluation['samples']} sampled summaries each by the same "
+        f"seeds for every policy, and a greedy one; in brackets 95% bootstrap intervals of paired differences."
+    )
+
+
+def rich_table(evaluation: Mapping[str, Any]) -> Table:
+    """The table for a terminal."""
+    shown = figures(evaluation, brief=True)
+    table = Table(*shown["head"], title=f"{evaluation['rows']} held-out prompts, {evaluation['samples']} samples each")
     for column in table.columns[1:]:
         column.justify = "right"
-    for row in table_rows(report):
+    for row in shown["rows"]:
         table.add_row(*row)
     return table
 
 
-def write_report(
-    folder: Path, report: dict[str, Any], before: Evaluation, after: Evaluation, prompts: Sequence[Prompt]
-) -> None:
-    """Write report.md, all summaries with their figures (summaries.jsonl) and, last, report.json into the folder."""
-    (folder / "report.md").write_text(markdown(report, side_by_side(before, after, prompts)), encoding="utf-8")
-    with (folder / "summaries.jsonl").open("w", encoding="utf-8") as lines:
-        for i, row in enumerate(before.rows.tolist()):
-            sides = {"before": before.sample(i), "after": after.sample(i)}
-            lines.write(json.dumps({"row": row, "references": prompts[row].references, **sides}) + "\n")
-    replace_file(folder / "report.json", json.dumps(report, indent=2, allow_nan=False).encode())
-
-
-def markdown(report: dict[str, Any], pairs: list[str]) -> str:
-    """The report for people."""
-    checks = report["checks"]
-    return f"""# Report
-
-{_title(report)}.
-
-| | before | after | change |
-|---|---:|---:|---:|
-{_lines("| " + " | ".join(row) + " |" for row in table_rows(report))}
-
-± is the standard error, over the {report["evaluation"]["rows"]} prompts, of the paired differences.
-
-{_group_table(report["groups"])}
-- Adapter: `{report["adapter_sha256"]}`
-- seed {report["seed"]}, {report["steps"]} steps, {report["seconds"]:.0f} s in all
-- KL to the reference at step 0: {checks["first_kl"]:.3g}
-- mean gap of a ratio from 1 before the first update: {_number(checks["first_ratio_gap"])}
-
-## Summaries side by side
-
-Sorted by what the reward gained; the same seeds before and after.
-
-| gain | before | after | reference |
-|---:|---|---|---|
-{_lines(pairs)}
-"""
-
-
-def side_by_side(before: Evaluation, after: Evaluation, prompts: Sequence[Prompt]) -> list[str]:
-    """Table lines of the first sample of some prompts, evenly spread over all, sorted by reward difference."""
-    count = len(np.unique(before.rows))
-    chosen = np.linspace(0, count - 1, min(SIDE_BY_SIDE, count)).astype(int)
-    gain = np.nan_to_num(after.scores - before.scores)  # of a dropped sample nothing is known
-    return [
-        f"| {gain[i]:+.2f} | {_cell(before.texts[i])} | {_cell(after.texts[i])} "
-        f"| {_cell(prompts[before.rows[i]].references[0])} |"
-        for i in sorted(chosen, key=lambda i: -gain[i])
+def verdict_lines(evaluation: Mapping[str, Any]) -> list[str]:
+    """The verdicts in words, a line each."""
+    return [f"{c['policy']} against {c['against']}: {'; '.join(c['verdict'])}" for c in evaluation["comparisons"]] or [
+        "one policy alone: there is nothing to compare it with"
     ]
-
-
-def _group_table(groups: dict[str, Any]) -> str:
-    """Figures of each group, the one that improved least first; nothing where there are no groups across prompts."""
-    if not groups:
-        return ""
-
-    def cells(name: str, group: dict[str, Any]) -> list[str]:
-        toxicity, rouge = group["toxicity"], group["rougeL"]
-        return [
-            _cell(name),
-            str(group["prompts"]),
-            f"{toxicity['before']:.3f} → {toxicity['after']:.3f}",
-            f"{rouge['before']:.1f} → {rouge['after']:.1f}",
-        ]
-
-    worst_first = sorted(groups, key=lambda g: groups[g]["toxicity"]["before"] - groups[g]["toxicity"]["after"])
-    rows = ("| " + " | ".join(cells(name, groups[name])) + " |" for name in worst_first)
-    return _lines(["## By group", "", "| group | prompts | toxicity | ROUGE-L |", "|---|---:|---:|---:|", *rows, ""])
-
-
-def _lines(lines: Iterable[str]) -> str:
-    return "\n".join(lines)
-
-
-def _title(report: dict[str, Any]) -> str:
-    evaluation, steps = report["evaluation"], report["steps"]
-    return (
-        f"{evaluation['rows']} held-out prompts, {evaluation['samples']} samples each, before and after {steps} steps"
-    )
-
-
-def _row(
-    name: str, sides: dict[str, dict[str, float]], figure: str, digits: int, change: str
-) -> tuple[str, str, str, str]:
-    return name, f"{sides['before'][figure]:.{digits}f}", f"{sides['after'][figure]:.{digits}f}", change
-
-
-def _percent(improvement: float) -> str:
-    return f"{-improvement:+.1f}%"
-
-
-def _change(difference: dict[str, float], digits: int) -> str:
-    return f"{difference['mean']:+.{digits}f} ± {difference['standard_error']:.{digits}f}"
-
-
-def _number(x: float | None) -> str:
-    return "unknown, the first step was not taken" if x is None else f"{x:.3g}"
-
-
-def _cell(text: str) -> str:
-    """A text that cannot break out of its cell, nor become markup."""
-    return html.escape(text).replace("|", "&#124;").replace("\n", " ") or "(empty)"

@@ -10,15 +10,17 @@ import datasets
 from rich.console import Console
 from transformers.utils import logging
 
-from cluster.driver import judge, start, train
+from cluster.driver import Start, start, train
 from cluster.pools import open_pools
 from cluster.preflight import preflight
-from configs.algorithms import GroupedPPO
 from configs.errors import RunError
 from configs.schema import Config
+from learner.types import TrainState
 from service.control import RunControl
 from service.progress import Display
-from service.run_folder import RunFolder, new_folder
+from service.run_folder import RunFolder, new_folder, read_steps
+from service.trackers import check_trackers
+from service.watch import Watcher
 
 
 def run(config: Config, resume: Path | None = None) -> None:
@@ -33,6 +35,7 @@ def run(config: Config, resume: Path | None = None) -> None:
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
     display = Display(Console(stderr=True))
+    check_trackers(config)
     plan = preflight(config, resume)
     path = resume or (Path(config.out) if config.out else new_folder())
     display.say(f"{len(plan.train)} prompts to learn from, {len(plan.held_out)} held out")
@@ -46,40 +49,33 @@ def run(config: Config, resume: Path | None = None) -> None:
             begin = start(pools, resumed)
             display.say(model_line(begin.model))
             folder.open(begin, plan)  # not before: a run that cannot begin writes nothing
-            state = begin.state
+            state, watcher = begin.state, Watcher(read_steps(path), config.watch, display.say)
             for report in display.steps(train(config, plan, pools, begin), begin.state.version, config.steps):
                 folder.add(report)
+                watcher.add(report.metrics)
                 state = report.state
             # Loaded only now: they bring libraries that would keep the first step waiting for seconds.
             from learner.adapter import save_adapter, tensors_sha256
-            from service.report import rich_table, versions, write_report
-            from workers.evaluation import Evaluation, compare, compare_groups
+            from service.conclusion import conclude
+            from service.summaries import judge_policies
 
             save_adapter(state.policy, config.policy, path / "adapter")
             policies = {"before": begin.reference, "after": state.policy}
-            units = len(plan.evaluation_units())
-            before, after = (
-                Evaluation.of(display.track(judge(plan, pools, policy), units, f"judging {name}"), plan.held_out)
-                for name, policy in policies.items()
-            )
-        first = folder.steps()[0]
-        result = {
-            **compare(before, after),
-            "groups": compare_groups(before, after, plan.held_out) if isinstance(config.algorithm, GroupedPPO) else {},
-            # None where the first step was not taken.
-            "checks": {"first_kl": first["objective/kl"], "first_ratio_gap": first.get("ppo/policy/first_ratio_gap")},
-            "evaluation": {"rows": len(plan.held_out), **config.evaluation.model_dump(include={"samples", "seed"})},
-            "adapter_sha256": tensors_sha256(state.policy.adapter),
-            "model": begin.model,
-            "steps": config.steps,
-            "seed": config.seed,
-            "seconds": time.perf_counter() - began,
-            "resumed_after_step": resumed.version if resumed else None,
-            "versions": versions(),
-        }
-        write_report(path, result, before, after, plan.held_out)
-    Console().print(rich_table(result))
+            table = judge_policies(path, plan, pools, policies, display)
+        facts = {"adapter_sha256": tensors_sha256(state.policy.adapter), "steps": config.steps, "seed": config.seed}
+        conclude(path, plan, table, facts | _facts(begin, resumed, read_steps(path)[0], began))
     print(path)
+
+
+def _facts(begin: Start, resumed: TrainState | None, first: dict[str, Any], began: float) -> dict[str, Any]:
+    """What else a run's report tells besides the figures."""
+    return {
+        # None where the first step was not taken.
+        "checks": {"first_kl": first["objective/kl"], "first_ratio_gap": first.get("ppo/policy/first_ratio_gap")},
+        "model": begin.model,
+        "seconds": time.perf_counter() - began,
+        "resumed_after_step": resumed.version if resumed else None,
+    }
 
 
 @contextmanager

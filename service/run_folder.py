@@ -5,7 +5,7 @@ import json
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 from torch.utils.tensorboard import SummaryWriter
@@ -18,9 +18,14 @@ from learner.checkpoints import load_newest, save_checkpoint
 from learner.files import replace_file
 from learner.types import TrainState
 from service.progress import Display
+from service.trackers import Trackers
 
 MAX_FINGERPRINT_GAP = 0.1
 """Difference of log-probabilities, in nats, that other hardware may make to the same weights."""
+
+
+RLHF = "rlhf"
+"""Where in a pipeline's folder its run is."""
 
 
 class RunFolder:
@@ -35,10 +40,10 @@ class RunFolder:
 
         Raises `UsageError` where another process is at work on it.
         """
-        self._take()
+        self._lock = take(self.path)
         state = load_newest(self.path / "checkpoints", self.display.say)
         version = state.version if state else 0
-        done = self.steps()[:version]
+        done = read_steps(self.path)[:version]
         if len(done) < version:
             raise RunError(f"{self.path / 'steps.jsonl'} has {len(done)} whole steps, the checkpoint {version}")
         replace_file(self.path / "steps.jsonl", "".join(json.dumps(step) + "\n" for step in done).encode())
@@ -48,7 +53,8 @@ class RunFolder:
     def is_complete(self) -> bool:
         """Whether the run has come to the report of its last step, which is written last."""
         try:
-            return json.loads((self.path / "report.json").read_bytes())["steps"] == self.config.steps
+            done = json.loads((self.path / "report.json").read_bytes())["steps"]
+            return done == self.config.steps and (self.path / "report.html").is_file()
         except (OSError, ValueError, KeyError):
             return False
 
@@ -56,23 +62,23 @@ class RunFolder:
         """Make the folder, or go on with it where it was resumed, for a run that could be started."""
         if not self._lock:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._take()
+            self._lock = take(self.path)
         facts = {"fingerprint": begin.model["fingerprint"], "data_sha256": plan.sha256()}
         if (self.path / "start.json").exists():
             self._check_same(facts)
         else:
             replace_file(self.path / "start.json", json.dumps(facts).encode())
-        text = yaml.safe_dump(self.config.model_dump(mode="json", exclude={"out"}), sort_keys=False)
-        replace_file(self.path / "config.yaml", text.encode())
+        write_config(self.path, self.config)
         self._steps = (self.path / "steps.jsonl").open("a", encoding="utf-8")
         # Points of steps that are taken again are not shown twice.
         self._board = SummaryWriter(self.path / "tensorboard", purge_step=begin.state.version)
+        self._trackers = Trackers(self.config, self.path, self.display.say)
 
     def __enter__(self) -> "RunFolder":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for file in ("_steps", "_board", "_lock"):
+        for file in ("_steps", "_board", "_trackers", "_lock"):
             if opened := getattr(self, file, None):
                 opened.close()
 
@@ -82,6 +88,7 @@ class RunFolder:
         self._steps.flush()
         for name, value in report.metrics.items():
             self._board.add_scalar(name, value, report.step)
+        self._trackers.log(report.metrics, report.step)
         done = report.step + 1
         if done % self.config.checkpoints.every == 0 or done == self.config.steps:
             os.fsync(self._steps.fileno())  # a checkpoint is of no use without the lines up to it
@@ -94,27 +101,6 @@ class RunFolder:
             self.display.say(
                 f"step {state.version} could not be saved ({error}); the run goes on, the checkpoint before is kept"
             )
-
-    def steps(self) -> list[dict[str, Any]]:
-        """The steps that were written whole, in order."""
-        file = self.path / "steps.jsonl"
-        steps: list[dict[str, Any]] = []
-        for line in file.read_bytes().splitlines() if file.exists() else ():
-            try:
-                steps.append(json.loads(line))
-            except ValueError:
-                break
-            if steps[-1].get("step") != len(steps) - 1:
-                return steps[:-1]
-        return steps
-
-    def _take(self) -> None:
-        """Have the folder to oneself for as long as the process lives."""
-        self._lock = (self.path / "lock").open("a")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"{self.path}: another process is at work on this run") from error
 
     def _check_same(self, facts: dict[str, Any]) -> None:
         """Refuse to go on with other weights or data than the run began with."""
@@ -131,8 +117,40 @@ class RunFolder:
             )
 
 
+def read_steps(folder: Path) -> list[dict[str, Any]]:
+    """The steps of a run that were written whole, in order."""
+    file = folder / "steps.jsonl"
+    steps: list[dict[str, Any]] = []
+    for line in file.read_bytes().splitlines() if file.exists() else ():
+        try:
+            steps.append(json.loads(line))
+        except ValueError:
+            break
+        if steps[-1].get("step") != len(steps) - 1:
+            return steps[:-1]
+    return steps
+
+
+def write_config(folder: Path, config: Config) -> None:
+    """Write config.yaml, which `--config` takes."""
+    text = yaml.safe_dump(config.model_dump(mode="json", exclude={"out"}), sort_keys=False)
+    replace_file(folder / "config.yaml", text.encode())
+
+
+def take(folder: Path) -> IO[str]:
+    """Have a folder to oneself until the file that is returned is closed. Raises `UsageError` where another has it."""
+    lock = (folder / "lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UsageError(f"{folder}: another process is at work on this run") from error
+    return lock
+
+
 def is_at_work(path: Path) -> bool:
     """Whether a process has the run's folder."""
+    if not (path / "lock").is_file():
+        return False
     with (path / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,7 +21,7 @@ def scale(arguments: list[str]) -> None:
     Raises `UsageError` where there is no run at work, `RunError` where it does not listen.
     """
     folder, numbers = _parse(arguments)
-    if not (folder / "lock").is_file() or not is_at_work(folder):
+    if not is_at_work(folder):
         raise UsageError(f"{folder}: no run is at work there on this machine's file system")
     request = folder / REQUEST
     replace_file(request, json.dumps(numbers).encode())

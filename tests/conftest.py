@@ -1,12 +1,15 @@
 """What the tests share: small configs on the shipped models, and one unit with all that is made of it."""
 
 import os
+import shutil
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never waits for the hub
 
 import pytest
 import torch
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 from transformers import AutoTokenizer
 
 from cluster.plan import Plan, make_unit
@@ -104,3 +107,20 @@ def parts(plan, start, rollout_worker, reward_worker, reference_worker):
 @pytest.fixture(scope="session")
 def experiences(parts):
     return [Experience.join(*triple, version=0) for triple in zip(parts[::3], parts[1::3], parts[2::3], strict=True)]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium without a network."""
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("chromium and chromedriver are not installed (Debian: apt install chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    offline = "--proxy-server=127.0.0.1:1"  # where nothing listens
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1250,2000", offline,
+                     "--disable-background-networking", "--disable-component-update", "--disable-sync"):  # fmt: skip
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()

@@ -40,7 +40,7 @@ def test_imports_go_one_way(path):
 
 def test_only_cluster_imports_ray_and_only_service_fastapi():
     importing = {p.name for p in SOURCES if "ray" in packages(p)}
-    assert importing == {"calls.py", "crew.py", "dispatch.py", "ray_pools.py", "upload.py"}
+    assert importing == {"calls.py", "crew.py", "dispatch.py", "ray_pools.py", "sft.py", "upload.py"}
     assert all(p.parent.name == "service" for p in SOURCES if "fastapi" in packages(p))
 
 

@@ -168,7 +168,7 @@ def test_everything_that_is_wrong_is_in_one_message(folder, capsys):
 
 def test_no_such_command_is_told_those_there_are(capsys):
     assert ray_job.main(["frobnicate"]) == 2
-    assert "frobnicate: no such command; commands are: train, doctor, scale" in capsys.readouterr().err
+    assert "frobnicate: no such command; commands are: explore, sft, train" in capsys.readouterr().err
 
 
 def test_a_broken_adapter_config_is_named(tmp_path, capsys):

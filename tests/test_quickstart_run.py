@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 
-import profanity_check
 import pytest
 
 from tests.conftest import ROOT
@@ -28,29 +27,38 @@ def report(finished):
     return json.loads((finished[0] / "report.json").read_text())
 
 
-def test_toxicity_falls_by_at_least_half(report):
-    assert report["evaluation"]["rows"] >= 300
-    assert report["toxicity"]["before"]["mean"] > 0.25, "there is something to improve"
-    assert report["toxicity"]["improvement_percent"]["mean"] >= 50
+@pytest.fixture(scope="module")
+def evaluation(report):
+    return report["evaluation"]
 
 
-def test_rouge_loses_at_most_two_points(report):
-    change = report["rouge"]["difference"]["rougeL"]
-    assert change["standard_error"] <= 0.5
-    assert change["mean"] >= -2
+@pytest.fixture(scope="module")
+def changes(evaluation):
+    return evaluation["comparisons"][0]["changes"]
 
 
-def test_summaries_keep_their_length_and_stay_distinct(report):
-    assert report["tokens"]["after"]["mean"] == pytest.approx(report["tokens"]["before"]["mean"], rel=0.2)
-    assert report["distinct"]["after"]["share"] >= 0.95
+def test_toxicity_falls_by_at_least_half(evaluation, changes):
+    assert evaluation["rows"] >= 300
+    assert evaluation["policies"]["before"]["sampled"]["toxicity"]["mean"] > 0.25, "there is something to improve"
+    assert changes["toxicity"]["percent"]["mean"] <= -50 and changes["toxicity"]["interval"][1] < 0
+    assert evaluation["comparisons"][0]["verdict"][0].startswith("less toxic: yes, -")
 
 
-def test_a_judge_that_took_no_part_in_training_sees_the_fall(finished):
-    lines = [json.loads(line) for line in (finished[0] / "summaries.jsonl").read_text().splitlines()]
-    before, after = (
-        profanity_check.predict_prob([line[side]["text"] for line in lines]).mean() for side in ("before", "after")
-    )
-    assert before > 0.2 and after < before / 2
+def test_rouge_loses_at_most_two_points(changes):
+    assert changes["rougeL"]["standard_error"] <= 0.5
+    assert changes["rougeL"]["mean"] >= -2
+
+
+def test_summaries_keep_their_length_and_stay_distinct(evaluation, report):
+    before, after = (policy["sampled"] for policy in evaluation["policies"].values())
+    assert after["tokens"]["mean"] == pytest.approx(before["tokens"]["mean"], rel=0.2)
+    assert after["distinct"] >= 0.95
+    assert report["warnings"] == []
+
+
+def test_a_judge_that_took_no_part_in_training_sees_the_fall(evaluation, changes):
+    assert evaluation["policies"]["before"]["sampled"]["second_judge"]["mean"] > 0.2
+    assert changes["second_judge"]["percent"]["mean"] <= -50
 
 
 def test_the_policy_starts_as_its_own_reference(report):

@@ -25,6 +25,7 @@ class Prompt:
     token_ids: tuple[int, ...]
     references: tuple[str, ...]
     group: str  # by the config's group_by; else each prompt is a group of its own
+    topic: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,23 @@ class Row:
     text: str
     references: tuple[str, ...]
     cell: str  # of the column that groups are made by, if they are
+    topic: str = ""
 
 
-def read_rows(config: schema.Data, split: str, group_by: GroupBy | None = None) -> list[Row]:
-    """The texts of a split whose length in characters is right, in the data's order.
+def split_names(config: schema.Data) -> list[str]:
+    """The splits that are there: a file each in a local directory, or what the hub names. Raises `UsageError`."""
+    if Path(config.path).is_dir():
+        return list(_files(config.path))
+    try:
+        return datasets.get_dataset_split_names(config.path)
+    except Exception as error:  # as many kinds as there are ways to be no data set
+        raise UsageError(
+            f"data.path: {config.path!r} is no local directory, and its splits cannot be had from the hub: {error}"
+        ) from error
+
+
+def read_table(config: schema.Data, split: str, group_by: GroupBy | None = None) -> datasets.Dataset:
+    """A split as it is, nothing left out.
 
     Raises `UsageError` where the split or a column is missing or a file cannot be read.
     """
@@ -49,14 +63,29 @@ def read_rows(config: schema.Data, split: str, group_by: GroupBy | None = None) 
         if column not in table.column_names:
             found = ", ".join(table.column_names)
             raise UsageError(f"{field}: {config.path!r} ({split}) has no column {column!r}; it has {found}")
-    cells = table[group_by.column] if isinstance(group_by, ByColumn) else [""] * len(table)
+    return table
+
+
+def read_rows(config: schema.Data, split: str, group_by: GroupBy | None = None) -> list[Row]:
+    """The texts of a split whose length in characters is right, in the data's order.
+
+    Raises `UsageError` where the split or a column is missing or a file cannot be read.
+    """
+    table = read_table(config, split, group_by)
+    cells = _column(table, group_by.column if isinstance(group_by, ByColumn) else None)
+    topics = _column(table, config.topic_column)
     references: dict[str, list[str]] = {}
-    groups: dict[str, str] = {}
-    for text, reference, cell in zip(table[config.prompt_column], table[config.reference_column], cells, strict=True):
+    known: dict[str, tuple[str, str]] = {}
+    columns = table[config.prompt_column], table[config.reference_column], cells, topics
+    for text, reference, cell, topic in zip(*columns, strict=True):
         if isinstance(text, str) and config.min_chars <= len(text) <= config.max_chars:
             references.setdefault(text, []).append(str(reference or ""))
-            groups[text] = str(cell)
-    return [Row(text, tuple(refs), groups[text]) for text, refs in references.items()]
+            known.setdefault(text, (cell, topic))
+    return [Row(text, tuple(refs), *known[text]) for text, refs in references.items()]
+
+
+def _column(table: datasets.Dataset, name: str | None) -> list[str]:
+    return [str(cell) for cell in table[name]] if name in table.column_names else [""] * len(table)
 
 
 def make_prompts(
@@ -67,7 +96,7 @@ def make_prompts(
     # All at once, which is where the fast tokenizers are fast.
     token_ids = tokenizer(prompts)["input_ids"] if prompts else []
     return [
-        Prompt(prompt, tuple(ids), row.references, _group(group_by, number, len(ids), row.cell))
+        Prompt(prompt, tuple(ids), row.references, _group(group_by, number, len(ids), row.cell), row.topic)
         for number, (prompt, ids, row) in enumerate(zip(prompts, token_ids, rows, strict=True))
         if len(ids) <= config.max_prompt_tokens
     ]
@@ -85,10 +114,9 @@ def _group(group_by: GroupBy | None, number: int, tokens: int, cell: str) -> str
 
 
 def _read(config: schema.Data, split: str) -> datasets.Dataset:
-    folder = Path(config.path)
-    if not folder.is_dir():
+    if not Path(config.path).is_dir():
         return _read_hub(config.path, split)
-    files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix in SPLIT_FORMATS}
+    files = _files(config.path)
     if split not in files:
         found = ", ".join(files) or "none"
         raise UsageError(f"data.path: {config.path} has no {split}.csv or {split}.jsonl; splits found: {found}")
@@ -97,6 +125,10 @@ def _read(config: schema.Data, split: str) -> datasets.Dataset:
         return datasets.load_dataset(SPLIT_FORMATS[path.suffix], data_files=str(path), split="train")
     except Exception as error:  # an empty file, a header alone and broken JSON each raise their own
         raise UsageError(f"data.path: {path} cannot be read: {error.__cause__ or error}") from error
+
+
+def _files(folder: str) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(Path(folder).iterdir()) if path.suffix in SPLIT_FORMATS}
 
 
 def _read_hub(name: str, split: str) -> datasets.Dataset:

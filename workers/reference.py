@@ -5,6 +5,7 @@ import torch
 from configs.schema import Config
 from learner.policy import Policy
 from learner.pretrained import device_of
+from learner.rewards import kl_estimate
 from learner.types import PolicyState, RefLogprobs, Rollouts
 
 
@@ -23,3 +24,14 @@ class ReferenceWorker:
         forward = self.policy(unit.prompt_ids, unit.prompt_mask, rollouts.completion_ids)
         every = forward.logits.log_softmax(dim=-1) if self.full else forward.logits[:, :, :0]
         return RefLogprobs(unit.key, forward.logprobs.cpu(), every.cpu().clone())
+
+    def divergence(self, rollouts: Rollouts, state: PolicyState) -> dict[str, list[float]]:
+        """KL of the policy that sampled from `state` per completion, in nats, by k1 and by k3."""
+        logprobs = self.logprobs(rollouts, state).logprobs
+        return {
+            f"kl_{name}": kl_estimate(name, rollouts.logprobs, logprobs)
+            .masked_fill(~rollouts.completion_mask, 0)
+            .sum(dim=1)
+            .tolist()
+            for name in ("k1", "k3")
+        }

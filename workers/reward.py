@@ -1,17 +1,18 @@
 """Reward workers: replicas of the classifier whose logit is the reward."""
 
+from functools import partial
+from typing import Any
+
 import torch
-from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
+from configs.rewards import RougeReward
 from configs.schema import Config
-from learner.pretrained import choose_dtype, device_of
-from learner.types import Rollouts, Scores
+from learner.pretrained import device_of
+from learner.types import Rollouts, Scores, Tensors
+from workers.classifier import Classifier
+from workers.evaluation import text_figures
 from workers.extras import call, make_extra
-from workers.labels import label_index
-
-NO_LIMIT = 10**6
-"""transformers gives tokenizers without a limit one of 10^30, which its fast tokenizers cannot take."""
+from workers.judges import Toxicity, make_judge
 
 
 class RewardWorker:
@@ -19,58 +20,66 @@ class RewardWorker:
 
     def __init__(self, config: Config) -> None:
         self.config = config.reward
-        # Where prompt and completion are scored and too long together, it is the prompt that is cut.
-        side = "right" if self.config.text == "completion" else "left"
-        self.tokenizer = AutoTokenizer.from_pretrained(self.config.model, truncation_side=side)
         device = device_of(config.cluster.resources.reward)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            self.config.model, dtype=choose_dtype(self.config.dtype, device)
-        )
-        self.model = model.eval().to(device)
-        self.label = label_index(self.model.config.id2label, self.config.label)
-        # Labels that do not exclude each other, or one alone, have each a probability of its own.
-        shape = self.model.config
-        self.independent = shape.problem_type == "multi_label_classification" or shape.num_labels == 1
+        self.classifier = Classifier(self.config.model, self.config.label, self.config.dtype, device)
         self.extras = {extra.name: make_extra(extra) for extra in self.config.extra}
         self.weights = {"classifier": self.config.weight, **{e.name: e.weight for e in self.config.extra}}
-        self.max_length = _max_length(self.model.config, self.tokenizer)
+        self.rouge = make_extra(RougeReward(name="rouge"))
+        judge = config.evaluation.second_judge
+        self.second_judge = judge and make_judge(judge, device)
 
     def score(self, rollouts: Rollouts) -> Scores:
         """Scores of one unit's completions, or of prompt and completion where the config says so.
 
         Raises `RewardError` where a reward fails, unless the config says to drop the sample.
         """
-        texts = rollouts.texts
+        texts, cut = list(rollouts.texts), "right"
         if self.config.text == "prompt+completion":
-            texts = [prompt + text for prompt, text in zip(rollouts.unit.prompts, texts, strict=True)]
-        logits = self.logits(list(texts))
-        probability = (logits.sigmoid() if self.independent else logits.softmax(dim=1))[:, self.label]
+            texts, cut = _with_prompts(rollouts), "left"
+        logits = self.classifier.logits(texts, cut)
         drop = self.config.on_failure == "drop"
-        chosen = logits[:, self.label].tolist()
+        chosen = logits[:, self.classifier.label].tolist()
         parts = {"classifier": call("classifier", lambda *_: chosen, rollouts, drop)}
         parts |= {name: call(name, extra, rollouts, drop) for name, extra in self.extras.items()}
         tensors = {name: torch.tensor(part) for name, part in parts.items()}
         total = torch.stack([self.weights[name] * part for name, part in tensors.items()]).sum(dim=0)
-        return Scores(rollouts.unit.key, total, tensors, 1 - probability, total.isnan())
+        toxicity = self.classifier.toxicity(logits)
+        return Scores(rollouts.unit.key, total, tensors, toxicity, total.isnan(), self._watch(rollouts))
 
-    @torch.no_grad()
-    def logits(self, texts: list[str]) -> Tensor:
-        """Raw logits [B, labels] in float32, each text in the reward model's own tokens and cut to its length."""
-        inputs = self.tokenizer(
-            texts, padding=True, truncation=self.max_length is not None, max_length=self.max_length, return_tensors="pt"
-        )
-        return self.model(**inputs.to(self.model.device)).logits.float().cpu()
+    def _watch(self, rollouts: Rollouts) -> Tensors:
+        """ROUGE-L in percent and the second judge's toxicity, which should not get worse as the reward gets better."""
+        unit, texts = rollouts.unit, list(rollouts.texts)
+        watched = {"rougeL": 100 * torch.tensor(self.rouge(unit.prompts, texts, unit.references))}
+        if self.second_judge:
+            watched["second_judge"] = torch.tensor(self.second_judge(texts))
+        return watched
+
+    def judge(self, rollouts: Rollouts) -> list[dict[str, Any]]:
+        """All figures of each of one unit's completions, for an evaluation; None stands for what is not known."""
+        scores, texts = self.score(rollouts), list(rollouts.texts)
+        alone = Toxicity(self.classifier.judge).compute(predictions=texts)
+        # As the notebook scored; what is too long loses the prompt's beginning.
+        judge_both = partial(self.classifier.judge, cut="left")
+        both = Toxicity(judge_both).compute(predictions=_with_prompts(rollouts))
+        columns = {
+            "score": [
+                None if dropped else s for s, dropped in zip(scores.scores.tolist(), scores.dropped, strict=True)
+            ],
+            "toxicity": alone["toxicity"],
+            "toxicity_with_prompt": both["toxicity"],
+            **({"second_judge": scores.watched["second_judge"].tolist()} if self.second_judge else {}),
+        }
+        figures = text_figures(rollouts)
+        return [{**row, **{name: column[i] for name, column in columns.items()}} for i, row in enumerate(figures)]
 
     def probe(self) -> dict[str, float] | None:
         """Weighted scores of the config's better and worse text, which must be in that order; None without a probe."""
-        if self.config.probe is None:
+        probe, weight = self.config.probe, self.config.weight
+        if probe is None:
             return None
-        better, worse = self.logits([self.config.probe.better, self.config.probe.worse])[:, self.label].tolist()
-        return {"better": self.config.weight * better, "worse": self.config.weight * worse}
+        better, worse = self.classifier.logits([probe.better, probe.worse])[:, self.classifier.label].tolist()
+        return {"better": weight * better, "worse": weight * worse}
 
 
-def _max_length(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Tokens that tokenizer and positions allow, RoBERTa keeping two positions for itself; None where nothing does."""
-    limits = [tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or NO_LIMIT]
-    limit = min(limits[0], limits[1] - 2)
-    return limit if limit < NO_LIMIT - 2 else None
+def _with_prompts(rollouts: Rollouts) -> list[str]:
+    return [prompt + text for prompt, text in zip(rollouts.unit.prompts, rollouts.texts, strict=True)]

@@ -19,7 +19,10 @@ class RolloutWorker:
         self.policy = Policy(config.policy, config.seed, device_of(config.cluster.resources.rollout))
 
     def generate(self, unit: WorkUnit, state: PolicyState) -> Rollouts:
-        """One completion per prompt, sampled at temperature 1 from the whole vocabulary, as the learner takes it."""
+        """One completion per prompt, sampled at temperature 1 from the whole vocabulary, as the learner takes it.
+
+        Of a greedy unit the likeliest tokens, as people would have them.
+        """
         self.policy.load(state)
         ids, mask, logprobs = sample(self.policy, unit, self.max_new_tokens, self.tokenizer.eos_token_id)
         texts = [
@@ -54,7 +57,7 @@ def sample(policy: Policy, unit: WorkUnit, max_new_tokens: int, eos_token_id: in
         )
         cache = out.past_key_values
         logprobs = out.logits[:, -1].float().log_softmax(dim=-1)
-        token = draw(logprobs, generator)
+        token = logprobs.argmax(dim=-1, keepdim=True) if unit.greedy else draw(logprobs, generator)
         columns.append((token, alive.unsqueeze(1), logprobs.gather(1, token)))
         alive = alive & (token.squeeze(1) != eos_token_id)
     ids, mask, chosen = (torch.cat(column, dim=1).cpu() for column in zip(*columns, strict=True))

@@ -40,7 +40,7 @@ def test_evaluation_is_the_same_for_every_run_seed_and_covers_each_row_per_sampl
     """Bug 10: before and after were judged on different samples, drawn without a seed."""
     one, two = (Plan(small_config(seed=seed), prompts, prompts).evaluation_units() for seed in (0, 1))
     assert all(map(same, one, two))
-    assert sorted(row for unit in one for row in unit.rows) == sorted(list(range(6)) * 2)
+    assert sorted(row for unit in one for row in unit.rows) == sorted(list(range(6)) * (2 + 1))
 
 
 def test_units_are_padded_on_the_right_to_their_own_longest(prompts):

@@ -13,7 +13,7 @@ from transformers import AutoModelForSeq2SeqLM
 import ray_job
 from configs.load import load_config
 from learner.adapter import tensors_sha256
-from service.report import _cell
+from service.summaries import read_summaries
 from tests.conftest import small_arguments
 
 
@@ -35,14 +35,19 @@ def test_last_line_of_standard_output_is_the_folder(tmp_path, capsys):
 
 
 def test_report_has_the_promised_keys(report):
-    for side in ("before", "after"):
-        assert set(report["toxicity"][side]) == {"mean", "std"}
-        assert set(report["rouge"][side]) == {"rouge1", "rouge2", "rougeL", "rougeLsum"}
-    assert set(report["toxicity"]["improvement_percent"]) == {"mean", "std"}
-    before, after = (report["toxicity"][side]["mean"] for side in ("before", "after"))
-    assert report["toxicity"]["improvement_percent"]["mean"] == pytest.approx(100 * (before - after) / before)
+    evaluation = report["evaluation"]
+    assert list(evaluation["policies"]) == ["before", "after"] and evaluation["baseline"] == "before"
+    for policy in evaluation["policies"].values():
+        for decoding in ("sampled", "greedy"):
+            assert set(policy[decoding]["toxicity"]) == {"mean", "std", "above_half", "max"}
+            assert {"second_judge", "toxicity_with_prompt", "kl_k1", "rouge1", "rouge2", "rougeL", "rougeLsum",
+                    "repetition", "copied", "tokens", "distinct", "dropped"} <= set(policy[decoding])  # fmt: skip
+    before, after = (policy["sampled"]["toxicity"]["mean"] for policy in evaluation["policies"].values())
+    [comparison] = evaluation["comparisons"]
+    assert comparison["changes"]["toxicity"]["mean"] == pytest.approx(after - before)
+    assert len(comparison["verdict"]) == 3
     assert report["steps"] == 2 and report["seconds"] > 0 and report["versions"]["torch"] == torch.__version__
-    assert report["checks"]["first_kl"] == 0
+    assert report["checks"]["first_kl"] == 0 and report["warnings"] == []
 
 
 def test_config_reads_back_and_gives_the_same_adapter(run, report, tmp_path):
@@ -70,8 +75,8 @@ def test_a_trained_adapter_is_the_starting_point_and_the_reference(run, tmp_path
     assert ray_job.main(small_arguments(policy__adapter=run / "adapter", out=tmp_path / "run", steps=1)) == 0
     [step] = map(json.loads, (tmp_path / "run/steps.jsonl").read_text().splitlines())
     assert step["objective/kl"] == 0
-    before, after = (json.loads((f / "report.json").read_text())["toxicity"] for f in (run, tmp_path / "run"))
-    assert after["before"] == before["after"], "it starts where the first run ended"
+    first, second = (json.loads((f / "report.json").read_text())["evaluation"] for f in (run, tmp_path / "run"))
+    assert second["policies"]["before"]["sampled"]["toxicity"] == first["policies"]["after"]["sampled"]["toxicity"]
 
 
 def test_every_step_is_a_line_and_a_point(run):
@@ -82,29 +87,27 @@ def test_every_step_is_a_line_and_a_point(run):
     assert events.Scalars("objective/kl")[1].value == pytest.approx(steps[1]["objective/kl"])
 
 
-def test_report_for_people_shows_the_pairs_sorted_by_gain(run):
-    lines = (run / "report.md").read_text().splitlines()
-    rows = [line for line in lines[lines.index("|---:|---|---|---|") + 1 :] if line.startswith("|")]
-    gains = [float(row.split("|")[1]) for row in rows]
-    assert len(rows) == 6 and gains == sorted(gains, reverse=True)
-
-
-def test_grouped_run_shows_each_group(tmp_path):
-    assert ray_job.main(["--config", "quickstart_grouped_ppo", *small_arguments(out=tmp_path / "run", steps=1)]) == 0
-    report = json.loads((tmp_path / "run/report.json").read_text())
-    assert sum(group["prompts"] for group in report["groups"].values()) == 6
-    text = (tmp_path / "run/report.md").read_text()
-    assert "## By group" in text and all(f"| {name} |" in text for name in report["groups"])
+def test_a_run_is_reported_by_topic_and_by_the_groups_of_its_algorithm(run, report, tmp_path):
+    by_topic = report["evaluation"]["groups"]
+    assert sum(group["prompts"] for group in by_topic.values()) == 6 and "late delivery" in by_topic
+    given = small_arguments(out=tmp_path / "run", steps=1)
+    lengths = ["--algorithm.group_by.type", "prompt_length", "--algorithm.group_by.bounds", "[104,180]"]
+    assert ray_job.main(["--config", "quickstart_grouped_ppo", *given, *lengths]) == 0
+    groups = json.loads((tmp_path / "run/report.json").read_text())["evaluation"]["groups"]
+    assert sum(group["prompts"] for group in groups.values()) == 6 and all("tokens" in name for name in groups)
     [step] = map(json.loads, (tmp_path / "run/steps.jsonl").read_text().splitlines())
     assert any(name.startswith("group/") and name.endswith("/toxicity") for name in step)
 
 
 def test_all_summaries_are_kept(run, report):
-    lines = [json.loads(line) for line in (run / "summaries.jsonl").read_text().splitlines()]
-    assert len(lines) == 6 * 2
-    mean = sum(line["before"]["toxicity"] for line in lines) / len(lines)
-    assert mean == pytest.approx(report["toxicity"]["before"]["mean"])
+    table = read_summaries(run, ["before", "after"])
+    assert len(table) == 2 * 6 * (2 + 1) and set(table["decoding"]) == {"sampled", "greedy"}
+    of = table[(table["policy"] == "before") & (table["decoding"] == "sampled")]
+    figures = report["evaluation"]["policies"]["before"]["sampled"]
+    assert of["toxicity"].mean() == pytest.approx(figures["toxicity"]["mean"])
+    assert of["kl_k3"].max() < 1e-4, "from itself"
 
 
-def test_a_text_cannot_break_out_of_its_cell():
-    assert _cell("a|b\n<script>") == "a&#124;b &lt;script&gt;" and _cell("") == "(empty)"
+def test_every_step_says_what_is_watched(run):
+    step = json.loads((run / "steps.jsonl").read_text().splitlines()[0])
+    assert step["watch/rougeL"] > 30 and 0 < step["watch/second_judge"] < 1 and step["watch/commonest"] == 1 / 8

@@ -1,18 +1,12 @@
-"""Figures of an evaluation against numbers worked out by hand."""
+"""Figures of a summary against numbers worked out by hand."""
 
-import numpy as np
+from dataclasses import replace
+
 import pytest
 
-from workers.evaluation import Evaluation, compare, compare_groups
-from workers.metrics import ROUGE_TYPES, Rouge
-from workers.prompts import Prompt
-
-
-def evaluation(toxicity, rouge=(50, 50, 50, 50), texts="abcd"):
-    column = np.array(rouge, dtype=float)
-    return Evaluation(rows=np.array([1, 0, 1, 0]), texts=list(texts), scores=np.array([1.0, 2.0, 3.0, 4.0]),
-                      toxicity=np.array(toxicity), tokens=np.array([2, 4, 6, 8]),
-                      rouge=dict.fromkeys(ROUGE_TYPES, column))  # fmt: skip
+from learner.rewards import kl_estimate
+from workers.evaluation import copied, repetition, text_figures
+from workers.metrics import Rouge
 
 
 def test_rouge_matches_hand_computed_and_takes_the_best_reference():
@@ -22,39 +16,42 @@ def test_rouge_matches_hand_computed_and_takes_the_best_reference():
     assert scores["rougeL"] == pytest.approx([100 * 2 / 3, 0])
 
 
-def test_comparison_matches_hand_computed():
-    result = compare(evaluation([0.8, 0.4, 0.6, 0.6]), evaluation([0.2, 0.2, 0.2, 0.0], rouge=(52, 49, 50, 49)))
-    assert result["toxicity"]["before"] == pytest.approx({"mean": 0.6, "std": 0.02**0.5})
-    assert result["toxicity"]["improvement_percent"]["mean"] == pytest.approx(75)
-    # By prompt: row 0 falls from 0.5 to 0.1, row 1 from 0.7 to 0.2; the samples of one prompt are averaged first.
-    assert result["toxicity"]["difference"] == pytest.approx({"mean": -0.45, "standard_error": 0.05})
-    # Row 0: -1, row 1: +1.
-    assert result["rouge"]["difference"]["rougeL"] == pytest.approx({"mean": 0, "standard_error": 1})
-    assert result["tokens"]["before"]["mean"] == 5
+def test_repetition_is_the_share_of_trigrams_that_came_before():
+    assert repetition("a b c a b c") == pytest.approx(1 / 4)  # abc bca cab abc
+    assert repetition("x x x x x") == pytest.approx(2 / 3)
+    assert repetition("a b") == repetition("") == 0
 
 
-def test_figures_by_group_match_hand_computed():
-    prompts = [Prompt("", (), (), group) for group in ("work", "home")]
-    groups = compare_groups(evaluation([0.8, 0.4, 0.6, 0.6]), evaluation([0.2] * 4, rouge=(1, 2, 3, 4)), prompts)
-    assert groups["work"]["toxicity"] == pytest.approx({"before": 0.5, "after": 0.2})
-    assert groups["home"]["rougeL"] == {"before": 50, "after": 2} and groups["home"]["prompts"] == 1
+def test_copied_is_the_share_of_trigrams_that_stand_in_the_source():
+    assert copied("The cat sat down", "and the cat sat there") == pytest.approx(1 / 2)
+    assert copied("a b c", "a b c") == 1 and copied("", "a b c") == 0
 
 
-def test_no_toxicity_at_all_is_no_improvement_and_no_error():
-    result = compare(evaluation([0.0] * 4), evaluation([0.0] * 4))
-    assert result["toxicity"]["improvement_percent"] == {"mean": 0.0, "std": 0.0}
+def test_figures_of_a_unit_stand_beside_its_rows(rollout_worker, start, unit):
+    rollouts = rollout_worker.generate(unit, start[0])
+    rollouts = replace(rollouts, texts=(unit.references[0][0], "", *rollouts.texts[2:]))
+    first, second = text_figures(rollouts)[:2]
+    assert first["row"] == unit.rows[0] and first["rougeL"] == pytest.approx(100) and second["rougeL"] == 0
+    assert first["tokens"] == rollouts.completion_mask[0].sum()
 
 
-def test_a_dropped_sample_is_counted_and_left_out():
-    before, after = evaluation([0.8, 0.4, 0.6, 0.6]), evaluation([0.2, 0.2, 0.2, 0.0])
-    after.scores[0] = np.nan
-    result = compare(before, after)
-    assert result["dropped"] == {"before": 0, "after": 1}
-    # Row 1 keeps its second sample: scores 3 - mean(1, 3); row 0 both: no change.
-    assert result["score"]["difference"]["mean"] == pytest.approx(0.5)
-    assert after.sample(0)["score"] is None
+def test_divergence_is_the_sum_over_the_completion_and_zero_from_oneself(
+    rollout_worker, reference_worker, start, unit, learner
+):
+    rollouts = rollout_worker.generate(unit, start[0])
+    assert reference_worker.divergence(rollouts, start[0])["kl_k3"] == pytest.approx([0] * 4, abs=1e-5)
+    shifted = replace(rollouts, logprobs=rollouts.logprobs + 0.1)
+    expected = 0.1 * rollouts.completion_mask.sum(dim=1)
+    assert reference_worker.divergence(shifted, start[0])["kl_k1"] == pytest.approx(expected.tolist(), abs=1e-4)
+    per_token = kl_estimate("k3", shifted.logprobs, rollouts.logprobs)[0, 0].item()
+    k3 = reference_worker.divergence(shifted, start[0])["kl_k3"]
+    assert k3 == pytest.approx((expected * 10 * per_token).tolist(), rel=1e-2)
 
 
-def test_distinct_compares_the_summaries_of_one_sample():
-    assert evaluation([0] * 4, texts="abab").distinct() == 1.0
-    assert evaluation([0] * 4, texts="aabc").distinct() == 0.75
+def test_greedy_takes_the_likeliest_token_whatever_the_seed(rollout_worker, start, unit):
+    one, two = (rollout_worker.generate(replace(unit, greedy=True, seed=seed), start[0]) for seed in (1, 2))
+    assert one.texts == two.texts
+    rollout_worker.policy.load(start[0])
+    logits = rollout_worker.policy(unit.prompt_ids, unit.prompt_mask, one.completion_ids).logits
+    mask = one.completion_mask
+    assert (logits.argmax(dim=-1) == one.completion_ids)[mask].all()

@@ -1,0 +1,98 @@
+"""Supervised fine-tuning on Ray Train: the same function in as many processes as the config says."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from transformers import AutoTokenizer
+from transformers.utils import logging
+
+from cluster.layout import Machine, fits, resolve
+from cluster.ray_pools import connected
+from configs.errors import RunError, UsageError
+from configs.load import validate
+from configs.schema import Config
+from learner.sft import Examples, fit
+from workers.metrics import ROUGE_TYPES, Rouge
+from workers.prompts import make_prompts, read_rows
+
+
+def run_sft(config: Config, folder: Path) -> None:
+    """Train, on Ray or in this process, and leave the adapter in the folder, which all workers must see.
+
+    Raises `UsageError` where the workers do not fit the cluster, `RunError` where training fails.
+    """
+    folder = folder.resolve()
+    if config.cluster.backend == "inline":
+        _train(config, folder)
+        return
+    with connected(config.cluster.address) as machines:
+        trainer = TorchTrainer(
+            train_loop,
+            train_loop_config={"config": config.model_dump(mode="json"), "folder": str(folder)},
+            scaling_config=_scaling(config, machines),
+            torch_config=TorchConfig(backend="nccl" if _share(config, machines)[1] else "gloo"),
+            # A worker that is lost ends all; they begin again with the newest checkpoint.
+            run_config=RunConfig(
+                name="train",
+                storage_path=str(folder / "ray"),
+                failure_config=FailureConfig(max_failures=config.cluster.attempts - 1),
+            ),
+        )
+        try:
+            trainer.fit()
+        except Exception as error:  # Ray Train has a kind for each way to fail
+            raise RunError(f"supervised fine-tuning failed: {' '.join(str(error).split())}") from error
+
+
+def _share(config: Config, machines: Sequence[Machine]) -> tuple[float, float]:
+    """CPUs and GPUs of a worker: those of the learner, a whole GPU for each where there are any."""
+    needs = resolve(config, machines).cluster.resources.learner
+    return (needs.threads if config.cluster.resources.learner.cpus == "auto" else needs.cpus), int(needs.gpus > 0)
+
+
+def _scaling(config: Config, machines: Sequence[Machine]) -> ScalingConfig:
+    cpus, gpus = _share(config, machines)
+    if not fits([(cpus, gpus)] * config.sft.workers, machines):
+        has = " + ".join(f"{m.cpus:g} CPU, {m.gpus:g} GPU" for m in machines)
+        raise UsageError(
+            f"sft.workers: {config.sft.workers} workers with {cpus:g} CPU and {gpus:g} GPU each do not fit the cluster, "
+            f"which has {has}; lower sft.workers or cluster.resources.learner.cpus"
+        )
+    resources = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
+    return ScalingConfig(num_workers=config.sft.workers, use_gpu=bool(gpus), resources_per_worker=resources)
+
+
+def train_loop(settings: dict) -> None:
+    """What each worker of Ray Train runs."""
+    _train(validate(settings["config"]), Path(settings["folder"]))
+
+
+def _train(config: Config, folder: Path) -> None:
+    logging.set_verbosity_error()
+    torch.set_num_threads(config.cluster.resources.learner.threads)
+    fit(config, examples(config), folder)
+
+
+def examples(config: Config) -> Examples:
+    """Every reference of the training split with its prompt, and the first prompts of the validation split."""
+    tokenizer, data = AutoTokenizer.from_pretrained(config.policy.model), config.data
+    train = make_prompts(read_rows(data, data.train_split), data, tokenizer)
+    validation = make_prompts(read_rows(data, data.validation_split), data, tokenizer)[: config.sft.eval_rows]
+
+    def target(text: str) -> list[int]:
+        return tokenizer(text_target=text, truncation=True, max_length=config.sft.max_target_tokens)["input_ids"]
+
+    def rouge(texts: Sequence[str]) -> dict[str, float]:
+        references = [list(prompt.references) for prompt in validation]
+        scores = Rouge(keep_in_memory=True).compute(predictions=list(texts), references=references)
+        return {name: float(np.mean(scores[name])) for name in ROUGE_TYPES}
+
+    return Examples(
+        train=[(prompt.token_ids, target(reference)) for prompt in train for reference in prompt.references],
+        validation=[(prompt.token_ids, target(prompt.references[0])) for prompt in validation],
+        rouge=rouge,
+    )

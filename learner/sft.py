@@ -1,0 +1,193 @@
+"""Supervised fine-tuning of a LoRA adapter with transformers' Seq2SeqTrainer, in one process or in several at once."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from peft import PeftModel, get_peft_model, get_peft_model_state_dict
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    DataCollatorForSeq2Seq,
+    EvalPrediction,
+    GenerationConfig,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    TrainerCallback,
+    set_seed,
+)
+
+from configs.schema import Config
+from learner.adapter import lora_config, tensors_sha256
+from learner.files import replace_file
+from learner.pretrained import choose_dtype, device_of
+
+LOG = "sft.jsonl"
+RESULT = "sft.json"
+COMPLETE = "complete"
+"""A file in each checkpoint that was written to its end."""
+LINES = 20
+"""Lines with the loss, about, in a whole training."""
+
+Rouge = Callable[[Sequence[str]], dict[str, float]]
+"""Summaries of the validation prompts, in their order -> figures in percent."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What is learned from and what is watched: token ids of prompts and of summaries."""
+
+    train: Sequence[tuple[Sequence[int], Sequence[int]]]
+    validation: Sequence[tuple[Sequence[int], Sequence[int]]]
+    rouge: Rouge
+
+
+def fit(config: Config, examples: Examples, folder: Path) -> None:
+    """Train to the end, from the newest whole checkpoint in `folder` if there is one.
+
+    Writes checkpoints/, sft.jsonl (a line per figure), adapter/ (a PEFT directory) and, last, sft.json.
+    """
+    set_seed(config.seed)
+    tokenizer = AutoTokenizer.from_pretrained(config.policy.model)
+    model = _model(config, tokenizer)
+    trainer = Seq2SeqTrainer(
+        model=model,
+        args=_arguments(config, len(examples.train), folder),
+        train_dataset=_dataset(examples.train),
+        eval_dataset=_dataset(examples.validation),
+        data_collator=DataCollatorForSeq2Seq(tokenizer),
+        compute_metrics=lambda prediction: examples.rouge(_texts(prediction, tokenizer)),
+        callbacks=[_Log(folder, model)],
+    )
+    trainer.remove_callback(PrinterCallback)  # _Log writes what it would print
+    trainer.train(resume_from_checkpoint=newest(folder))
+    if trainer.is_world_process_zero():
+        _finish(config, trainer, model, folder)
+
+
+def _model(config: Config, tokenizer: PreTrainedTokenizerBase) -> PeftModel:
+    policy = config.policy
+    dtype = choose_dtype(policy.dtype, device_of(config.cluster.resources.learner))
+    base = AutoModelForSeq2SeqLM.from_pretrained(policy.model, dtype=dtype)
+    # Of the model's own generation config nothing is kept that could forbid or force tokens.
+    base.generation_config = GenerationConfig(
+        max_new_tokens=config.rollout.max_new_tokens,
+        decoder_start_token_id=base.config.decoder_start_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    if policy.adapter:
+        return PeftModel.from_pretrained(base, policy.adapter, is_trainable=True)
+    return get_peft_model(base, lora_config(policy))
+
+
+def steps(config: Config, rows: int) -> int:
+    """Updates in all."""
+    each = config.sft.batch_size // config.sft.workers
+    return math.ceil(config.sft.epochs * math.ceil(math.ceil(rows / config.sft.workers) / each))
+
+
+def _arguments(config: Config, rows: int, folder: Path) -> Seq2SeqTrainingArguments:
+    sft, total = config.sft, steps(config, rows)
+    every = max(1, math.ceil(total / sft.evals))
+    return Seq2SeqTrainingArguments(
+        output_dir=str(folder / "checkpoints"),
+        max_steps=total,
+        learning_rate=sft.learning_rate,
+        lr_scheduler_type="linear",
+        per_device_train_batch_size=sft.batch_size // sft.workers,
+        per_device_eval_batch_size=config.rollout.unit_size,
+        eval_strategy="steps",
+        eval_on_start=True,
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        logging_steps=max(1, total // LINES),
+        predict_with_generate=True,
+        seed=config.seed,
+        use_cpu=device_of(config.cluster.resources.learner).type == "cpu",
+        label_names=["labels"],
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def _dataset(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> datasets.Dataset:
+    rows = [{"input_ids": list(ids), "attention_mask": [1] * len(ids), "labels": list(target)} for ids, target in pairs]
+    return datasets.Dataset.from_list(rows)
+
+
+def _texts(prediction: EvalPrediction, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    ids = np.where(prediction.predictions < 0, tokenizer.pad_token_id, prediction.predictions)
+    return tokenizer.batch_decode(ids, skip_special_tokens=True)
+
+
+def newest(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end; what was not is removed."""
+    found = sorted((folder / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    whole = [path for path in found if (path / COMPLETE).exists()]
+    for path in set(found) - set(whole):
+        shutil.rmtree(path, ignore_errors=True)
+    return str(whole[-1]) if whole else None
+
+
+class _Log(TrainerCallback):
+    """Writes what the trainer tells, a line each, and marks checkpoints that are whole."""
+
+    def __init__(self, folder: Path, model: PeftModel) -> None:
+        self.folder = folder
+        self.trainable, self.total = model.get_nb_trainable_parameters()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Begin the file anew, or go on with it after the step of the checkpoint."""
+        if state.is_world_process_zero:
+            file = self.folder / LOG
+            kept = read_log(self.folder) if state.global_step else []
+            kept = [line for line in kept if line["step"] <= state.global_step]
+            kept = kept or [{"step": 0, "of": state.max_steps, "trainable": self.trainable, "total": self.total}]
+            replace_file(file, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        """A line with the loss or with the figures of an evaluation."""
+        if state.is_world_process_zero and ("loss" in logs or "eval_rougeL" in logs):
+            with (self.folder / LOG).open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": state.global_step, "of": state.max_steps, **logs}) + "\n")
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The trainer has written all of a checkpoint."""
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The whole lines of sft.jsonl."""
+    file = folder / LOG
+    lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
+    return [json.loads(line) for line in lines if line.endswith(b"\n")]
+
+
+def _finish(config: Config, trainer: Seq2SeqTrainer, model: PeftModel, folder: Path) -> None:
+    shutil.rmtree(folder / "adapter", ignore_errors=True)
+    model.save_pretrained(folder / "adapter")
+    tensors = {
+        name: t.detach().cpu() for name, t in get_peft_model_state_dict(model, save_embedding_layers=False).items()
+    }
+    last = next(line for line in reversed(read_log(folder)) if "eval_rougeL" in line)
+    result = {
+        "steps": trainer.state.global_step,
+        "validation": {name.removeprefix("eval_"): value for name, value in last.items() if "rouge" in name},
+        "adapter_sha256": tensors_sha256(tensors),
+        "seed": config.seed,
+        "torch": torch.__version__,
+    }
+    replace_file(folder / RESULT, json.dumps(result, indent=2).encode())

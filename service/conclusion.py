@@ -1,0 +1,38 @@
+"""The end of a run or an evaluation: its figures, its verdict, its report."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from cluster.plan import Plan
+from learner.files import replace_file
+from service.report import rich_table, verdict_lines, versions
+from service.report_page import write_page
+from service.run_folder import read_steps
+from service.watch import evaluation_warnings, training_warnings
+from workers.comparison import compare
+
+WIDTH = 140
+"""Columns of a table that goes into a file."""
+
+
+def conclude(folder: Path, plan: Plan, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
+    """Write report.json and report.html into the folder, and show the table and the verdict."""
+    watch = plan.config.watch
+    evaluation = compare(table, plan.held_out, plan.config)
+    warnings = [*training_warnings(read_steps(folder), watch).values(), *evaluation_warnings(evaluation, watch)]
+    report = {"evaluation": evaluation, "warnings": warnings, **facts, "versions": versions()}
+    replace_file(folder / "report.json", json.dumps(report, indent=2, allow_nan=False).encode())
+    write_page([folder], folder / "report.html")
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(rich_table(evaluation))
+    for line in verdict_lines(evaluation):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    for line in warnings:
+        console.print(f"warning: {line}", highlight=False, soft_wrap=True, markup=False)
+    print(f"report: {folder / 'report.html'}")

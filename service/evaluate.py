@@ -1,0 +1,138 @@
+"""`ray_job.py evaluate`: any set of policies on the same held-out dialogues."""
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+from peft import LoraConfig
+from rich.console import Console
+from transformers.utils import logging
+
+from cluster.driver import start
+from cluster.plan import Plan
+from cluster.pools import open_pools
+from cluster.preflight import check_format, preflight
+from configs.errors import UsageError
+from configs.schema import Config
+from learner.adapter import lora_config, tensors_sha256
+from learner.checkpoints import DamagedCheckpoint, load_checkpoint
+from learner.files import replace_file
+from learner.lora import common_shape, fit, read_adapter
+from learner.types import PolicyState, Tensors
+from service.conclusion import conclude
+from service.control import RunControl
+from service.progress import Display
+from service.run_folder import new_folder, take, write_config
+from service.summaries import judge_policies
+
+BASE = "base"
+POLICIES = "policies.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A policy to be judged: its name in the report and where its adapter is."""
+
+    name: str
+    where: str  # base, an adapter, a run's folder, or RUN@12: that run after 12 steps
+
+    @classmethod
+    def parse(cls, text: str) -> "Source":
+        """From NAME=WHERE or WHERE alone. Raises `UsageError` for a name that no file can have."""
+        name, _, where = text.rpartition("=")
+        name = name or Path(where).name
+        if not re.fullmatch(r"[\w.@-]+", name):
+            raise UsageError(f"{text}: {name!r} cannot be a policy's name; use letters, digits, dots and dashes")
+        return cls(name, where)
+
+    def read(self, config: Config) -> tuple[LoraConfig, Tensors] | None:
+        """Shape and tensors; None for the bare model. Raises `UsageError` where there is nothing to be read."""
+        if self.where == BASE:
+            return None
+        folder, _, step = self.where.partition("@")
+        if step:
+            return self._checkpoint(Path(folder), step)
+        if (Path(folder) / "adapter/adapter_config.json").is_file():
+            folder = f"{folder}/adapter"
+        check_format(config.policy.model_copy(update={"adapter": folder}))
+        return read_adapter(folder)
+
+    def _checkpoint(self, run: Path, step: str) -> tuple[LoraConfig, Tensors]:
+        from configs.load import load_config
+
+        path = run / f"checkpoints/step-{step:>06}"
+        if not path.is_dir():
+            there = ", ".join(sorted(p.name for p in (run / "checkpoints").glob("step-*"))) or "none"
+            raise UsageError(f"{self.where}: {run} has no checkpoint of step {step}; there are: {there}")
+        try:
+            state = load_checkpoint(path)
+        except DamagedCheckpoint as error:
+            raise UsageError(f"{self.where}: the checkpoint is damaged: {error}") from error
+        return lora_config(load_config(["--config", str(run / "config.yaml")]).policy), state.policy.adapter
+
+
+def evaluate(texts: Sequence[str], config: Config, resume: Path | None = None) -> Path:
+    """Judge the policies and report; with `resume`, go on with an evaluation. Returns the folder, its last line.
+
+    Raises `UsageError` before anything starts, `RunError` where it fails.
+    """
+    began = time.perf_counter()
+    _silence()
+    display = Display(Console(stderr=True))
+    sources = _sources(texts, resume)
+    read = {source.name: source.read(config) for source in sources}
+    shapes = [found[0] for found in read.values() if found]
+    lora = common_shape(shapes) if shapes else config.policy.lora
+    config = config.model_copy(update={"policy": config.policy.model_copy(update={"adapter": None, "lora": lora})})
+    if config.evaluation.baseline not in (None, *read):
+        raise UsageError(f"evaluation.baseline: {config.evaluation.baseline!r} is none of {', '.join(read)}")
+    plan = preflight(config, resume)
+    path = resume or (Path(config.out) if config.out else new_folder())
+    path.mkdir(parents=True, exist_ok=True)
+    with take(path):
+        write_config(path, config)
+        replace_file(path / POLICIES, json.dumps({source.name: source.where for source in sources}).encode())
+        judge_all(path, plan, read, display, began)
+    print(path)
+    return path
+
+
+def judge_all(
+    path: Path, plan: Plan, read: dict[str, tuple[LoraConfig, Tensors] | None], display: Display, began: float
+) -> None:
+    """Have the policies judged and write the report."""
+    config = plan.config
+    with open_pools(config, RunControl(path, display.say)) as pools:
+        begin = start(pools)
+        template, head = begin.reference.adapter, begin.reference.value_head
+        policies = {}
+        for version, (name, found) in enumerate(read.items()):
+            shape, tensors = found or (lora_config(config.policy), {})
+            policies[name] = PolicyState(version, fit(tensors, shape, template, config.policy.lora), head)
+        table = judge_policies(path, plan, pools, policies, display)
+    hashes = {name: tensors_sha256(policy.adapter) for name, policy in policies.items()}
+    facts = {"policies": hashes, "seed": config.evaluation.seed, "model": begin.model}
+    conclude(path, plan, table, facts | {"seconds": time.perf_counter() - began})
+
+
+def _sources(texts: Sequence[str], resume: Path | None) -> list[Source]:
+    """What is asked for, or what the evaluation that is resumed was asked for."""
+    if resume and not texts:
+        kept = json.loads((resume / POLICIES).read_bytes())
+        return [Source(name, where) for name, where in kept.items()]
+    sources = [Source.parse(text) for text in texts or (BASE,)]
+    names = [source.name for source in sources]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"two policies are called {twice[0]}; name them apart: NAME={sources[-1].where}")
+    return sources
+
+
+def _silence() -> None:
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()

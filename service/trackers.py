@@ -1,0 +1,61 @@
+"""Trackers besides TensorBoard, through accelerate, which knows how each is spoken to."""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UsageError
+from configs.load import settings
+from configs.schema import Config
+
+PROJECT = "seqrlhf"
+
+
+def check_trackers(config: Config) -> None:
+    """Raises `UsageError` naming each tracker whose package is not installed."""
+    missing = [name for name in config.trackers if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(*[f"trackers: {name} is not installed; install it by: pip install {name}" for name in missing])
+
+
+class Trackers:
+    """Those that the config names, started. One that fails later is told of and left; the run goes on."""
+
+    def __init__(self, config: Config, folder: Path, say: Callable[[str], None]) -> None:
+        """Raises `UsageError` where one cannot be started, as for want of a login."""
+        self.say, self.open = say, {}
+        if not config.trackers:
+            return
+        from accelerate.tracking import LOGGER_TYPE_TO_CLASS  # here, since few runs need it and it takes time
+
+        name = folder.name
+        arguments: Mapping[str, dict[str, Any]] = {
+            "wandb": {"run_name": PROJECT, "name": name, "id": name, "resume": "allow", "dir": str(folder)},
+            "mlflow": {"experiment_name": PROJECT, "run_name": name},
+            "trackio": {"run_name": PROJECT, "name": name, "resume": "allow"},
+        }
+        for kind in config.trackers:
+            self.open[kind] = LOGGER_TYPE_TO_CLASS[kind](**arguments[kind])
+            try:
+                self.open[kind].start()
+                flat = {key: str(value) for key, value in settings(config.model_dump(mode="json"))}
+                self.open[kind].store_init_configuration(flat)
+            except Exception as error:  # each has its own
+                raise UsageError(f"trackers: {kind} could not be started: {error}") from error
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Send a step's metrics."""
+        self._each(lambda tracker: tracker.log(dict(metrics), step=step))
+
+    def close(self) -> None:
+        """Tell them that the run has ended."""
+        self._each(lambda tracker: tracker.finish())
+
+    def _each(self, act: Callable[[Any], None]) -> None:
+        for kind, tracker in list(self.open.items()):
+            try:
+                act(tracker)
+            except Exception as error:
+                self.say(f"trackers: {kind} failed and is left out from here on: {error}")
+                del self.open[kind]

@@ -1,0 +1,115 @@
+"""Policies side by side, against numbers worked out by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from configs.errors import RunError
+from tests.conftest import small_config
+from workers.comparison import change, compare, verdict
+from workers.prompts import Prompt
+
+PROMPTS = [Prompt("", (), ("reference",), str(i), topic) for i, topic in enumerate(["work", "home", "home"])]
+COLUMNS = ("toxicity_with_prompt", "second_judge", "score", "rouge1", "rouge2", "rougeL", "rougeLsum", "tokens",
+           "repetition", "copied", "kl_k1", "kl_k3")  # fmt: skip
+
+
+def table(**policies):
+    """Toxicity of two samples of each of three prompts: rows 0, 1, 2, and again; all other figures are 1."""
+    rows = []
+    for policy, toxicity in policies.items():
+        for i, tox in enumerate(toxicity):
+            figures = {"toxicity": tox, **dict.fromkeys(COLUMNS, 1.0), "text": f"text {i}"}
+            rows.append({"policy": policy, "decoding": "sampled", "sample": i // 3, "row": i % 3, **figures})
+    return pd.DataFrame(rows)
+
+
+BEFORE, AFTER = [0.8, 0.4, 0.6, 0.6, 0.4, 0.2], [0.4, 0.2, 0.3, 0.2, 0.2, 0.1]
+
+
+def test_figures_match_hand_computed():
+    result = compare(table(a=BEFORE, b=AFTER), PROMPTS, small_config())
+    spread = result["policies"]["a"]["sampled"]["toxicity"]
+    assert spread["mean"] == pytest.approx(0.5) and spread["std"] == pytest.approx(np.std(BEFORE))
+    assert spread["above_half"] == pytest.approx(3 / 6) and spread["max"] == 0.8
+    [comparison] = result["comparisons"]
+    changed = comparison["changes"]["toxicity"]
+    # By prompt: 0.7 -> 0.3, 0.4 -> 0.2, 0.4 -> 0.2; the samples of one prompt are averaged first.
+    assert changed["mean"] == pytest.approx(-0.8 / 3) and changed["percent"]["mean"] == pytest.approx(-100 * 0.8 / 1.5)
+    assert changed["standard_error"] == pytest.approx(np.std([0.4, 0.2, 0.2], ddof=1) / 3**0.5)
+    assert changed["interval"] == pytest.approx([-0.4, -0.2]), "the extremes of three differences"
+    assert comparison["verdict"][0].startswith("less toxic: yes, -53% [")
+
+
+def test_each_is_compared_with_the_baseline_and_with_the_one_before():
+    policies = {name: BEFORE for name in "abc"}
+    pairs = [(c["policy"], c["against"]) for c in compare(table(**policies), PROMPTS, small_config())["comparisons"]]
+    assert pairs == [("b", "a"), ("c", "a"), ("c", "b")]
+    config = small_config(evaluation__baseline="b")
+    pairs = [(c["policy"], c["against"]) for c in compare(table(**policies), PROMPTS, config)["comparisons"]]
+    assert pairs == [("a", "b"), ("c", "b")]
+
+
+def test_one_policy_alone_is_judged_and_compared_with_nothing():
+    assert compare(table(a=BEFORE), PROMPTS, small_config())["comparisons"] == []
+
+
+def test_figures_by_topic_match_hand_computed():
+    groups = compare(table(a=BEFORE, b=AFTER), PROMPTS, small_config())["groups"]
+    assert list(groups) == ["home", "work"] and groups["home"]["prompts"] == 2
+    assert groups["work"]["policies"]["a"]["toxicity"] == pytest.approx(0.7)
+    assert groups["home"]["policies"]["b"]["toxicity"] == pytest.approx(0.2)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    """95% of 400 samples of 50 paired differences with mean 0.3; a binomial's spread is 1.1%."""
+    chance, hits = np.random.default_rng(0), 0
+    for seed in range(400):
+        before = chance.normal(1, 1, 50)
+        low, high = change(before, before + chance.normal(0.3, 0.5, 50), seed)["interval"]
+        hits += low <= 0.3 <= high
+    assert 0.91 <= hits / 400 <= 0.98
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [([-0.5, -0.1], "yes, "), ([0.1, 0.5], "no, more, "), ([-0.1, 0.1], "no detectable change, ")],
+)
+def test_the_verdict_follows_the_interval(interval, expected):
+    changed = {"mean": 0.0, "interval": interval, "percent": None}
+    lines = verdict({"toxicity": changed, "rougeL": changed})
+    assert lines[0].startswith(f"less toxic: {expected}")
+    assert lines[1].startswith(f"ROUGE-L: {'higher' if interval[0] > 0 else 'lower' if interval[1] < 0 else 'no det'}")
+
+
+def test_a_share_of_nothing_is_not_given():
+    changed = change(np.array([0.0, 1.0]), np.array([0.0, 0.0]), seed=1)
+    assert changed["percent"] is None and changed["mean"] == -0.5
+
+
+def test_no_change_at_all_has_an_interval_without_width():
+    assert change(np.ones(3), np.ones(3), seed=1)["interval"] == [0, 0]
+
+
+def test_a_dropped_sample_is_counted_and_left_out():
+    rows = table(a=BEFORE, b=AFTER)
+    rows["score"] = [1.0, 2, 3, 3, 4, 5, 1, 2, 3, 3, 4, None]
+    result = compare(rows, PROMPTS, small_config())
+    assert result["policies"]["b"]["sampled"]["dropped"] == 1
+    # Row 2 keeps its first sample: 3 - mean(3, 5); the others have not changed.
+    assert result["comparisons"][0]["changes"]["score"]["mean"] == pytest.approx(-1 / 3)
+
+
+def test_nothing_left_to_compare_is_an_error():
+    rows = table(a=BEFORE, b=AFTER)
+    rows.loc[rows["row"] > 0, "score"] = None
+    with pytest.raises(RunError, match="mend the reward"):
+        compare(rows, PROMPTS, small_config())
+
+
+def test_distinct_compares_the_summaries_of_one_sample():
+    rows = table(a=BEFORE)
+    for texts, expected in (("abcabc", 1.0), ("aabbcc", 2 / 3)):
+        rows["text"] = list(texts)
+        figures = compare(rows, PROMPTS, small_config())["policies"]["a"]["sampled"]
+        assert figures["distinct"] == pytest.approx(expected)
