@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,17 +172,17 @@ def check_adapter(config: Config) -> None:
         check_format(config.policy)
 
 
-def check_format(policy: Policy) -> bool:
-    """Whether the adapter is one that exists as .bin only. Raises `UsageError` where that was not asked for."""
+def check_format(policy: Policy) -> None:
+    """Warns of an adapter that exists as .bin only. Raises `UsageError` where that was not accepted."""
     folder = Path(policy.adapter or "")
     if not policy.adapter or not folder.is_dir() or (folder / "adapter_model.safetensors").is_file():
-        return False
+        return
     if not policy.adapter_bin:
         raise UsageError(
             f"policy.adapter: {folder} has an adapter_model.bin only, a format that could hold code; nothing but its "
             f"tensors would be read: accept that by --policy.adapter_bin true, or convert it to safetensors"
         )
-    return True
+    print(f"warning: policy.adapter: {folder}/adapter_model.bin is read as tensors only", file=sys.stderr)
 
 
 def _check_reward(config: Config) -> None:

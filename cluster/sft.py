@@ -1,5 +1,6 @@
 """Supervised fine-tuning on Ray Train: the same function in as many processes as the config says."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,7 +33,11 @@ def run_sft(config: Config, folder: Path) -> None:
     with connected(config.cluster.address) as machines:
         trainer = TorchTrainer(
             train_loop,
-            train_loop_config={"config": config.model_dump(mode="json"), "folder": str(folder)},
+            train_loop_config={
+                "config": config.model_dump(mode="json"),
+                "folder": str(folder),
+                "root": str(Path.cwd()),
+            },
             scaling_config=_scaling(config, machines),
             torch_config=TorchConfig(backend="nccl" if _share(config, machines)[1] else "gloo"),
             # A worker that is lost ends all; they begin again with the newest checkpoint.
@@ -45,7 +50,8 @@ def run_sft(config: Config, folder: Path) -> None:
         try:
             trainer.fit()
         except Exception as error:  # Ray Train has a kind for each way to fail
-            raise RunError(f"supervised fine-tuning failed: {' '.join(str(error).split())}") from error
+            reason = [line for line in str(error).splitlines() if line.strip()][-1]
+            raise RunError(f"supervised fine-tuning failed: {reason}") from error
 
 
 def _share(config: Config, machines: Sequence[Machine]) -> tuple[float, float]:
@@ -59,8 +65,8 @@ def _scaling(config: Config, machines: Sequence[Machine]) -> ScalingConfig:
     if not fits([(cpus, gpus)] * config.sft.workers, machines):
         has = " + ".join(f"{m.cpus:g} CPU, {m.gpus:g} GPU" for m in machines)
         raise UsageError(
-            f"sft.workers: {config.sft.workers} workers with {cpus:g} CPU and {gpus:g} GPU each do not fit the cluster, "
-            f"which has {has}; lower sft.workers or cluster.resources.learner.cpus"
+            f"sft.workers: {config.sft.workers} workers with {cpus:g} CPU and {gpus:g} GPU each do not fit the "
+            f"cluster, which has {has}; lower sft.workers or cluster.resources.learner.cpus"
         )
     resources = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
     return ScalingConfig(num_workers=config.sft.workers, use_gpu=bool(gpus), resources_per_worker=resources)
@@ -68,6 +74,7 @@ def _scaling(config: Config, machines: Sequence[Machine]) -> ScalingConfig:
 
 def train_loop(settings: dict) -> None:
     """What each worker of Ray Train runs."""
+    os.chdir(settings["root"])  # Ray Train changes it, and paths of models and data may be relative
     _train(validate(settings["config"]), Path(settings["folder"]))
 
 

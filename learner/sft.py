@@ -65,7 +65,7 @@ def fit(config: Config, examples: Examples, folder: Path) -> None:
         train_dataset=_dataset(examples.train),
         eval_dataset=_dataset(examples.validation),
         data_collator=DataCollatorForSeq2Seq(tokenizer),
-        compute_metrics=lambda prediction: examples.rouge(_texts(prediction, tokenizer)),
+        compute_metrics=lambda prediction: examples.rouge(_texts(prediction, tokenizer, len(examples.validation))),
         callbacks=[_Log(folder, model)],
     )
     trainer.remove_callback(PrinterCallback)  # _Log writes what it would print
@@ -127,9 +127,10 @@ def _dataset(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> datasets.D
     return datasets.Dataset.from_list(rows)
 
 
-def _texts(prediction: EvalPrediction, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+def _texts(prediction: EvalPrediction, tokenizer: PreTrainedTokenizerBase, rows: int) -> list[str]:
+    """Several workers fill the last batch up with prompts from the beginning."""
     ids = np.where(prediction.predictions < 0, tokenizer.pad_token_id, prediction.predictions)
-    return tokenizer.batch_decode(ids, skip_special_tokens=True)
+    return tokenizer.batch_decode(ids, skip_special_tokens=True)[:rows]
 
 
 def newest(folder: Path) -> str | None:
