@@ -5,6 +5,7 @@ import torch
 
 from learner.rewards import ScoreMoments
 from learner.types import LearnerState, PolicyState, RefLogprobs, Rollouts, Scores
+from workers.comparison import MEASURES
 
 STUBS = {role: f"tests.cluster.stubs:{role.title()}" for role in ("rollout", "reward", "reference", "learner")}
 
@@ -39,8 +40,19 @@ class Reward(Worker):
         scores = rollouts.logprobs.sum(dim=1)
         return Scores(rollouts.unit.key, scores, {"classifier": scores}, scores, scores.isnan())
 
+    def judge(self, rollouts):
+        scores = self.score(rollouts).scores.tolist()
+        names = [measure.name for measure in MEASURES if not measure.name.startswith("kl")]
+        return [
+            {"row": row, "text": text, **dict.fromkeys(names, score)}
+            for row, text, score in zip(rollouts.unit.rows, rollouts.texts, scores, strict=True)
+        ]
+
 
 class Reference(Worker):
+    def divergence(self, rollouts, state):
+        return dict.fromkeys(("kl_k1", "kl_k3"), self.logprobs(rollouts, state).logprobs.sum(dim=1).tolist())
+
     def logprobs(self, rollouts, state):
         logprobs = rollouts.logprobs * state.adapter["weight"]
         return RefLogprobs(rollouts.unit.key, logprobs, logprobs[:, :, None][:, :, :0])

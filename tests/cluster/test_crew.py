@@ -33,16 +33,17 @@ def test_a_role_without_a_place_is_given_one_by_the_role_that_holds_most():
 
 
 @pytest.mark.parametrize(
-    ("starved", "other"),
+    ("starved", "other", "seconds"),
     [
-        (("pending",), crew("rollout", "ready", "ready", seconds=STANDSTILL / 2)),  # they only just found a place
-        (("pending",), crew("rollout", "pending", "pending")),  # it has nothing to give
-        (("pending",), crew("rollout", "ready", "pending")),  # its last place
-        (("pending", "loading"), crew("rollout", "ready", "ready")),  # one of its own has a place
-        ((), crew("rollout", "ready", "ready")),
+        (("pending",), ("ready", "ready"), STANDSTILL / 2),  # they only just found a place
+        (("pending",), ("pending", "pending"), 2 * STANDSTILL),  # it has nothing to give
+        (("pending",), ("ready", "pending"), 2 * STANDSTILL),  # its last place
+        (("pending", "loading"), ("ready", "ready"), 2 * STANDSTILL),  # one of its own has a place
+        ((), ("ready", "ready"), 2 * STANDSTILL),
     ],
 )
-def test_nobody_gives_up_a_place_in_vain(starved, other):
-    wanted, starved = other.wanted, crew("reference", *starved)
+def test_nobody_gives_up_a_place_in_vain(starved, other, seconds):
+    starved, other = crew("reference", *starved), crew("rollout", *other, seconds=seconds)
+    wanted = other.wanted
     starved.make_room([starved, other])
     assert other.wanted == wanted

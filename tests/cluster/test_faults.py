@@ -162,7 +162,9 @@ def killing(count: int, seed: int, done: threading.Event, killed: list[int]) -> 
 
 
 @pytest.mark.parametrize(
-    ("kills", "steps"), [(20, 30), pytest.param(200, 400, marks=pytest.mark.chaos)], ids=["20 kills", "200 kills"]
+    ("kills", "steps"),
+    [pytest.param(20, 30, marks=pytest.mark.chaos), pytest.param(200, 400, marks=pytest.mark.chaos)],
+    ids=["20 kills", "200 kills"],
 )
 def test_a_random_killer_changes_nothing(address, prompts, tmp_path, kills, steps):
     """A unit lost or applied twice would change every weight after it (stubs.Learner)."""
