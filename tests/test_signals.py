@@ -63,6 +63,7 @@ def start_and_stop(arguments: list[str], kind: signal.Signals, step: int) -> tup
     return code, seconds, said
 
 
+@pytest.mark.chaos
 def test_an_interrupted_run_cleans_up_within_seconds_and_resumes(whole, tmp_path):
     """By the terminal's Ctrl-C, which reaches the whole process group; resumed, killed outright, and resumed again."""
     folder = tmp_path / "run"

@@ -95,6 +95,7 @@ def test_real_workers_may_be_killed_or_hung_at_every_step_and_unit(address, prom
     assert result == expected
 
 
+@pytest.mark.chaos
 def test_hung_workers_are_found_by_their_deadline_and_replaced(address, prompts, undisturbed, tmp_path):
     config = small_config(steps=STEPS, cluster__backend="ray", cluster__address=address, out=tmp_path,
                           cluster__call_timeout=3, cluster__update_timeout=3)  # fmt: skip
@@ -123,6 +124,7 @@ def test_a_score_that_is_no_number_ends_the_run_and_is_named(setting, prompts, t
         train(setting, prompts, classes)
 
 
+@pytest.mark.chaos
 def test_workers_killed_while_idle_are_not_held_against_the_next_call(address, prompts):
     """A call only counts workers that had begun with it, however many others turn out to be dead."""
     config = small_config(cluster__backend="ray", cluster__address=address, cluster__attempts=2, workers__rollout=4)

@@ -104,6 +104,7 @@ def test_a_span_follows_the_work_by_itself(settings, prompts, tmp_path):
     assert [r.metrics["ppo/mean_scores"] for r in reports] == [m["ppo/mean_scores"] for m in expected[1]]
 
 
+@pytest.mark.chaos
 def test_replicas_without_a_place_are_asked_for_told_of_and_not_waited_for_without_limit(settings, cluster, prompts):
     config = small_config(**settings | {"cluster__start_timeout": 20, "cluster__resources__reward__cpus": 0.5})
     notes = Asking({"reward": 6}, {"reward": 20})
