@@ -57,16 +57,19 @@ class RewardWorker:
     def judge(self, rollouts: Rollouts) -> list[dict[str, Any]]:
         """All figures of each of one unit's completions, for an evaluation; None stands for what is not known."""
         scores, texts = self.score(rollouts), list(rollouts.texts)
-        alone = Toxicity(self.classifier.judge).compute(predictions=texts)
-        # As the notebook scored; what is too long loses the prompt's beginning.
-        judge_both = partial(self.classifier.judge, cut="left")
-        both = Toxicity(judge_both).compute(predictions=_with_prompts(rollouts))
+        # Of the summary alone, and with its prompt, as the notebook scored; the reward has read one of the two already.
+        read = scores.toxicity.tolist()
+        if self.config.text == "completion":
+            other = Toxicity(partial(self.classifier.judge, cut="left")).compute(predictions=_with_prompts(rollouts))
+            alone, both = read, other["toxicity"]
+        else:
+            alone, both = Toxicity(self.classifier.judge).compute(predictions=texts)["toxicity"], read
         columns = {
             "score": [
                 None if dropped else s for s, dropped in zip(scores.scores.tolist(), scores.dropped, strict=True)
             ],
-            "toxicity": alone["toxicity"],
-            "toxicity_with_prompt": both["toxicity"],
+            "toxicity": alone,
+            "toxicity_with_prompt": both,
             **({"second_judge": scores.watched["second_judge"].tolist()} if self.second_judge else {}),
         }
         figures = text_figures(rollouts)
