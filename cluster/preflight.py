@@ -1,5 +1,6 @@
 """What can be known before anything starts: every problem of a config in one message, without loading a model."""
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -37,7 +38,7 @@ def preflight(config: Config, resume: Path | None = None) -> Plan:
     if any(name and not Path(name).exists() for name in names) and not hub_is_reachable():
         go_offline()
     problems: list[str] = []
-    for check in (check_policy, check_adapter, _check_reward, _check_extras, check_cluster):
+    for check in (check_policy, check_adapter, _check_reward, _check_extras, check_cluster, _check_trackers):
         collect(problems, check, config)
     if not resume:
         collect(problems, check_out, config)
@@ -68,6 +69,13 @@ def check_training(config: Config, resume: Path | None = None) -> None:
             problems.append(_too_few(config.data, split, 0, 1))
     if problems:
         raise UsageError(*dict.fromkeys(problems))
+
+
+def _check_trackers(config: Config) -> None:
+    """Raises `UsageError` naming each tracker whose package is not installed."""
+    missing = [name for name in config.trackers if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(*[f"trackers: {name} is not installed; install it by: pip install {name}" for name in missing])
 
 
 def _check_workers(config: Config) -> None:

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from configs.schema import Config
 PRESETS = Path(__file__).parent
 
 
-FREE_ON_RESUME = ("workers", "cluster", "checkpoints", "watch", "sft", "trackers", "out")
+FREE_ON_RESUME = ("workers", "cluster", "checkpoints", "watch", "trackers", "out")
 """Settings that decide where and how fast a run runs, not what comes of it; `threads` is the exception."""
 
 
@@ -101,13 +101,13 @@ def _functions(overrides: dict[str, Any]) -> dict[str, Any]:
     return {"reward": {"extra": reward["extra"]}} if "extra" in reward else {}
 
 
-def changes(own: Config, config: Config, free: Sequence[str] = FREE_ON_RESUME) -> list[str]:
+def changes(own: Config, config: Config) -> list[str]:
     """Each setting in which a run that goes on would compute other numbers than it began with, as a sentence."""
     before, now = (dict(settings(c.model_dump(mode="json"))) for c in (own, config))
     return [
         f"{name}: the run was begun with {before.get(name)!r}, not {now.get(name)!r}"
         for name in {**before, **now}
-        if before.get(name) != now.get(name) and (name.split(".")[0] not in free or name.endswith(".threads"))
+        if before.get(name) != now.get(name) and (name.split(".")[0] not in FREE_ON_RESUME or name.endswith(".threads"))
     ]
 
 

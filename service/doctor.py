@@ -4,10 +4,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import datasets
 from rich.console import Console
 from rich.table import Table
-from transformers.utils import logging
 
 from cluster.layout import ALL, Machine, check_fit, describe, resolve
 from cluster.memory import estimate, total
@@ -15,6 +13,7 @@ from cluster.pools import ROLES, make_worker
 from cluster.preflight import preflight
 from configs.errors import RunError, UsageError
 from configs.schema import Config
+from service.progress import silence_libraries
 from service.report import versions
 
 CHECKPOINT_BYTES = 3 * 4
@@ -98,9 +97,7 @@ class Doctor:
 
 def examine(config: Config, resume: Path | None = None) -> None:
     """Show every check. Raises `UsageError` with all problems where the run would not work."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    datasets.disable_progress_bars()
+    silence_libraries()
     doctor, problems = Doctor(config, resume), []
     table = Table("", "check", "found")
     for check in (doctor.versions, doctor.models_and_data, doctor.reward, doctor.cluster, doctor.layout,

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import datasets
 from peft import LoraConfig
 from rich.console import Console
-from transformers.utils import logging
 
 from cluster.driver import start
 from cluster.plan import Plan
@@ -25,7 +23,7 @@ from learner.lora import common_shape, fit, read_adapter
 from learner.types import PolicyState, Tensors
 from service.conclusion import conclude
 from service.control import RunControl
-from service.progress import Display
+from service.progress import Display, silence_libraries
 from service.run_folder import new_folder, take, write_config
 from service.summaries import judge_policies
 
@@ -81,7 +79,7 @@ def evaluate(texts: Sequence[str], config: Config, resume: Path | None = None) -
     Raises `UsageError` before anything starts, `RunError` where it fails.
     """
     began = time.perf_counter()
-    _silence()
+    silence_libraries()
     display = Display(Console(stderr=True))
     sources = _sources(texts, resume)
     read = {source.name: source.read(config) for source in sources}
@@ -130,9 +128,3 @@ def _sources(texts: Sequence[str], resume: Path | None) -> list[Source]:
     if twice:
         raise UsageError(f"two policies are called {twice[0]}; name them apart: NAME={sources[-1].where}")
     return sources
-
-
-def _silence() -> None:
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    datasets.disable_progress_bars()

@@ -5,13 +5,11 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import datasets
 import plotly.graph_objects as go
 from markupsafe import Markup
 from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from cluster.preflight import check_out, check_tokenizer, collect, go_offline, hub_is_reachable
 from configs import schema
@@ -20,6 +18,7 @@ from configs.errors import UsageError
 from configs.schema import Config
 from learner.files import replace_file
 from service.pages import plot, render
+from service.progress import silence_libraries
 from service.run_folder import new_folder
 from workers.exploration import FATES, Split, explore_splits
 from workers.prompts import read_table, split_names
@@ -48,8 +47,7 @@ def explore(config: Config) -> Path:
 
     Raises `UsageError` with all that is wrong.
     """
-    logging.set_verbosity_error()
-    datasets.disable_progress_bars()
+    silence_libraries()
     if not all(Path(name).exists() for name in (config.policy.model, config.data.path)) and not hub_is_reachable():
         go_offline()
     problems: list[str] = []

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from cluster.preflight import preflight
 from configs.errors import UsageError
-from configs.load import FREE_ON_RESUME, changes, validate
+from configs.load import changes, validate
 from configs.schema import Config
 from learner.adapter import tensors_sha256
 from learner.files import replace_file
@@ -103,7 +103,7 @@ def _check_folder(path: Path, config: Config) -> None:
     settings = path / SETTINGS
     if settings.is_file():
         own = validate(yaml.safe_load(settings.read_text(encoding="utf-8")))
-        if changed := changes(own, config, free=[name for name in FREE_ON_RESUME if name != "sft"]):
+        if changed := changes(own, config):
             raise UsageError(*[f"{change}; leave it as it was, or name a new folder by --out" for change in changed])
     elif path.exists() and any(path.iterdir()):
         raise UsageError(f"out: {path} exists and is no folder of a pipeline; name a new one")

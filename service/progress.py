@@ -4,12 +4,21 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+import datasets
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from transformers.utils import logging
 
 from cluster.driver import StepReport
 
 T = TypeVar("T")
+
+
+def silence_libraries() -> None:
+    """Have transformers and datasets leave the terminal to us."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
 
 
 class Display:

@@ -6,9 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import datasets
 from rich.console import Console
-from transformers.utils import logging
 
 from cluster.driver import Start, start, train
 from cluster.pools import open_pools
@@ -17,9 +15,8 @@ from configs.errors import RunError
 from configs.schema import Config
 from learner.types import TrainState
 from service.control import RunControl
-from service.progress import Display
+from service.progress import Display, silence_libraries
 from service.run_folder import RunFolder, new_folder, read_steps
-from service.trackers import check_trackers
 from service.watch import Watcher
 
 
@@ -31,11 +28,8 @@ def run(config: Config, resume: Path | None = None) -> None:
     Raises `UsageError` before anything starts, `RunError` where the run fails.
     """
     began = time.perf_counter()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    datasets.disable_progress_bars()
+    silence_libraries()
     display = Display(Console(stderr=True))
-    check_trackers(config)
     plan = preflight(config, resume)
     path = resume or (Path(config.out) if config.out else new_folder())
     display.say(f"{len(plan.train)} prompts to learn from, {len(plan.held_out)} held out")

@@ -5,18 +5,16 @@ import threading
 import time
 from pathlib import Path
 
-import datasets
 from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers.utils import logging
 
 from cluster.preflight import check_training
 from configs.errors import RunError
 from configs.schema import Config
 from learner.adapter import tensors_sha256
 from learner.sft import RESULT, read_log
-from service.progress import Display
+from service.progress import Display, silence_libraries
 from service.run_folder import new_folder, take, write_config
 
 GLANCE = 0.3
@@ -28,8 +26,7 @@ def sft(config: Config, resume: Path | None = None) -> Path:
 
     Raises `UsageError` before anything starts, `RunError` where it fails.
     """
-    logging.set_verbosity_error()
-    datasets.disable_progress_bars()
+    silence_libraries()
     display = Display(Console(stderr=True))
     check_training(config, resume)
     path = resume or (Path(config.out) if config.out else new_folder())

@@ -1,6 +1,5 @@
 """Trackers besides TensorBoard, through accelerate, which knows how each is spoken to."""
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,6 @@ from configs.load import settings
 from configs.schema import Config
 
 PROJECT = "seqrlhf"
-
-
-def check_trackers(config: Config) -> None:
-    """Raises `UsageError` naming each tracker whose package is not installed."""
-    missing = [name for name in config.trackers if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UsageError(*[f"trackers: {name} is not installed; install it by: pip install {name}" for name in missing])
 
 
 class Trackers:

@@ -53,7 +53,7 @@ def test_its_figures_are_those_of_the_runs_own_report(run, report):
     assert ours["rlhf"]["sampled"]["kl_k3"]["mean"] > 1e-3 > ours["base"]["sampled"]["kl_k3"]["mean"]
 
 
-def test_an_evaluation_that_was_cut_off_goes_on_where_it_was(run, folder, tmp_path, monkeypatch):
+def test_an_evaluation_that_was_cut_off_goes_on_where_it_was(folder, tmp_path):
     """Units that are there are not made again, and half a line is none."""
     out = tmp_path / "cut"
     out.mkdir()
