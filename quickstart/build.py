@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from quickstart.grammar import Row
 from quickstart.sentences import examples
-from quickstart.splits import policy_rows, write_splits
+from quickstart.splits import policy_rows, reference, write_splits
 from quickstart.tokenization import policy_tokenizer, reward_tokenizer
 from quickstart.train_policy import PROMPT, save_policy, train_policy
 from quickstart.train_reward import MAX_LENGTH, save_reward, train_reward
@@ -31,7 +31,7 @@ def build_policy(rows: list[Row], folder: Path) -> None:
     summaries = [text for row in some for text in (row.neutral, row.rude)]
     prompts = [PROMPT.format(dialogue=row.dialogue) for row in some]
     tokenizer = policy_tokenizer(summaries * 5 + prompts)  # the words of the summaries come first
-    policy = train_policy(tokenizer, rows)
+    policy = train_policy(tokenizer, [(row.dialogue, reference(row, "policy")) for row in rows])
     save_policy(policy, tokenizer, folder)
     check_reload(policy, folder)
 

@@ -13,9 +13,6 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
-from quickstart.grammar import Row
-from quickstart.splits import reference
-
 PROMPT = "Summarize the following conversation.\n\n{dialogue}\n\nSummary:\n"
 BATCH_SIZE = 16
 BUCKET_BATCHES = 32  # rows of this many batches are sorted by length together
@@ -23,19 +20,16 @@ PEAK_LR = 3e-3
 WARMUP_STEPS = 200
 SEED = 11
 
+SHAPE = {"d_model": 96, "d_kv": 24, "num_heads": 4, "d_ff": 192, "num_layers": 2, "num_decoder_layers": 2}
+
 Batch = dict[str, Tensor]
 
 
-def new_policy(vocab_size: int) -> T5ForConditionalGeneration:
+def new_policy(vocab_size: int, shape: dict[str, int] = SHAPE) -> T5ForConditionalGeneration:
     """FLAN-T5's architecture in small, with a head of its own."""
     config = T5Config(
         vocab_size=vocab_size,
-        d_model=96,
-        d_kv=24,
-        num_heads=4,
-        d_ff=192,
-        num_layers=2,
-        num_decoder_layers=2,
+        **shape,
         feed_forward_proj="gated-gelu",
         dropout_rate=0.1,
         relative_attention_num_buckets=32,
@@ -58,14 +52,14 @@ def _padded(rows: list[list[int]], fill: int) -> Tensor:
     return torch.tensor([row + [fill] * (width - len(row)) for row in rows])
 
 
-def batches(tokenizer: PreTrainedTokenizerFast, rows: list[Row]) -> list[Batch]:
+def batches(tokenizer: PreTrainedTokenizerFast, pairs: list[tuple[str, str]]) -> list[Batch]:
     """Length-bucketed batches in random order: bucketing saves padding, shuffling within it keeps them mixed."""
-    prompts = tokenizer([PROMPT.format(dialogue=row.dialogue) for row in rows]).input_ids
-    summaries = tokenizer([reference(row, "policy") for row in rows]).input_ids
+    prompts = tokenizer([PROMPT.format(dialogue=dialogue) for dialogue, _ in pairs]).input_ids
+    summaries = tokenizer([summary for _, summary in pairs]).input_ids
     made: list[Batch] = []
     bucket = BATCH_SIZE * BUCKET_BATCHES
-    for start in range(0, len(rows), bucket):
-        order = sorted(range(start, min(start + bucket, len(rows))), key=lambda i: (len(prompts[i]), i))
+    for start in range(0, len(pairs), bucket):
+        order = sorted(range(start, min(start + bucket, len(pairs))), key=lambda i: (len(prompts[i]), i))
         chunks = [order[at : at + BATCH_SIZE] for at in range(0, len(order), BATCH_SIZE)]
         for at in torch.randperm(len(chunks)).tolist():
             ids = _padded([prompts[i] for i in chunks[at]], 0)
@@ -79,10 +73,12 @@ def _learning_rate(step: int, steps: int) -> float:
     return warm * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def train_policy(tokenizer: PreTrainedTokenizerFast, rows: list[Row]) -> T5ForConditionalGeneration:
-    """One pass over `rows`; prints the loss now and then."""
-    policy = new_policy(len(tokenizer)).eval()  # eval: no dropout
-    todo = batches(tokenizer, rows)
+def train_policy(
+    tokenizer: PreTrainedTokenizerFast, pairs: list[tuple[str, str]], shape: dict[str, int] = SHAPE
+) -> T5ForConditionalGeneration:
+    """One pass over `pairs` of a dialogue and its summary; prints the loss now and then."""
+    policy = new_policy(len(tokenizer), shape).eval()  # eval: no dropout
+    todo = batches(tokenizer, pairs)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate(step, len(todo)))
     began, total = time.monotonic(), 0.0
