@@ -2,10 +2,10 @@
 
     python -m tests.dialogsum DIALOGSUM_DIR OUT
 
-DIALOGSUM_DIR holds validation.csv and test.csv of DialogSum. OUT/data gets three splits: of the validation dialogues four
-fifths to train on, the rest to validate on, and the test split as it is. OUT/policy gets a T5 of 3 million parameters,
-trained from scratch on the training dialogues (a minute on two cores). So little data makes a poor summarizer:
-it is there to exercise every path on real text.
+DIALOGSUM_DIR holds validation.csv and test.csv of DialogSum. OUT/data gets three splits: of the validation dialogues
+four fifths to train on, the rest to validate on, and the test split as it is. OUT/policy gets a T5 of 3 million
+parameters, trained from scratch on the training dialogues (a minute on two cores). So little data makes a poor
+summarizer: it is there to exercise every path on real text.
 """
 
 import shutil
