@@ -19,7 +19,10 @@ class Trackers:
         self.say, self.open = say, {}
         if not config.trackers:
             return
-        from accelerate.tracking import LOGGER_TYPE_TO_CLASS  # here, since few runs need it and it takes time
+        from accelerate import PartialState  # here, since few runs need it and it takes time
+        from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+        PartialState(cpu=True)  # which accelerate's loggers ask who they are
 
         name = folder.name
         arguments: Mapping[str, dict[str, Any]] = {
