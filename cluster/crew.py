@@ -1,10 +1,11 @@
 """The workers of one role as Ray actors: how many there are, what each is doing, and for how long."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from math import inf
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any
 
 import ray
@@ -24,17 +25,19 @@ does not tell a worker without a place from one whose process is slow to start; 
 class Host:
     """What an actor is: the worker of one role. It is there before its models are, so that its place is known of."""
 
-    def load(self, path: str, config: Config, threads: int) -> None:
-        """Load the models."""
+    def load(self, path: str, config: Config, threads: int) -> int:
+        """Load the models; returns the number of this process."""
         self.worker = make_worker(path, config, threads)
+        return os.getpid()
 
     def begin(self) -> None:
         """Told before each call: that it was answered shows that the worker lived when the call came."""
 
     def call(self, method: str, results: int, *args: Any) -> tuple[Any, ...]:
-        """The results of a method of the worker, and a receipt that can be had without them."""
+        """The results of a method of the worker, and a receipt that can be had without them: seconds it took."""
+        began = perf_counter()
         value = getattr(self.worker, method)(*args)
-        return (*(value if results > 1 else (value,)), None)
+        return (*(value if results > 1 else (value,)), perf_counter() - began)
 
 
 @dataclass(eq=False)
@@ -53,6 +56,7 @@ class Worker:
     results: list[ray.ObjectRef] = field(default_factory=list)
     leaving: bool = False
     told: bool = False  # that it finds no place
+    pid: int | None = None  # on its node
     placed: float = -inf
 
     def begin(self, call: Call, arguments: list[Any]) -> ray.ObjectRef:

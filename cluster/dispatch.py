@@ -31,6 +31,7 @@ class Dispatcher:
     def __init__(self, config: Config, crews: Mapping[str, Crew], supervisor: Supervisor) -> None:
         self.config, self.crews, self.supervisor = config, crews, supervisor
         self.retries: Counter[str] = Counter()
+        self.busy: Counter[str] = Counter()
         self._numbers = count()
         self._queues: dict[str, list[Call]] = {role: [] for role in crews}
         self._missing: dict[Call, int] = {}  # results that a call waits for
@@ -57,6 +58,10 @@ class Dispatcher:
                 if not _is_lost_object(error):
                     raise RunError(f"results could not be fetched: {_reason(error)}") from error
                 self._make_again(handles)
+
+    def processes(self) -> dict[int, str]:
+        """Roles of the workers that have loaded their models, by process."""
+        return {worker.pid: role for role, crew in self.crews.items() for worker in crew.workers if worker.pid}
 
     def _enqueue(self, call: Call) -> None:
         """Queue the call, or have it wait for the calls whose results it needs."""
@@ -114,10 +119,14 @@ class Dispatcher:
         if worker not in crew.workers:
             return  # it was dismissed
         try:
-            ray.get(receipt)
+            told = ray.get(receipt)
         except RayError as error:
             self._failed(worker, error)
         else:
+            if worker.call:
+                self.busy[worker.role] += told
+            elif worker.state == "loading":
+                worker.pid = told
             self._done(worker)
         if worker.leaving and not worker.call:
             crew.dismiss(worker)

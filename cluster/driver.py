@@ -6,6 +6,7 @@ It moves handles only; of tensors it holds one thing, the state that the last st
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +14,7 @@ from cluster.plan import Plan
 from cluster.pools import ROLES, Handle, Pools
 from configs.errors import RunError
 from configs.schema import Config
+from learner import progress
 from learner.types import PolicyState, TrainState, WorkUnit
 
 MAX_FIRST_KL = 1e-3
@@ -52,31 +54,50 @@ def start(pools: Pools, resumed: TrainState | None = None) -> Start:
             f"reward.label: the reward prefers the worse probe ({probe['worse']:.2f}) to the better one "
             f"({probe['better']:.2f}); name the other label, or leave the check out by --reward.probe null"
         )
-    return Start(policy, resumed or TrainState(policy, learner), model)
+    return Start(policy, resumed or TrainState(policy, learner, policy), model)
 
 
 def train(config: Config, plan: Plan, pools: Pools, begin: Start) -> Iterator[StepReport]:
-    """Run the steps that are left, each on the policy that the one before made."""
+    """Run the steps that are left, each on the policy that the one before made, or with run_ahead the one before it."""
     state, reference = begin.state, pools.put(begin.reference)
+    ahead: list[Handle] = []
     for step in range(state.version, config.steps):
-        began, lost = perf_counter(), dict(pools.retries)
+        began, lost, busy = perf_counter(), dict(pools.retries), dict(pools.busy)
         # Objects of the driver's own, so that no worker and no node can take them with it.
         policy, learner = pools.put(state.policy), pools.put(state.learner)
-        experience: list[Handle] = []
-        for unit in plan.units(step):
-            rollouts = pools.rollout.submit("generate", unit, policy, about=unit.name)
-            scores = pools.reward.submit("score", rollouts, about=unit.name)
-            logprobs = pools.reference.submit("logprobs", rollouts, reference, about=unit.name)
-            # The learner joins the three: a handle inside a list or another object would not be followed.
-            experience += [rollouts, scores, logprobs]
-        updated = pools.learner.submit("update", policy, learner, *experience, results=3, about=f"step {step}")
+        experience = ahead or sample(plan, step, pools, pools.put(state.sampler), reference)
+        updated = update(config, step, pools, policy, learner, experience)
+        ahead = sample(plan, step + 1, pools, policy, reference) if config.run_ahead and step + 1 < config.steps else []
         *states, metrics = pools.get(updated)
-        state = TrainState(*states)
+        state = TrainState(*states, sampler=state.policy if config.run_ahead else states[0])
         check(step, metrics)
         seconds = perf_counter() - began
         metrics |= {"time/step": seconds, "time/tokens_per_second": metrics["tokens/completions"] / seconds}
+        metrics |= {f"time/{role}": pools.busy[role] - busy.get(role, 0.0) for role in ROLES}
         metrics |= {f"retries/{role}": pools.retries[role] - lost.get(role, 0) for role in ROLES}
         yield StepReport(step, metrics, state)
+
+
+def sample(plan: Plan, step: int, pools: Pools, policy: Handle, reference: Handle) -> list[Handle]:
+    """What an update learns from: rollouts, old pass, scores and reference log-probabilities of each unit in turn."""
+    experience: list[Handle] = []
+    for unit in plan.units(step):
+        rollouts, old = pools.rollout.submit("generate", unit, policy, results=2, about=unit.name)
+        scores = pools.reward.submit("score", rollouts, about=unit.name)
+        logprobs = pools.reference.submit("logprobs", rollouts, reference, about=unit.name)
+        # The learner joins them: a handle inside a list or another object would not be followed.
+        experience += [rollouts, old, scores, logprobs]
+    return experience
+
+
+def update(
+    config: Config, step: int, pools: Pools, policy: Handle, learner: Handle, experience: list[Handle]
+) -> list[Handle]:
+    """The states and metrics that a step makes: by one learner in one call, or shared out among several."""
+    call = partial(pools.learner.submit, about=f"step {step}")
+    if pools.learner.workers == 1:
+        return call("update", policy, learner, *experience, results=3)
+    return progress.update(call, config, policy, learner, experience)
 
 
 def check(step: int, metrics: dict[str, float]) -> None:
@@ -103,7 +124,7 @@ def judge(
     waiting: deque[tuple[WorkUnit, Handle, Handle]] = deque()
     for unit in units:
         about = f"held-out {unit.name}"
-        rollouts = pools.rollout.submit("generate", unit, policy, about=about)
+        rollouts = pools.rollout.submit("summarize", unit, policy, about=about)
         verdicts = pools.reward.submit("judge", rollouts, about=about)
         waiting.append((unit, verdicts, pools.reference.submit("divergence", rollouts, reference, about=about)))
         if len(waiting) >= pools.ahead:

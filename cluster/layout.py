@@ -13,8 +13,7 @@ from configs.cluster import span
 from configs.errors import UsageError
 from configs.schema import Config
 
-POOLS = ("rollout", "reward", "reference")
-ALL = (*POOLS, "learner")
+ROLES = ("rollout", "reward", "reference", "learner")
 MEASURING = ("reward", "reference")
 
 
@@ -34,16 +33,16 @@ class Machine:
 
 def workers_of(config: Config, role: str) -> tuple[int, int]:
     """Fewest and most workers of a role of a resolved config; it starts with the fewest."""
-    return span(getattr(config.workers, role, 1))
+    return span(getattr(config.workers, role))
 
 
 def resolve(config: Config, machines: Sequence[Machine]) -> Config:
     """The config with a number for every `auto`; one without any comes back as it is."""
     cpus, gpus = (sum(getattr(m, kind) for m in machines) for kind in ("cpus", "gpus"))
     counts = _counts(config, int(cpus), int(gpus))
-    on_gpu = gpus and any(getattr(config.cluster.resources, role).gpus == "auto" for role in ALL)
-    shares = _gpu_shares(counts, int(gpus)) if on_gpu else dict.fromkeys(ALL, 0)
-    resources = {role: getattr(config.cluster.resources, role) for role in ALL}
+    on_gpu = gpus and any(getattr(config.cluster.resources, role).gpus == "auto" for role in ROLES)
+    shares = _gpu_shares(counts, int(gpus)) if on_gpu else dict.fromkeys(ROLES, 0)
+    resources = {role: getattr(config.cluster.resources, role) for role in ROLES}
     gpus_of = {role: shares[role] if needs.gpus == "auto" else needs.gpus for role, needs in resources.items()}
     part = _cpu_part(resources, counts, gpus_of, machines)
     settled = {
@@ -55,7 +54,7 @@ def resolve(config: Config, machines: Sequence[Machine]) -> Config:
         )
         for role, needs in resources.items()
     }
-    workers = {r: counts[r] for r in POOLS if getattr(config.workers, r) == "auto"}
+    workers = {r: counts[r] for r in ROLES if getattr(config.workers, r) == "auto"}
     return _with(config, workers, settled)
 
 
@@ -76,23 +75,24 @@ def _counts(config: Config, cpus: int, gpus: int) -> dict[str, int]:
     beside = max(1, gpus // 8 if gpus else cpus // 4)  # of reward and of reference workers
     chosen = {"rollout": max(1, gpus - 1 - beside if gpus else cpus), "reward": beside, "reference": beside}
     counts = {role: min(units, count) for role, count in chosen.items()} | {"learner": 1}
-    return counts | {r: workers_of(config, r)[0] for r in POOLS if getattr(config.workers, r) != "auto"}
+    return counts | {r: workers_of(config, r)[0] for r in ROLES if getattr(config.workers, r) != "auto"}
 
 
 def _gpu_shares(counts: Mapping[str, int], gpus: int) -> dict[str, float]:
-    """GPUs of a worker of each role: the learner's own and a shared one for what measures, where there are enough."""
+    """GPUs of a worker of each role: the learners' own and a shared one for what measures, where there are enough."""
     if gpus == 1:
-        return dict.fromkeys(ALL, _floor(1 / sum(counts.values())))
-    measuring = sum(counts[role] for role in MEASURING)
+        return dict.fromkeys(ROLES, _floor(1 / sum(counts.values())))
+    measuring, learners = sum(counts[role] for role in MEASURING), counts["learner"]
     if gpus == 2:  # one to sample on, one for all the rest
-        rest = _floor(1 / (1 + measuring))
+        rest = _floor(1 / (learners + measuring))
         return {"rollout": _floor(1 / counts["rollout"]), **dict.fromkeys((*MEASURING, "learner"), rest)}
     beside = max(1, gpus // 8)
-    sampling = max(1, gpus - 1 - beside)
+    learning = min(learners, max(1, gpus - 1 - beside))
+    sampling = max(1, gpus - learning - beside)
     return {
         "rollout": _whole(sampling, counts["rollout"]),
         **dict.fromkeys(MEASURING, _whole(beside, measuring)),
-        "learner": 1,
+        "learner": _whole(learning, learners),
     }
 
 
@@ -114,22 +114,22 @@ def _cpu_part(
     On a single machine, where the share says nothing of who works where, most is left for workers that come later,
     if that can be.
     """
-    auto = [role for role in ALL if resources[role].cpus == "auto"]
+    auto = [role for role in ROLES if resources[role].cpus == "auto"]
     threads = sum(resources[role].threads * counts[role] for role in auto)
     roomy = [replace(machine, cpus=machine.cpus / 4) for machine in machines if len(machines) == 1]
     for among in (roomy, machines):
         for part in (_floor(1 / k) for k in range(1, 1 + 8 * max(1, threads))):
-            cpus = {role: resources[role].threads * part if role in auto else resources[role].cpus for role in ALL}
-            if fits([(cpus[role], gpus[role]) for role in ALL for _ in range(counts[role])], among):
+            cpus = {role: resources[role].threads * part if role in auto else resources[role].cpus for role in ROLES}
+            if fits([(cpus[role], gpus[role]) for role in ROLES for _ in range(counts[role])], among):
                 return part
     if any(gpus.values()):  # GPUs that are not there must not make it look as if CPUs were missing
-        return _cpu_part(resources, counts, dict.fromkeys(ALL, 0), machines)
+        return _cpu_part(resources, counts, dict.fromkeys(ROLES, 0), machines)
     return 1.0  # it fits in no way, which check_fit tells
 
 
 def demand(config: Config) -> Iterator[tuple[float, float]]:
     """CPUs and GPUs of each worker that a resolved config starts with."""
-    for role in ALL:
+    for role in ROLES:
         needs = getattr(config.cluster.resources, role)
         yield from [(needs.cpus, needs.gpus)] * workers_of(config, role)[0]
 
@@ -182,8 +182,8 @@ def _fits(resolved: Config, machines: Sequence[Machine]) -> bool:
 
 
 def _asked(config: Config, kind: str) -> str:
-    amounts = {role: getattr(getattr(config.cluster.resources, role), kind) for role in ALL}
-    numbers = {role: workers_of(config, role)[0] for role in ALL}
+    amounts = {role: getattr(getattr(config.cluster.resources, role), kind) for role in ROLES}
+    numbers = {role: workers_of(config, role)[0] for role in ROLES}
     listed = ", ".join(f"{role} {numbers[role]} x {amount:.2g}" for role, amount in amounts.items())
     whole = sum(numbers[role] * amount for role, amount in amounts.items())
     return f"{whole:.3g} {kind.upper().removesuffix('S')} ({listed})"
@@ -191,15 +191,15 @@ def _asked(config: Config, kind: str) -> str:
 
 def _smaller(config: Config, machines: Sequence[Machine]) -> str:
     """Settings with which it fits: fewer workers; where one of each is too many still, shares left to auto."""
-    counts = {role: workers_of(resolve(config, machines), role)[0] for role in POOLS}
+    counts = {role: workers_of(resolve(config, machines), role)[0] for role in ROLES}
     while max(counts.values()) > 1:
         counts[max(counts, key=counts.__getitem__)] -= 1
         if _fits(resolve(_with(config, counts, {}), machines), machines):
             return " ".join(f"--workers.{role} {count}" for role, count in counts.items())
-    settings = {f"--workers.{role}": "1" for role in POOLS}
+    settings = {f"--workers.{role}": "1" for role in ROLES}
     for kind in ("gpus", "cpus"):
-        settings |= {f"--cluster.resources.{role}.{kind}": "auto" for role in ALL}
-        shares = {role: getattr(config.cluster.resources, role).model_copy(update={kind: "auto"}) for role in ALL}
+        settings |= {f"--cluster.resources.{role}.{kind}": "auto" for role in ROLES}
+        shares = {role: getattr(config.cluster.resources, role).model_copy(update={kind: "auto"}) for role in ROLES}
         config = _with(config, counts, shares)
         if _fits(resolve(config, machines), machines):
             break
@@ -208,7 +208,7 @@ def _smaller(config: Config, machines: Sequence[Machine]) -> str:
 
 def describe(config: Config) -> str:
     """The layout of a resolved config in one line."""
-    return ", ".join(_describe(config, role) for role in ALL)
+    return ", ".join(_describe(config, role) for role in ROLES)
 
 
 def _describe(config: Config, role: str) -> str:

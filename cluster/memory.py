@@ -3,7 +3,7 @@
 import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
-from cluster.layout import ALL, workers_of
+from cluster.layout import ROLES, workers_of
 from configs.schema import Config
 from learner.pretrained import DTYPES, choose_dtype, device_of
 
@@ -17,7 +17,7 @@ def estimate(config: Config) -> dict[str, float]:
     Within 30% of the peaks of real processes on a CPU (the quickstart's models, and FLAN-T5-base with RoBERTa-base).
     """
     policy, reward = _shape(config.policy.model, AutoModelForSeq2SeqLM), _shape(config.reward.model)
-    width = {role: _bytes_per_weight(config, role) for role in ALL}
+    width = {role: _bytes_per_weight(config, role) for role in ROLES}
     tokens, rollout = config.data.max_prompt_tokens + config.rollout.max_new_tokens, config.rollout
     algorithm = config.algorithm
     logits = 4.0 * policy["vocabulary"] * rollout.max_new_tokens  # of one completion, in float32

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pkgutil import resolve_name
+from time import perf_counter
 from typing import Any, Protocol
 
 import torch
@@ -34,6 +35,10 @@ Handle = Any
 
 class Pool(Protocol):
     """Workers of one role."""
+
+    @property
+    def workers(self) -> int:
+        """How many there are, or are to be."""
 
     def submit(self, method: str, *args: Any, about: str, results: int = 1) -> Any:
         """Have one worker call a method; handles among `args` are replaced by what they stand for.
@@ -81,6 +86,10 @@ class Pools:
     """A handle for a value that many calls will need."""
     retries: Counter[str] = field(default_factory=Counter)
     """Workers lost so far while they worked, by role."""
+    busy: Counter[str] = field(default_factory=Counter)
+    """Seconds that workers have worked so far, by role."""
+    processes: Callable[[], Mapping[int, str]] = dict
+    """Roles of the workers' processes, by their numbers."""
     ahead: int = 1
     """Units that are worth submitting before the first of them is asked for."""
 
@@ -103,14 +112,18 @@ def open_pools(
 class InlinePool:
     """One worker in this process; a handle is the value itself."""
 
-    def __init__(self, worker: object, threads: int) -> None:
-        self.worker, self.threads = worker, threads
+    workers = 1
+
+    def __init__(self, role: str, worker: object, threads: int, busy: Counter[str]) -> None:
+        self.role, self.worker, self.threads, self.busy = role, worker, threads, busy
 
     def submit(self, method: str, *args: Any, about: str, results: int = 1) -> Any:
         """Call the method here and now."""
         torch.set_num_threads(self.threads)
+        began = perf_counter()
         with _worker_errors(about):
             value = getattr(self.worker, method)(*args)
+        self.busy[self.role] += perf_counter() - began
         return list(value) if results > 1 else value
 
 
@@ -126,9 +139,9 @@ def _worker_errors(about: str) -> Iterator[None]:
 def inline_pools(config: Config, classes: Mapping[str, str] = ROLES) -> Pools:
     """One worker per role in this process: for tests, debugging, and to measure what Ray costs."""
     config = resolve(config, [Machine.here()])
-    workers = {}
+    workers, busy = {}, Counter[str]()
     for role, path in classes.items():
         threads = getattr(config.cluster.resources, role).threads
         with _worker_errors(f"starting as {role}"):
-            workers[role] = InlinePool(make_worker(path, config, threads), threads)
-    return Pools(**workers, get=list, put=lambda value: value)
+            workers[role] = InlinePool(role, make_worker(path, config, threads), threads, busy)
+    return Pools(**workers, get=list, put=lambda value: value, busy=busy)

@@ -30,6 +30,11 @@ class RayPool:
     def __init__(self, role: str, dispatcher: Dispatcher) -> None:
         self.role, self.dispatcher = role, dispatcher
 
+    @property
+    def workers(self) -> int:
+        """How many are wanted now."""
+        return self.dispatcher.crews[self.role].wanted
+
     def submit(self, method: str, *args: Any, about: str, results: int = 1) -> Any:
         """Queue the call."""
         handles = self.dispatcher.submit(self.role, method, args, results, about)
@@ -98,4 +103,12 @@ def open_ray_pools(config: Config, supervisor: Supervisor, classes: Mapping[str,
         dispatcher = Dispatcher(config, crews, supervisor)
         dispatcher.tend()
         pools = {role: RayPool(role, dispatcher) for role in classes}
-        yield Pools(**pools, get=dispatcher.get, put=ray.put, retries=dispatcher.retries, ahead=AHEAD)
+        yield Pools(
+            **pools,
+            get=dispatcher.get,
+            put=ray.put,
+            retries=dispatcher.retries,
+            busy=dispatcher.busy,
+            processes=dispatcher.processes,
+            ahead=AHEAD,
+        )

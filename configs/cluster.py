@@ -51,7 +51,7 @@ Amount = Annotated[
 
 
 class Workers(Section):
-    """Workers per role; the learner is one."""
+    """Workers per role."""
 
     rollout: Count = 2
     """Workers that sample completions: a number, auto, or a span such as 1-4 in which it follows the work."""
@@ -59,6 +59,9 @@ class Workers(Section):
     """Replicas of the reward model: a number, auto, or a span."""
     reference: Count = 1
     """Workers with the frozen reference: a number, auto, or a span."""
+    learner: Count = 1
+    """Workers that compute gradients. Several share out the microbatches of each minibatch, so that there must be
+    several of these (`algorithm.microbatch_size`); the result is the same to the bit."""
 
 
 class Resources(Section):

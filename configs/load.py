@@ -17,7 +17,7 @@ from configs.schema import Config
 PRESETS = Path(__file__).parent
 
 
-FREE_ON_RESUME = ("workers", "cluster", "checkpoints", "watch", "trackers", "out")
+FREE_ON_RESUME = ("workers", "cluster", "checkpoints", "watch", "bench", "trackers", "out")
 """Settings that decide where and how fast a run runs, not what comes of it; `threads` is the exception."""
 
 

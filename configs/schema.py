@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from configs.algorithms import PPO, AnyAlgorithm
 from configs.base import Section
 from configs.cluster import Checkpoints, Cluster, Workers
-from configs.evaluation import Evaluation, Sft, Watch
+from configs.evaluation import Bench, Evaluation, Sft, Watch
 from configs.rewards import Reward
 
 
@@ -84,6 +84,15 @@ class Rollout(Section):
     """Completions per unit of work; it changes the bits, the number of workers does not."""
     max_new_tokens: int = Field(72, ge=1)
     """Tokens after which a completion is cut."""
+    min_cut: int | None = Field(None, ge=1)
+    """Cut each completion at a length drawn from here to max_new_tokens, as the notebook's LengthSampler did; null: all
+    at max_new_tokens."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Rollout":
+        if self.min_cut and self.min_cut > self.max_new_tokens:
+            raise ValueError(f"rollout.min_cut ({self.min_cut}) exceeds rollout.max_new_tokens ({self.max_new_tokens})")
+        return self
 
 
 class Config(Section):
@@ -105,12 +114,17 @@ class Config(Section):
     """When people are warned."""
     sft: Sft = Sft()
     """How `ray_job.py sft` fine-tunes."""
+    bench: Bench = Bench()
+    """What `ray_job.py bench` times."""
     workers: Workers = Workers()
     """How many of each."""
     cluster: Cluster = Cluster()
     """Where they run."""
     checkpoints: Checkpoints = Checkpoints()
     """What is kept so that a run can be resumed."""
+    run_ahead: Literal[0, 1] = 0
+    """1: the next step's rollouts are made with the weights before this step's update, while that is under way. Faster
+    where there are machines for both; the update is corrected by the old log-probabilities, which are the sampler's."""
     steps: int = Field(100, ge=1)
     """Rollout-and-update rounds."""
     seed: int = Field(0, ge=0)
@@ -133,6 +147,13 @@ class Config(Section):
                     f"rollout.{field} ({size}) must be a multiple of algorithm.group_size ({self.group_size}): "
                     f"a group is never split"
                 )
+        algorithm = self.algorithm
+        shared = (algorithm.microbatch_size or algorithm.minibatch_size) < algorithm.minibatch_size
+        if self.workers.learner not in (1, "auto") and not shared:
+            raise ValueError(
+                f"workers.learner ({self.workers.learner}): learners share out the microbatches of a minibatch, which "
+                f"here is one: set algorithm.microbatch_size below minibatch_size ({algorithm.minibatch_size})"
+            )
         if self.algorithm.minibatch_size > self.rollout.batch_size:
             raise ValueError(
                 f"algorithm.minibatch_size ({self.algorithm.minibatch_size}) exceeds "

@@ -1,23 +1,14 @@
 """One step's experiences, put together for the update."""
 
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from configs.algorithms import AnyAlgorithm, GroupedPPO
-from learner.rewards import ScoreMoments, standardise, token_rewards
-from learner.tensors import pad_cat
+from learner.rewards import ScoreMoments, kl_to_reference, standardise, token_rewards
+from learner.tensors import pad_cat, width
 from learner.types import Experience
-
-
-class Old(NamedTuple):
-    """The sampling policy's pass over one unit."""
-
-    logprobs: Tensor  # [B, T]
-    values: Tensor  # [B, T]
-    kl: Tensor  # [B, T], to the reference, by the config's estimator
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +36,13 @@ class Batch:
         """The sequences at `index`, at the whole batch's width."""
         return Batch(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
+    def trimmed(self) -> "Batch":
+        """The same without the columns that are padding in every row, which cost time and change nothing."""
+        prompt, completion = width(self.prompt_mask), width(self.mask)
+        cut = {f.name: prompt if f.name.startswith("prompt") else completion for f in fields(self)}
+        tensors = {name: getattr(self, name) for name in cut}
+        return Batch(**{name: x[:, : cut[name]] if x.dim() > 1 else x for name, x in tensors.items()})
+
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
         return Batch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
@@ -55,13 +53,13 @@ def group_names(experiences: list[Experience]) -> list[str]:
     return list(dict.fromkeys(name for e in experiences for name in e.rollouts.unit.groups))
 
 
-def collate(experiences: list[Experience], old: list[Old], config: AnyAlgorithm) -> Batch:
+def collate(experiences: list[Experience], config: AnyAlgorithm) -> Batch:
     """Sequences of all units, without those that were dropped; rewards, advantages and returns still zero."""
     rollouts = [e.rollouts for e in experiences]
     numbers = {name: number for number, name in enumerate(group_names(experiences))}
     groups = [name for r in rollouts for name in r.unit.groups]
     weights = config.group_weights if isinstance(config, GroupedPPO) else {}
-    kl = pad_cat([o.kl for o in old])
+    kl = pad_cat([_kl(e, config) for e in experiences])
     batch = Batch(
         prompt_ids=pad_cat([r.unit.prompt_ids for r in rollouts]),
         prompt_mask=pad_cat([r.unit.prompt_mask for r in rollouts]),
@@ -69,8 +67,8 @@ def collate(experiences: list[Experience], old: list[Old], config: AnyAlgorithm)
         mask=pad_cat([r.completion_mask for r in rollouts]),
         groups=torch.tensor([numbers[name] for name in groups]),
         group_weights=torch.tensor([weights.get(name, 1.0) for name in groups]),
-        old_logprobs=pad_cat([o.logprobs for o in old]),
-        old_values=pad_cat([o.values for o in old]),
+        old_logprobs=pad_cat([e.old.logprobs for e in experiences]),
+        old_values=pad_cat([e.old.values for e in experiences]),
         ref_logprobs=pad_cat([e.reference.logprobs for e in experiences]),
         ref_full=pad_cat([e.reference.full for e in experiences]),
         kl=kl,
@@ -82,6 +80,12 @@ def collate(experiences: list[Experience], old: list[Old], config: AnyAlgorithm)
     )
     kept = ~torch.cat([e.scores.dropped for e in experiences])
     return batch.rows(kept)
+
+
+def _kl(e: Experience, config: AnyAlgorithm) -> Tensor:
+    """Of the sampling policy to the reference, [B, T]."""
+    kl = kl_to_reference(config.kl_estimator, e.old.logprobs, e.old.full, e.reference.logprobs, e.reference.full)
+    return kl.masked_fill(~e.rollouts.completion_mask, 0)
 
 
 def with_rewards(batch: Batch, config: AnyAlgorithm, kl_coef: float, moments: ScoreMoments) -> Batch:

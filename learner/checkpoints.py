@@ -1,7 +1,7 @@
 """What a run carries between steps, as files: written beside, renamed, and believed only if every byte is right.
 
 checkpoints/step-000012/    after 12 steps
-  state.safetensors           adapter, value head and Adam's moments
+  state.safetensors           adapter, value head and Adam's moments; with run_ahead also the policy before
   state.json                  numbers beside them
   manifest.json               size and SHA-256 of the two; written last
 """
@@ -23,6 +23,7 @@ from learner.types import LearnerState, PolicyState, Tensors, TrainState
 
 NAME = re.compile(r"step-\d{6,}")
 FILES = ("state.safetensors", "state.json")
+GROUPS = ("adapter", "value_head", "moments", "sampler_adapter", "sampler_value_head")
 
 
 class DamagedCheckpoint(Exception):
@@ -94,9 +95,14 @@ def _manifest(contents: dict[str, bytes]) -> bytes:
 def _to_bytes(state: TrainState) -> dict[str, bytes]:
     policy, learner = state.policy, state.learner
     groups = {"adapter": policy.adapter, "value_head": policy.value_head, "moments": learner.moments}
+    if state.sampler.version != policy.version:
+        # Copies: after a step that was not taken both are the same tensors, which safetensors does not write twice.
+        sampler = {"sampler_adapter": state.sampler.adapter, "sampler_value_head": state.sampler.value_head}
+        groups |= {group: {name: t.clone() for name, t in named.items()} for group, named in sampler.items()}
     tensors = {f"{group}:{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
     numbers: dict[str, Any] = {
         "version": policy.version,
+        "sampler": state.sampler.version,
         "kl_coef": learner.kl_coef,
         "score_moments": list(learner.score_moments),
         "rejected": learner.rejected,
@@ -106,16 +112,17 @@ def _to_bytes(state: TrainState) -> dict[str, bytes]:
 
 def _from_bytes(contents: dict[str, bytes]) -> TrainState:
     tensors, numbers = (contents[name] for name in FILES)
-    groups: dict[str, Tensors] = {"adapter": {}, "value_head": {}, "moments": {}}
+    groups: dict[str, Tensors] = {name: {} for name in GROUPS}
     for path, tensor in load(tensors).items():
         group, name = path.split(":", 1)
         groups[group][name] = tensor
     known = json.loads(numbers)
     version, moments = known["version"], ScoreMoments(*known["score_moments"])
-    return TrainState(
-        PolicyState(version, groups["adapter"], groups["value_head"]),
-        LearnerState(version, groups["moments"], known["kl_coef"], moments, known["rejected"]),
-    )
+    policy = sampler = PolicyState(version, groups["adapter"], groups["value_head"])
+    if known["sampler"] != version:
+        sampler = PolicyState(known["sampler"], groups["sampler_adapter"], groups["sampler_value_head"])
+    learner = LearnerState(version, groups["moments"], known["kl_coef"], moments, known["rejected"])
+    return TrainState(policy, learner, sampler)
 
 
 def _remove(path: Path) -> None:

@@ -24,14 +24,15 @@ def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip_range: 
 
     The larger of both errors counts (Huang et al. 2022, "The 37 implementation details of PPO", detail 9).
     """
-    near = old_values + (values - old_values).clamp(-clip_range, clip_range)
+    change = values - old_values
+    # Within the range the value itself, not old + change: rounding would count as clipping.
+    near = torch.where(change.abs() <= clip_range, values, old_values + change.clamp(-clip_range, clip_range))
     unclipped, clipped = (values - returns) ** 2, (near - returns) ** 2
     return 0.5 * torch.max(unclipped, clipped), clipped > unclipped
 
 
-def entropy(logits: Tensor) -> Tensor:
-    """Entropy in nats of each position's distribution; logits [B, T, V] -> [B, T]."""
-    logprobs = logits.log_softmax(dim=-1)
+def entropy(logprobs: Tensor) -> Tensor:
+    """Entropy in nats of each position's distribution, given all its log-probabilities; [B, T, V] -> [B, T]."""
     return -(logprobs.exp() * logprobs).sum(dim=-1)
 
 

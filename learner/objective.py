@@ -7,18 +7,11 @@ from configs.algorithms import AnyAlgorithm, GroupedPPO, WithValues
 from learner.batch import Batch
 from learner.losses import entropy, policy_loss, value_loss
 from learner.policy import Forward
-from learner.rewards import full_kl, kl_estimate
+from learner.rewards import kl_estimate, kl_to_reference
 from learner.tensors import masked_mean, masked_var, sequence_sum
 from learner.types import Experience
 
 Metrics = dict[str, float]
-
-
-def kl(logprobs: Tensor, logits: Tensor, ref_logprobs: Tensor, ref_full: Tensor, config: AnyAlgorithm) -> Tensor:
-    """KL to the reference per token [B, T] by the config's estimator: the one that is penalised and reported."""
-    if config.kl_estimator == "full":
-        return full_kl(logits, ref_full)
-    return kl_estimate(config.kl_estimator, logprobs, ref_logprobs)
 
 
 def loss(
@@ -59,11 +52,13 @@ def loss(
             "ppo/val/clipfrac": mean(vf_clipped.float()),
         }
     if config.kl_in == "loss":
-        penalty = weighed(kl(new.logprobs, new.logits, batch.ref_logprobs, batch.ref_full, config))
+        penalty = weighed(
+            kl_to_reference(config.kl_estimator, new.logprobs, new.full, batch.ref_logprobs, batch.ref_full)
+        )
         total = total + kl_coef * penalty
         metrics["ppo/loss/kl"] = penalty
     with torch.set_grad_enabled(config.entropy_coef > 0):
-        bonus = entropy(new.logits)
+        bonus = entropy(new.full)
     if config.entropy_coef > 0:
         total = total - config.entropy_coef * weighed(bonus)
     return total, {**metrics, "ppo/policy/entropy": mean(bonus), "ppo/loss/total": total}

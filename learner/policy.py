@@ -6,14 +6,16 @@ Owns the one definition of a log-probability that learner and reference share. K
 from typing import NamedTuple
 
 import torch
-from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import PeftModel, get_peft_model, get_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM
+from transformers.activations import NewGELUActivation
 
 from configs import schema
 from learner.adapter import lora_config
 from learner.pretrained import choose_dtype
 from learner.seeds import seed_from
+from learner.tensors import buckets, pad_cat, width
 from learner.types import PolicyState, Tensors
 
 CPU = torch.device("cpu")
@@ -23,8 +25,30 @@ class Forward(NamedTuple):
     """One teacher-forced pass."""
 
     logprobs: Tensor  # [B, T], log p of each completion token
-    logits: Tensor  # [B, T, V], float32
+    full: Tensor  # [B, T, V], float32, log p of every token
     values: Tensor  # [B, T], of the state in which each token is chosen
+
+
+class Encoded(NamedTuple):
+    """The encoder's part of a pass: P different prompts for B sequences."""
+
+    states: Tensor  # [P, S, d_model]
+    mask: Tensor  # [P, S]
+    place: Tensor  # [B], which of the P each sequence has
+
+    def rows(self) -> Tensor:
+        """A sequence each, [B, S, d_model]."""
+        return self.states[self.place]
+
+    def row_mask(self) -> Tensor:
+        """The same of the mask, [B, S]."""
+        return self.mask[self.place]
+
+    def select(self, rows: Tensor) -> "Encoded":
+        """That of some of the sequences, as wide as the longest prompt of these."""
+        kept, place = self.place[rows].unique(return_inverse=True)
+        end = width(self.mask[kept])
+        return Encoded(self.states[kept, :end], self.mask[kept, :end], place)
 
 
 class Policy(nn.Module):
@@ -37,12 +61,15 @@ class Policy(nn.Module):
         super().__init__()
         dtype = choose_dtype(config.dtype, device)
         # On a CPU, where a decode step has one query row, plain products beat the fused kernel.
-        base = AutoModelForSeq2SeqLM.from_pretrained(config.model, dtype=dtype, attn_implementation="eager")
+        base = _with_fused_gelu(
+            AutoModelForSeq2SeqLM.from_pretrained(config.model, dtype=dtype, attn_implementation="eager")
+        )
         torch.manual_seed(seed_from(seed, "policy"))
         self.peft = _with_adapter(base, config)
         self.network = self.peft.get_base_model()  # the same layers without peft's wrapper around forward()
         self.value_head = nn.Linear(_width(base), 1)
         self.eval().to(device)
+        self.adapter = self._saved_tensors()
         self._version: int | None = None
 
     def trainable(self) -> dict[str, nn.Parameter]:
@@ -52,40 +79,75 @@ class Policy(nn.Module):
     def load(self, state: PolicyState, cached: bool = True) -> None:
         """Become the policy of `state`; free where it was loaded last and, as `cached` says, not changed since."""
         if not cached or state.version != self._version:
-            set_peft_model_state_dict(self.peft, dict(state.adapter))
-            self.value_head.load_state_dict(state.value_head)
+            _overwrite(self.adapter, state.adapter)
+            _overwrite(self.value_head.state_dict(), state.value_head)
             self._version = state.version
 
     def state(self, version: int) -> PolicyState:
         """A copy of what is trained, on the CPU."""
-        return PolicyState(
-            version,
-            _copy(get_peft_model_state_dict(self.peft, save_embedding_layers=False)),
-            _copy(self.value_head.state_dict()),
+        return PolicyState(version, _copy(self.adapter), _copy(self.value_head.state_dict()))
+
+    def encode(self, prompt_ids: Tensor, prompt_mask: Tensor) -> Encoded:
+        """The encoder's pass over the prompts [B, S]; over neighbours that are the same, as those of a group, once."""
+        prompt_ids, prompt_mask = prompt_ids.to(self.device), prompt_mask.to(self.device)
+        _, place, copies = torch.cat([prompt_ids, prompt_mask], dim=1).unique_consecutive(
+            dim=0, return_inverse=True, return_counts=True
         )
+        first = copies.cumsum(0) - copies
+        prompt_ids, prompt_mask = prompt_ids[first], prompt_mask[first]
+        found = [(rows, self._encode(prompt_ids[rows], prompt_mask[rows])) for rows in buckets(prompt_mask.sum(1))]
+        states = pad_cat([of for _, of in found], prompt_ids.shape[1])
+        return Encoded(states[torch.cat([rows for rows, _ in found]).argsort()], prompt_mask, place)
 
-    def encode(self, prompt_ids: Tensor, prompt_mask: Tensor) -> Tensor:
-        """Hidden states of the encoder, [B, S, d_model]."""
-        return self.network.get_encoder()(input_ids=prompt_ids, attention_mask=prompt_mask.long()).last_hidden_state
+    def _encode(self, prompt_ids: Tensor, prompt_mask: Tensor) -> Tensor:
+        """Hidden states [P, S, d_model], without the columns that are padding in every row."""
+        end = width(prompt_mask)
+        encoder = self.network.get_encoder()
+        return encoder(input_ids=prompt_ids[:, :end], attention_mask=prompt_mask[:, :end].long()).last_hidden_state
 
-    def forward(self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor) -> Forward:
-        """Teacher-forced pass: column t is about completion token t given the prompt and the tokens before it.
+    def decode(self, encoded: Encoded, completion_ids: Tensor) -> Forward:
+        """The decoder's teacher-forced pass: column t is about completion token t given the prompt and those before it.
 
         The decoder reads the completion shifted right by one behind its start token, which is no part of a completion.
         """
-        prompt_ids, prompt_mask, completion_ids = (x.to(self.device) for x in (prompt_ids, prompt_mask, completion_ids))
+        completion_ids = completion_ids.to(self.device)
         start = completion_ids.new_full((len(completion_ids), 1), self.start_token_id)
         out = self.network(
-            input_ids=prompt_ids,
-            attention_mask=prompt_mask.long(),
+            encoder_outputs=(encoded.rows(),),
+            attention_mask=encoded.row_mask().long(),
             decoder_input_ids=torch.cat([start, completion_ids[:, :-1]], dim=1),
             output_hidden_states=True,
             use_cache=False,
         )
-        logits = out.logits.float()
-        logprobs = logits.log_softmax(dim=-1).gather(2, completion_ids.unsqueeze(2)).squeeze(2)
+        full = out.logits.float().log_softmax(dim=-1)
+        logprobs = full.gather(2, completion_ids.unsqueeze(2)).squeeze(2)
         values = self.value_head(out.decoder_hidden_states[-1].float()).squeeze(2)
-        return Forward(logprobs, logits, values)
+        return Forward(logprobs, full, values)
+
+    @torch.no_grad()
+    def recall(self, encoded: Encoded, completion_ids: Tensor, mask: Tensor, full: bool = False) -> Forward:
+        """The pass over completions of different lengths, on the CPU, nothing of it to be learned from.
+
+        `full` says whether the log-probabilities of all tokens are wanted; else they are [B, T, 0].
+        """
+        parts, rows = [], buckets(mask.sum(dim=1))
+        for some in rows:
+            part = self.decode(encoded.select(some.to(self.device)), completion_ids[some, : width(mask[some])])
+            parts.append(Forward(*[x.cpu() for x in part._replace(full=part.full[:, :, : None if full else 0])]))
+        order = torch.cat(rows).argsort()
+        return Forward(*[pad_cat(list(column), mask.shape[1])[order] for column in zip(*parts, strict=True)])
+
+    def forward(self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor) -> Forward:
+        """Encoder and decoder: the one definition of a log-probability."""
+        return self.decode(self.encode(prompt_ids, prompt_mask), completion_ids)
+
+    def _saved_tensors(self) -> Tensors:
+        """The adapter's own tensors, by the names that peft saves them by."""
+        saved = get_peft_model_state_dict(self.peft, save_embedding_layers=False)
+        named = {name.removeprefix("peft.").replace(".default.", "."): p for name, p in self.trainable().items()}
+        if missing := set(saved) - set(named):
+            raise ValueError(f"policy.adapter: {min(missing)} is saved but not trained; only LoRA tensors can be sent")
+        return {name: named[name].data for name in saved}
 
     @torch.no_grad()
     def fingerprint(self) -> list[float]:
@@ -110,6 +172,14 @@ class Policy(nn.Module):
         return {"trainable": trainable, "total": total, "trainable_with_value_head": trainable + head}
 
 
+def _with_fused_gelu(model: nn.Module) -> nn.Module:
+    """T5's activation as one operation in place of eight; the same function but for rounding."""
+    for module in model.modules():
+        if isinstance(getattr(module, "act", None), NewGELUActivation):
+            module.act = nn.GELU(approximate="tanh")
+    return model
+
+
 def _with_adapter(base: nn.Module, config: schema.Policy) -> PeftModel:
     if config.adapter:
         return PeftModel.from_pretrained(base, config.adapter, is_trainable=True)
@@ -118,6 +188,14 @@ def _with_adapter(base: nn.Module, config: schema.Policy) -> PeftModel:
 
 def _width(base: nn.Module) -> int:
     return base.get_output_embeddings().in_features
+
+
+def _overwrite(own: Tensors, given: Tensors) -> None:
+    """Raises `ValueError` where the names differ, `RuntimeError` where a shape does."""
+    if set(own) != set(given):
+        raise ValueError(f"the state is of another adapter: {min(set(own) ^ set(given))} is in one of both only")
+    for name, tensor in own.items():
+        tensor.copy_(given[name])
 
 
 def _copy(tensors: Tensors) -> Tensors:

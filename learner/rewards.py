@@ -53,12 +53,19 @@ def kl_estimate(name: str, logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     raise ValueError(f"{name} is not estimated from single tokens")
 
 
-def full_kl(logits: Tensor, ref_logprobs: Tensor) -> Tensor:
+def kl_to_reference(name: str, logprobs: Tensor, full: Tensor, ref_logprobs: Tensor, ref_full: Tensor) -> Tensor:
+    """KL to the reference per token [B, T] by an estimator: the one that is penalised and reported.
+
+    `full` and `ref_full` [B, T, V] are read by the estimator full alone, the log-probabilities [B, T] by all others.
+    """
+    return full_kl(full, ref_full) if name == "full" else kl_estimate(name, logprobs, ref_logprobs)
+
+
+def full_kl(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     """KL(policy || reference) of each position over the whole vocabulary.
 
-    `logits` [B, T, V] of the policy, `ref_logprobs` [B, T, V] the reference's log-probabilities. Returns [B, T].
+    Both [B, T, V], the log-probabilities of all tokens. Returns [B, T].
     """
-    logprobs = logits.log_softmax(dim=-1)
     return (logprobs.exp() * (logprobs - ref_logprobs)).sum(dim=-1)
 
 

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+MOST_PADDING = 32
+"""Tokens of padding in a bucket, over all its rows."""
+
 
 def masked_sum(x: Tensor, mask: Tensor) -> Tensor:
     """Sum over the active positions; a NaN at an inactive one does no harm."""
@@ -31,10 +34,32 @@ def sequence_sum(x: Tensor, mask: Tensor) -> Tensor:
     return x.masked_fill(~mask, 0).sum(dim=1)
 
 
-def pad_cat(tensors: list[Tensor]) -> Tensor:
-    """Stack tensors [b, w, ...] of different widths, padded on the right with zeros to the widest."""
-    width = max(t.shape[1] for t in tensors)
-    return torch.cat([_widen(t, width) for t in tensors])
+def width(mask: Tensor) -> int:
+    """Columns of a mask [B, W] up to the last one in which any row is active."""
+    return int(mask.any(dim=0).nonzero().max()) + 1 if mask.any() else 0
+
+
+def buckets(lengths: Tensor) -> list[Tensor]:
+    """Indices of rows of like length, the longest first: each bucket, as wide as its first row, is little padding.
+
+    On a CPU a padded token costs what a real one does, and small batches cost hardly more than large ones.
+    """
+    order = lengths.argsort(descending=True, stable=True)
+    found: list[list[int]] = []
+    padding = MOST_PADDING + 1
+    for row in order.tolist():
+        padding += int(lengths[found[-1][0]] - lengths[row]) if found else 0
+        if padding > MOST_PADDING:
+            found.append([])
+            padding = 0
+        found[-1].append(row)
+    return [torch.tensor(rows, device=lengths.device) for rows in found]
+
+
+def pad_cat(tensors: list[Tensor], least: int = 0) -> Tensor:
+    """Stack tensors [b, w, ...] of different widths, padded on the right with zeros to the widest, or to `least`."""
+    widest = max(least, *(t.shape[1] for t in tensors))
+    return torch.cat([_widen(t, widest) for t in tensors])
 
 
 def _widen(x: Tensor, width: int) -> Tensor:

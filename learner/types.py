@@ -71,6 +71,7 @@ class TrainState:
 
     policy: PolicyState
     learner: LearnerState
+    sampler: PolicyState  # that samples for the next step: `policy`, or with run_ahead the one before it
 
     @property
     def version(self) -> int:
@@ -88,6 +89,19 @@ class Rollouts:
     completion_mask: Tensor  # [B, T], True through EOS
     logprobs: Tensor  # [B, T], as recorded while decoding
     texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Old:
+    """The sampling policy's teacher-forced pass over its own completions, which the update starts from.
+
+    Made where they were sampled, since the encoder's part of it is there already.
+    """
+
+    key: tuple[int, int]
+    logprobs: Tensor  # [B, T], of the chosen tokens
+    values: Tensor  # [B, T], the value head's
+    full: Tensor  # [B, T, V], log-probabilities of all tokens, where kl_estimator is full; else [B, T, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,32 +130,40 @@ class Experience:
     """One unit's rollouts with their scores and reference log-probabilities, checked to belong together."""
 
     rollouts: Rollouts
+    old: Old
     scores: Scores
     reference: RefLogprobs
 
     @classmethod
-    def join(cls, rollouts: Rollouts, scores: Scores, reference: RefLogprobs, version: int) -> "Experience":
-        """Put together what three workers made of one unit.
+    def join(
+        cls, rollouts: Rollouts, old: Old, scores: Scores, reference: RefLogprobs, versions: range
+    ) -> "Experience":
+        """Put together what three workers made of one unit; `versions` are those that may have sampled it.
 
         Raises `ValueError` where they are of different units, versions or shapes, or hold a number that is not finite
         at a place that counts.
         """
         unit, mask = rollouts.unit, rollouts.completion_mask
         where = f"unit {unit.index} of step {unit.step}"
-        if not unit.key == scores.key == reference.key:
-            raise ValueError(f"{where}: joined with scores of {scores.key}, reference of {reference.key}")
-        if rollouts.version != version:
-            raise ValueError(f"{where}: sampled by policy version {rollouts.version}, the learner is at {version}")
-        if scores.scores.shape != (len(unit.rows),) or reference.logprobs.shape != mask.shape:
+        if not unit.key == old.key == scores.key == reference.key:
+            raise ValueError(
+                f"{where}: joined with the pass of {old.key}, scores of {scores.key}, reference of {reference.key}"
+            )
+        if rollouts.version not in versions:
+            raise ValueError(f"{where}: sampled by policy version {rollouts.version}, the learner is at {versions[-1]}")
+        if scores.scores.shape != (len(unit.rows),) or not reference.logprobs.shape == old.logprobs.shape == mask.shape:
             raise ValueError(
                 f"{where}: {len(unit.rows)} rows, {tuple(scores.scores.shape)} scores, "
-                f"{tuple(reference.logprobs.shape)} reference log-probabilities for {tuple(mask.shape)} tokens"
+                f"{tuple(reference.logprobs.shape)} reference log-probabilities, {tuple(old.logprobs.shape)} old ones "
+                f"for {tuple(mask.shape)} tokens"
             )
         for name, numbers in [
             ("score", scores.scores[~scores.dropped]),
             ("reference log-probability", reference.logprobs[mask]),
             ("rollout log-probability", rollouts.logprobs[mask]),
+            ("old log-probability", old.logprobs[mask]),
+            ("value", old.values[mask]),
         ]:
             if not numbers.isfinite().all():
                 raise ValueError(f"{where}: a {name} is not finite")
-        return cls(rollouts, scores, reference)
+        return cls(rollouts, old, scores, reference)

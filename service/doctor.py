@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from cluster.layout import ALL, Machine, check_fit, describe, resolve
+from cluster.layout import Machine, check_fit, describe, resolve
 from cluster.memory import estimate, total
 from cluster.pools import ROLES, make_worker
 from cluster.preflight import preflight
@@ -66,7 +66,7 @@ class Doctor:
         config = resolve(self.config, self.machines)
         each = estimate(config)
         needed, there = total(config, each), sum(machine.memory for machine in self.machines)
-        told = ", ".join(f"{role} {each[role] / 1e9:.1f}" for role in ALL)
+        told = ", ".join(f"{role} {each[role] / 1e9:.1f}" for role in ROLES)
         told = f"about {needed / 1e9:.1f} GB ({told} each) of {there / 1e9:.1f} GB free"
         if needed > there:
             raise UsageError(

@@ -5,7 +5,7 @@ import json
 import time
 from pathlib import Path
 
-from cluster.layout import POOLS
+from cluster.layout import ROLES
 from configs.errors import RunError, UsageError
 from learner.files import replace_file
 from service.control import REQUEST, SIZES
@@ -31,7 +31,7 @@ def scale(arguments: list[str]) -> None:
             raise RunError(f"the run did not take up the request within {PATIENCE:g} s; it will when it gets to it")
         time.sleep(0.1)
     sizes = json.loads((folder / SIZES).read_bytes())
-    for role in POOLS:
+    for role in ROLES:
         size = sizes[role]
         print(f"{role}: {size['wanted']} wanted, {size['ready']} ready, {size['loading']} loading, "
               f"{size['pending']} pending")  # fmt: skip
@@ -40,7 +40,7 @@ def scale(arguments: list[str]) -> None:
 def _parse(arguments: list[str]) -> tuple[Path, dict[str, int]]:
     parser = argparse.ArgumentParser("ray_job.py scale", description=__doc__)
     parser.add_argument("run", type=Path, help="the run's folder")
-    for role in POOLS:
+    for role in ROLES:
         parser.add_argument(f"--{role}", type=int, help=f"{role} workers from now on")
     given = vars(parser.parse_args(arguments))
     folder = given.pop("run")

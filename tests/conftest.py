@@ -98,15 +98,15 @@ def reference_worker(config) -> ReferenceWorker:
 
 @pytest.fixture(scope="session")
 def parts(plan, start, rollout_worker, reward_worker, reference_worker):
-    """Rollouts, scores and reference log-probabilities of the units of step 0, in turn."""
-    rollouts = [rollout_worker.generate(unit, start[0]) for unit in plan.units(0)]
-    triples = [(r, reward_worker.score(r), reference_worker.logprobs(r, start[0])) for r in rollouts]
-    return [part for triple in triples for part in triple]
+    """Rollouts, old pass, scores and reference log-probabilities of the units of step 0, in turn."""
+    sampled = [rollout_worker.generate(unit, start[0]) for unit in plan.units(0)]
+    units = [(r, old, reward_worker.score(r), reference_worker.logprobs(r, start[0])) for r, old in sampled]
+    return [part for unit in units for part in unit]
 
 
 @pytest.fixture(scope="session")
 def experiences(parts):
-    return [Experience.join(*triple, version=0) for triple in zip(parts[::3], parts[1::3], parts[2::3], strict=True)]
+    return [Experience.join(*unit, range(1)) for unit in zip(*[iter(parts)] * 4, strict=True)]
 
 
 @pytest.fixture(scope="session")

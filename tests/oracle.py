@@ -24,9 +24,8 @@ from configs.load import validate
 from configs.schema import Config
 from learner.batch import Batch
 from learner.learner import Learner, Metrics
-from learner.rewards import ScoreMoments
 from learner.tensors import pad_cat, sequence_sum
-from learner.types import LearnerState, PolicyState, Rollouts, Scores, Tensors, WorkUnit
+from learner.types import LearnerState, Old, PolicyState, Rollouts, Scores, Tensors, WorkUnit
 from tests.oracle_settings import Refused, algorithm_settings
 from workers.reference import ReferenceWorker
 
@@ -78,9 +77,11 @@ class Replay(Learner):
 
     def _watch(self, _module: torch.nn.Module, _inputs: tuple, forward: Any) -> None:
         if torch.is_grad_enabled():
-            self.passes.append((forward.logprobs.detach(), forward.values.detach()))
+            cut = self.batch.mask.shape[1] - forward.logprobs.shape[1]
+            seen = (torch.nn.functional.pad(x.detach(), (0, cut)) for x in (forward.logprobs, forward.values))
+            self.passes.append(tuple(seen))
 
-    def _minibatches(self, size: int, step: int, epoch: int) -> Sequence[Tensor]:
+    def _minibatches(self, batch: Batch, step: int, epoch: int) -> Sequence[Tensor]:
         return torch.tensor(self.step["permutations"][epoch]).split(self.config.algorithm.minibatch_size)
 
     def _chunks(self, batch: Batch) -> list[Batch]:
@@ -100,9 +101,9 @@ class Replay(Learner):
         parts = [super(Replay, self)._target_metrics(chunk) for chunk in self._chunks(batch)]
         return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
 
-    def _prepare(self, *args: Any) -> tuple[Batch, ScoreMoments]:
-        self.batch, moments = super()._prepare(*args)
-        return self.batch, moments
+    def _estimate(self, batch: Batch) -> Batch:
+        self.batch = super()._estimate(batch)
+        return self.batch
 
     def _clip(self, parameters: list[torch.nn.Parameter]) -> Tensor:
         norm = super()._clip(parameters)
@@ -148,6 +149,15 @@ def rollouts(step: dict[str, Any], number: int) -> Rollouts:
     return Rollouts(unit, number, ids, mask, torch.zeros(ids.shape), names)
 
 
+@torch.no_grad()
+def old_pass(learner: Replay, policy: PolicyState, sampled: Rollouts) -> Old:
+    """What the rollout worker would send along with the completions."""
+    learner.policy.load(policy, cached=False)
+    encoded = learner.policy.encode(sampled.unit.prompt_ids, sampled.unit.prompt_mask)
+    forced = learner.policy.recall(encoded, sampled.completion_ids, sampled.completion_mask, full=True)
+    return Old(sampled.unit.key, forced.logprobs, forced.values, forced.full)
+
+
 def completion_mask(response: Tensor, response_mask: list[int] | None) -> Tensor:
     """trl's: neither the start token nor, a quirk this project departs from, the first sampled one. [1, L - 1]"""
     mask = torch.ones(1, len(response) - 1, dtype=torch.bool)
@@ -191,7 +201,7 @@ def replay_step(
         sampled.unit.key, scores, {"classifier": scores}, scores * 0, torch.zeros(len(scores), dtype=torch.bool)
     )
     new_policy, new_state, metrics = learner.update(
-        policy, state, sampled, verdict, reference.logprobs(sampled, anchor)
+        policy, state, sampled, old_pass(learner, policy, sampled), verdict, reference.logprobs(sampled, anchor)
     )
     refuse_ratio(golden, torch.tensor(step["minibatch_indices"]), learner.ratio_threshold)
     compare_step(learner, golden, state.kl_coef, differences)

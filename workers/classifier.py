@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from learner.pretrained import choose_dtype
+from learner.tensors import buckets
 from workers.labels import label_index
 
 NO_LIMIT = 10**6
@@ -31,14 +32,15 @@ class Classifier:
     def logits(self, texts: Sequence[str], cut: str = "right") -> Tensor:
         """Raw logits [B, labels] in float32; of what is too long, the side `cut` is left out."""
         self.tokenizer.truncation_side = cut
-        inputs = self.tokenizer(
-            list(texts),
-            padding=True,
-            truncation=self.max_length is not None,
-            max_length=self.max_length,
-            return_tensors="pt",
-        )
-        return self.model(**inputs.to(self.model.device)).logits.float().cpu()
+        truncation = {"truncation": self.max_length is not None, "max_length": self.max_length}
+        inputs = self.tokenizer(list(texts), **truncation)
+        rows = buckets(torch.tensor([len(ids) for ids in inputs["input_ids"]]))
+        found = [self._logits({name: [column[i] for i in some] for name, column in inputs.items()}) for some in rows]
+        return torch.cat(found)[torch.cat(rows).argsort()]
+
+    def _logits(self, inputs: dict[str, list[list[int]]]) -> Tensor:
+        padded = self.tokenizer.pad(inputs, return_tensors="pt").to(self.model.device)
+        return self.model(**padded).logits.float().cpu()
 
     def judge(self, texts: Sequence[str], cut: str = "right") -> list[float]:
         """1 - P(label) of each text."""

@@ -21,9 +21,9 @@ class ReferenceWorker:
         """Log-probabilities [B, T] of the completions under `state`, version 0 of the run."""
         self.policy.load(state)
         unit = rollouts.unit
-        forward = self.policy(unit.prompt_ids, unit.prompt_mask, rollouts.completion_ids)
-        every = forward.logits.log_softmax(dim=-1) if self.full else forward.logits[:, :, :0]
-        return RefLogprobs(unit.key, forward.logprobs.cpu(), every.cpu().clone())
+        encoded = self.policy.encode(unit.prompt_ids, unit.prompt_mask)
+        forced = self.policy.recall(encoded, rollouts.completion_ids, rollouts.completion_mask, self.full)
+        return RefLogprobs(unit.key, forced.logprobs, forced.full)
 
     def divergence(self, rollouts: Rollouts, state: PolicyState) -> dict[str, list[float]]:
         """KL of the policy that sampled from `state` per completion, in nats, by k1 and by k3."""

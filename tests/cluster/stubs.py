@@ -4,7 +4,7 @@ microseconds. What comes out of `update` depends on every unit, on their order, 
 import torch
 
 from learner.rewards import ScoreMoments
-from learner.types import LearnerState, PolicyState, RefLogprobs, Rollouts, Scores
+from learner.types import LearnerState, Old, PolicyState, RefLogprobs, Rollouts, Scores
 from workers.comparison import MEASURES
 
 STUBS = {role: f"tests.cluster.stubs:{role.title()}" for role in ("rollout", "reward", "reference", "learner")}
@@ -29,7 +29,11 @@ class Rollout(Worker):
         ids = torch.zeros(len(unit.rows), 4, dtype=torch.long)
         padding = unit.prompt_ids.new_zeros(len(unit.rows), 4000)
         unit = type(unit)(**{**vars(unit), "prompt_ids": torch.cat([unit.prompt_ids, padding], dim=1)})
-        return Rollouts(unit, state.version, ids, mask, logprobs, ("text",) * len(unit.rows))
+        rollouts = Rollouts(unit, state.version, ids, mask, logprobs, ("text",) * len(unit.rows))
+        return rollouts, Old(unit.key, logprobs, logprobs, logprobs[:, :, None][:, :, :0])
+
+    def summarize(self, unit, state):
+        return self.generate(unit, state)[0]
 
 
 class Reward(Worker):
@@ -68,8 +72,8 @@ class Learner(Worker):
 
     def update(self, policy, learner, *parts):
         weight, applied = policy.adapter["weight"].double(), []
-        for rollouts, scores, reference in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
-            assert rollouts.unit.key == scores.key == reference.key and rollouts.version == policy.version
+        for rollouts, old, scores, reference in zip(*[iter(parts)] * 4, strict=True):
+            assert rollouts.unit.key == old.key == scores.key == reference.key and rollouts.version == policy.version
             applied.append(rollouts.unit.index)
             weight = (weight * 1.1 + scores.scores.sum() + reference.logprobs.sum()).cos() + 2
         assert applied == list(range(len(applied))) and parts[0].unit.step == policy.version

@@ -235,4 +235,4 @@ def test_results_that_are_lost_with_their_node_are_made_again(nodes, prompts, tm
         cluster.remove_node(machines[only_there], allow_graceful=False)
         (scores,) = pools.get([pools.reward.submit("score", rollouts, about=unit.name)])
     assert any(text.startswith("the rollout results of unit 0 of step 1 ") for text in notes.said), notes.said
-    assert torch.equal(scores.scores, Reward(config).score(Rollout(config).generate(unit, begin.state.policy)).scores)
+    assert torch.equal(scores.scores, Reward(config).score(Rollout(config).summarize(unit, begin.state.policy)).scores)

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.layout import ALL, POOLS, Machine, check_fit, demand, describe, fits, resolve, workers_of
+from cluster.layout import ROLES, Machine, check_fit, demand, describe, fits, resolve, workers_of
 from configs.errors import UsageError
 from tests.conftest import small_config
 
-AUTO = {f"workers__{role}": "auto" for role in POOLS}
+AUTO = {f"workers__{role}": "auto" for role in ROLES}
 
 
 def config(**overrides):
@@ -50,7 +50,7 @@ def test_auto_always_fits(machines, units, counts_too):
 def test_auto_leaves_alone_what_decides_the_bits():
     """The number of threads comes from the config, never from the machine."""
     resolved = resolve(config(**AUTO, cluster__resources__learner__threads=3), [Machine(64)])
-    assert [getattr(resolved.cluster.resources, role).threads for role in ALL] == [1, 1, 1, 3]
+    assert [getattr(resolved.cluster.resources, role).threads for role in ROLES] == [1, 1, 1, 3]
     assert resolved.cluster.resources.learner.cpus == 3 * resolved.cluster.resources.reward.cpus
 
 
@@ -72,12 +72,12 @@ def test_a_worker_larger_than_every_machine_does_not_fit_however_many_there_are(
 
 def test_the_plan_that_is_offered_fits():
     machines = [Machine(4)]
-    asked = config(workers__rollout=9, **{f"cluster__resources__{role}__cpus": 1 for role in ALL})
+    asked = config(workers__rollout=9, **{f"cluster__resources__{role}__cpus": 1 for role in ROLES})
     with pytest.raises(UsageError) as caught:
         check_fit(asked, machines)
     offered = str(caught.value).split("this would fit: ")[1].replace("--", "").replace(".", "__").split()
     settings = dict(zip(offered[::2], offered[1::2], strict=True))
-    again = config(**{f"cluster__resources__{role}__cpus": 1 for role in ALL}, **settings)
+    again = config(**{f"cluster__resources__{role}__cpus": 1 for role in ROLES}, **settings)
     check_fit(again, machines)
 
 

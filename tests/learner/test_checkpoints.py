@@ -18,14 +18,17 @@ def state(version: int) -> TrainState:
     moments = {"lora_A/exp_avg": torch.rand(3, 5), "lora_A/step": torch.tensor(float(version))}
     head = {"weight": torch.rand(1, 5), "bias": torch.zeros(1)}
     learner = LearnerState(version, moments, 0.1 + version / 3, ScoreMoments(8.0, 1 / 3, 2 / 7), rejected=1)
-    return TrainState(PolicyState(version, weights, head), learner)
+    policy = PolicyState(version, weights, head)
+    before = PolicyState(version - 1, {name: t + 1 for name, t in weights.items()}, head)
+    return TrainState(policy, learner, sampler=before if version % 2 else policy)  # odd ones as with run_ahead
 
 
 def same(a: TrainState, b: TrainState) -> bool:
     groups = [(a.policy.adapter, b.policy.adapter), (a.policy.value_head, b.policy.value_head),
-              (a.learner.moments, b.learner.moments)]  # fmt: skip
+              (a.sampler.adapter, b.sampler.adapter), (a.learner.moments, b.learner.moments)]  # fmt: skip
     tensors = all(x.keys() == y.keys() and all(torch.equal(x[n], y[n]) for n in x) for x, y in groups)
-    numbers = [(s.version, s.learner.version, s.learner.kl_coef, s.learner.score_moments, s.learner.rejected)
+    numbers = [(s.version, s.sampler.version, s.learner.version,
+                s.learner.kl_coef, s.learner.score_moments, s.learner.rejected)
                for s in (a, b)]  # fmt: skip
     return tensors and numbers[0] == numbers[1]
 

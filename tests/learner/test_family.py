@@ -10,6 +10,7 @@ from cluster.plan import Plan, make_unit
 from learner.adapter import tensors_sha256
 from learner.learner import MAX_REJECTED, Learner
 from learner.losses import entropy
+from learner.types import RefLogprobs
 from tests.conftest import read_prompts, small_config
 from workers.prompts import Prompt
 from workers.reference import ReferenceWorker
@@ -48,8 +49,8 @@ class Run:
         reward, reference, rollout = RewardWorker(config), ReferenceWorker(config), RolloutWorker(config)
         self.parts = []
         for unit in Plan(config, prompts, prompts).units(0):
-            rollouts = rollout.generate(unit, self.state[0])
-            self.parts += [rollouts, reward.score(rollouts), reference.logprobs(rollouts, self.state[0])]
+            rollouts, old = rollout.generate(unit, self.state[0])
+            self.parts += [rollouts, old, reward.score(rollouts), reference.logprobs(rollouts, self.state[0])]
 
 
 @pytest.fixture(scope="module", params=SETTINGS)
@@ -78,7 +79,7 @@ def test_loss_and_gradient_are_the_same_for_any_microbatch_split(run):
 def test_order_of_units_changes_the_gradient_by_rounding_only(run):
     config = config_of(run.case, minibatch_size=8, ppo_epochs=1)  # one minibatch: the order within it is left
     plain = Learner(config).update(*run.state, *run.parts)[2]
-    turned = Learner(config).update(*run.state, *run.parts[3:], *run.parts[:3])[2]
+    turned = Learner(config).update(*run.state, *run.parts[4:], *run.parts[:4])[2]
     assert turned["ppo/grad_norm"] == pytest.approx(plain["ppo/grad_norm"], rel=1e-4)
     assert turned["ppo/loss/total"] == pytest.approx(plain["ppo/loss/total"], rel=1e-4, abs=1e-6)
 
@@ -98,7 +99,7 @@ def test_dropped_samples_are_left_out_and_counted(run):
 
     policy, _, metrics = run.learner.update(*run.state, *map(drop, run.parts))
     assert metrics["rollout/dropped"] == 2 and metrics["tokens/completions"] < sum(
-        int(p.completion_mask.sum()) for p in run.parts[::3]
+        int(p.completion_mask.sum()) for p in run.parts[::4]
     )
     assert all(t.isfinite().all() for t in policy.adapter.values())
 
@@ -137,7 +138,7 @@ def test_a_step_of_which_everything_was_dropped_says_so(broken):
 def test_reported_kl_is_the_one_that_steers_the_coefficient():
     """Bug 11: an estimate that is negative for no reason of the policy's shrank the coefficient."""
     run = Run("ppo, adaptive KL")
-    shifted = [replace(p, logprobs=p.logprobs - 0.3) if hasattr(p, "full") else p for p in run.parts]
+    shifted = [replace(p, logprobs=p.logprobs - 0.3) if isinstance(p, RefLogprobs) else p for p in run.parts]
     _, state, metrics = run.learner.update(*run.state, *shifted)
     assert metrics["objective/kl"] == pytest.approx(0.3 * metrics["tokens/completions_mean"], rel=1e-4)
     assert metrics["objective/kl_k1"] == pytest.approx(metrics["objective/kl"])
@@ -149,7 +150,7 @@ def test_reported_kl_is_the_one_that_steers_the_coefficient():
 def test_grouped_ppo_reports_each_group():
     run = Run("grouped_ppo, by length")
     _, _, metrics = run.learner.update(*run.state, *run.parts)
-    names = {n for p in run.parts[::3] for n in p.unit.groups}
+    names = {n for p in run.parts[::4] for n in p.unit.groups}
     assert names <= {"0-99 tokens", "100-114 tokens", "115+ tokens"}
     for figure in ("score", "advantage", "kl", "toxicity", "completions"):
         assert {f"group/{name}/{figure}" for name in names} <= set(metrics)
@@ -161,10 +162,10 @@ def test_a_batch_of_one_completion_of_a_prompt_of_one_token_at_the_length_limit(
     config = config_of(case, minibatch_size=1)
     learner, prompt = Learner(config), Prompt("", (1,), ("",), "alone")
     state = learner.initial_state()
-    rollouts = RolloutWorker(config).generate(make_unit([prompt], [0], (0, 0), seed=3), state[0])
+    rollouts, old = RolloutWorker(config).generate(make_unit([prompt], [0], (0, 0), seed=3), state[0])
     assert rollouts.completion_mask.all() and rollouts.completion_ids.shape == (1, 12), "cut at rollout.max_new_tokens"
     scores, reference = RewardWorker(config).score(rollouts), ReferenceWorker(config).logprobs(rollouts, state[0])
-    policy, _, metrics = learner.update(*state, rollouts, scores, reference)
+    policy, _, metrics = learner.update(*state, rollouts, old, scores, reference)
     assert all(t.isfinite().all() for t in policy.adapter.values())
     assert all(map(math.isfinite, metrics.values())) and metrics["learner/rejected"] == 0
 
@@ -172,12 +173,13 @@ def test_a_batch_of_one_completion_of_a_prompt_of_one_token_at_the_length_limit(
 def test_completions_that_are_all_the_same_teach_a_group_nothing():
     """Same text, same reward, advantage 0: only the KL penalty is left, and at the reference that has no gradient."""
     run = Run("grpo")
-    rollouts, scores = run.parts[:2]
+    rollouts, _, scores = run.parts[:3]
     ids, mask = (t[:1].expand_as(t).contiguous() for t in (rollouts.completion_ids, rollouts.completion_mask))
     same = replace(rollouts, completion_ids=ids, completion_mask=mask)
     verdict = replace(scores, scores=torch.full_like(scores.scores, 0.7))
-    logprobs = ReferenceWorker(run.learner.config).logprobs(same, run.state[0])
-    metrics = run.learner.update(*run.state, same, verdict, logprobs)[2]
+    reference = ReferenceWorker(run.learner.config).logprobs(same, run.state[0])
+    old = replace(run.parts[1], logprobs=reference.logprobs, values=torch.zeros(mask.shape))
+    metrics = run.learner.update(*run.state, same, old, verdict, reference)[2]
     assert metrics["ppo/grad_norm"] == pytest.approx(0, abs=1e-5) and metrics["learner/rejected"] == 0
 
 
@@ -195,8 +197,6 @@ def test_reported_means_are_means_however_the_loss_is_weighed(case):
     run = Run(case)
     config = config_of(case, minibatch_size=8, ppo_epochs=1, learning_rate=1e-12)
     metrics = Learner(config).update(*run.state, *run.parts)[2]
-    logits = [
-        run.learner.policy(p.unit.prompt_ids, p.unit.prompt_mask, p.completion_ids).logits for p in run.parts[::3]
-    ]
-    per_token = torch.cat([entropy(x)[p.completion_mask] for x, p in zip(logits, run.parts[::3], strict=True)])
+    every = [run.learner.policy(p.unit.prompt_ids, p.unit.prompt_mask, p.completion_ids).full for p in run.parts[::4]]
+    per_token = torch.cat([entropy(x)[p.completion_mask] for x, p in zip(every, run.parts[::4], strict=True)])
     assert metrics["ppo/policy/entropy"] == pytest.approx(per_token.mean().item(), rel=1e-3)

@@ -67,16 +67,15 @@ def test_loss_is_same_for_any_microbatch_split(start, parts, updated, size):
 
 
 @pytest.fixture
-def batch(learner, start, experiences):
-    learner.policy.load(start[0], cached=False)
-    return learner._prepare(experiences, [learner._old(e) for e in experiences], start[1])[0]
+def batch(learner, start, parts):
+    return learner.prepare(*start, *parts)[0].batch
 
 
 def test_first_token_is_trained(learner, batch):
     """Bug 3: the mask started at 1. Here the first token's log-probability has a gradient, and padding has none."""
     assert batch.mask[:, 0].all()
     logprobs = batch.old_logprobs.clone().requires_grad_()
-    new = Forward(logprobs, logits=torch.zeros(*logprobs.shape, 4), values=batch.old_values)
+    new = Forward(logprobs, full=torch.zeros(*logprobs.shape, 4), values=batch.old_values)
     weights, shares = learner._weights(batch), learner._shares(batch)
     objective.loss(new, batch, weights, shares, learner.config.algorithm, 0.2)[0].backward()
     assert (logprobs.grad[:, 0] != 0).all()
@@ -101,22 +100,25 @@ def test_batch_rows_are_those_of_the_units(batch, experiences):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r, s, f: (replace(r, version=3), s, f), "version 3"),
-        (lambda r, s, f: (r, replace(s, key=(0, 1)), f), "joined with scores of"),
-        (lambda r, s, f: (r, s, replace(f, key=(4, 0))), "reference of"),
-        (lambda r, s, f: (r, replace(s, scores=s.scores[:-1]), f), "scores"),
-        (lambda r, s, f: (r, replace(s, scores=s.scores * torch.nan), f), "a score is not finite"),
-        (lambda r, s, f: (r, replace(s, scores=s.scores / 0), f), "a score is not finite"),
-        (lambda r, s, f: (r, s, replace(f, logprobs=f.logprobs[:, :-1])), "reference log-probabilities"),
+        (lambda r, o, s, f: (replace(r, version=3), o, s, f), "version 3"),
+        (lambda r, o, s, f: (r, replace(o, key=(0, 1)), s, f), r"joined with the pass of \(0, 1\)"),
+        (lambda r, o, s, f: (r, o, replace(s, key=(0, 1)), f), r"scores of \(0, 1\)"),
+        (lambda r, o, s, f: (r, o, s, replace(f, key=(4, 0))), r"reference of \(4, 0\)"),
+        (lambda r, o, s, f: (r, o, replace(s, scores=s.scores[:-1]), f), "scores"),
+        (lambda r, o, s, f: (r, replace(o, logprobs=o.logprobs[:, :-1]), s, f), "old ones"),
+        (lambda r, o, s, f: (r, o, replace(s, scores=s.scores * torch.nan), f), "a score is not finite"),
+        (lambda r, o, s, f: (r, o, replace(s, scores=s.scores / 0), f), "a score is not finite"),
+        (lambda r, o, s, f: (r, replace(o, values=o.values * torch.nan), s, f), "a value is not finite"),
+        (lambda r, o, s, f: (r, o, s, replace(f, logprobs=f.logprobs[:, :-1])), "reference log-probabilities"),
         (
-            lambda r, s, f: (r, s, replace(f, logprobs=f.logprobs - torch.inf)),
+            lambda r, o, s, f: (r, o, s, replace(f, logprobs=f.logprobs - torch.inf)),
             "reference log-probability is not finite",
         ),
     ],
 )
 def test_update_rejects_parts_that_do_not_belong_together(learner, start, parts, change, message):
     with pytest.raises(ValueError, match=message):
-        update(learner, start, [*change(*parts[:3]), *parts[3:]])
+        update(learner, start, [*change(*parts[:4]), *parts[4:]])
 
 
 def test_update_rejects_wrong_version(learner, start, parts):
@@ -126,7 +128,7 @@ def test_update_rejects_wrong_version(learner, start, parts):
 
 def test_a_completion_of_one_eos_is_a_valid_sample(learner, start, parts):
     """Bug 4: an empty summary crashed the step."""
-    rollouts, scores, reference = parts[:3]
+    rollouts, old, scores, reference = parts[:4]
     mask = torch.zeros_like(rollouts.completion_mask)
     mask[:, 0] = True
     ids = torch.full_like(rollouts.completion_ids, 0).masked_fill(mask, learner.policy.network.config.eos_token_id)
@@ -135,7 +137,9 @@ def test_a_completion_of_one_eos_is_a_valid_sample(learner, start, parts):
     with torch.no_grad():
         logprobs = learner.policy(empty.unit.prompt_ids, empty.unit.prompt_mask, ids).logprobs
     empty = replace(empty, logprobs=logprobs)
-    policy, _, metrics = update(learner, start, [empty, scores, replace(reference, logprobs=logprobs)])
+    policy, _, metrics = update(
+        learner, start, [empty, replace(old, logprobs=logprobs), scores, replace(reference, logprobs=logprobs)]
+    )
     assert metrics["tokens/completions_mean"] == 1
     assert all(t.isfinite().all() for t in policy.adapter.values())
 
@@ -143,9 +147,9 @@ def test_a_completion_of_one_eos_is_a_valid_sample(learner, start, parts):
 def test_a_padded_position_may_hold_anything(learner, start, parts):
     """What the reference says of padding is never read."""
     changed = []
-    for rollouts, scores, reference in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+    for rollouts, old, scores, reference in zip(*[iter(parts)] * 4, strict=True):
         junk = reference.logprobs.masked_fill(~rollouts.completion_mask, torch.nan)
-        changed += [rollouts, scores, replace(reference, logprobs=junk)]
+        changed += [rollouts, old, scores, replace(reference, logprobs=junk)]
     assert tensors_sha256(update(learner, start, changed)[0].adapter) == tensors_sha256(
         update(learner, start, parts)[0].adapter
     )

@@ -6,10 +6,12 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig, BartF
 
 from cluster.plan import make_unit
 from configs import schema
+from configs.schema import Rollout
 from learner.policy import Policy
 from learner.types import WorkUnit
 from tests.conftest import small_config
-from workers.rollout import RolloutWorker, sample
+from workers.rollout import RolloutWorker
+from workers.sampling import AnyDecoder, sample
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +70,9 @@ def test_padding_side_and_width_change_nothing(policy, unit, left, right):
 
 def test_decoding_with_a_cache_records_the_teacher_forced_logprobs(policy, unit):
     """Bugs 5 and 7: no token is lost, none is suppressed behind the log-probability's back."""
-    ids, mask, recorded = sample(policy, unit, max_new_tokens=20, eos_token_id=1)
     with torch.no_grad():
+        encoded = policy.encode(unit.prompt_ids, unit.prompt_mask)
+        ids, mask, recorded = sample(AnyDecoder(policy), encoded, unit, Rollout(max_new_tokens=20), eos_token_id=1)
         forced = policy(unit.prompt_ids, unit.prompt_mask, ids).logprobs
     torch.testing.assert_close(recorded[mask], forced[mask], atol=1e-4, rtol=1e-4)
 
@@ -78,11 +81,12 @@ def test_the_same_laws_hold_for_bart(bart_config, prompts):
     """Law 10: any encoder-decoder, here one with another start token."""
     worker = RolloutWorker(bart_config)
     unit = make_unit(prompts, [0, 1, 2], (0, 0), seed=5)
-    rollouts = worker.generate(unit, worker.policy.state(0))
+    rollouts, old = worker.generate(unit, worker.policy.state(0))
     with torch.no_grad():
         forced = worker.policy(unit.prompt_ids, unit.prompt_mask, rollouts.completion_ids).logprobs
     mask = rollouts.completion_mask
     torch.testing.assert_close(rollouts.logprobs[mask], forced[mask], atol=1e-4, rtol=1e-4)
+    assert torch.equal(old.logprobs, forced), "the pass that the learner starts from is of the one definition"
 
 
 def test_loading_keeps_the_untied_head(config, policy, unit):
@@ -100,7 +104,7 @@ def test_a_new_adapter_changes_nothing_and_everything_random_follows_from_the_se
         bare = AutoModelForSeq2SeqLM.from_pretrained(config.policy.model, attn_implementation="eager")(
             input_ids=unit.prompt_ids, attention_mask=unit.prompt_mask.long(), labels=completion
         ).logits
-        torch.testing.assert_close(first(unit.prompt_ids, unit.prompt_mask, completion).logits, bare)
+        torch.testing.assert_close(first(unit.prompt_ids, unit.prompt_mask, completion).full, bare.log_softmax(dim=-1))
     a, b, c = (p.state(0) for p in (first, again, other))
     assert all(torch.equal(a.adapter[n], b.adapter[n]) for n in a.adapter)
     assert not all(torch.equal(a.adapter[n], c.adapter[n]) for n in a.adapter)

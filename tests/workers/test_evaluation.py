@@ -28,7 +28,7 @@ def test_copied_is_the_share_of_trigrams_that_stand_in_the_source():
 
 
 def test_figures_of_a_unit_stand_beside_its_rows(rollout_worker, start, unit):
-    rollouts = rollout_worker.generate(unit, start[0])
+    rollouts = rollout_worker.summarize(unit, start[0])
     rollouts = replace(rollouts, texts=(unit.references[0][0], "", *rollouts.texts[2:]))
     first, second = text_figures(rollouts)[:2]
     assert first["row"] == unit.rows[0] and first["rougeL"] == pytest.approx(100) and second["rougeL"] == 0
@@ -38,7 +38,7 @@ def test_figures_of_a_unit_stand_beside_its_rows(rollout_worker, start, unit):
 def test_divergence_is_the_sum_over_the_completion_and_zero_from_oneself(
     rollout_worker, reference_worker, start, unit, learner
 ):
-    rollouts = rollout_worker.generate(unit, start[0])
+    rollouts = rollout_worker.summarize(unit, start[0])
     assert reference_worker.divergence(rollouts, start[0])["kl_k3"] == pytest.approx([0] * 4, abs=1e-5)
     shifted = replace(rollouts, logprobs=rollouts.logprobs + 0.1)
     expected = 0.1 * rollouts.completion_mask.sum(dim=1)
@@ -49,9 +49,9 @@ def test_divergence_is_the_sum_over_the_completion_and_zero_from_oneself(
 
 
 def test_greedy_takes_the_likeliest_token_whatever_the_seed(rollout_worker, start, unit):
-    one, two = (rollout_worker.generate(replace(unit, greedy=True, seed=seed), start[0]) for seed in (1, 2))
+    one, two = (rollout_worker.summarize(replace(unit, greedy=True, seed=seed), start[0]) for seed in (1, 2))
     assert one.texts == two.texts
     rollout_worker.policy.load(start[0])
-    logits = rollout_worker.policy(unit.prompt_ids, unit.prompt_mask, one.completion_ids).logits
+    every = rollout_worker.policy(unit.prompt_ids, unit.prompt_mask, one.completion_ids).full
     mask = one.completion_mask
-    assert (logits.argmax(dim=-1) == one.completion_ids)[mask].all()
+    assert (every.argmax(dim=-1) == one.completion_ids)[mask].all()

@@ -37,7 +37,7 @@ def undefined(prompts, completions, references):
 
 @pytest.fixture
 def rollouts(rollout_worker, start, prompts):
-    made = rollout_worker.generate(make_unit(prompts, [0, 1, 2], (4, 2), seed=1), start[0])
+    made = rollout_worker.summarize(make_unit(prompts, [0, 1, 2], (4, 2), seed=1), start[0])
     return replace(made, texts=("thanks a lot", "you idiot b", ""))
 
 

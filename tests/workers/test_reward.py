@@ -40,7 +40,7 @@ def test_a_missing_label_is_named_with_those_there_are():
 
 
 def test_scores_are_raw_logits_and_toxicity_the_rest_of_the_probability(reward_worker, rollout_worker, start, unit):
-    rollouts = rollout_worker.generate(unit, start[0])
+    rollouts = rollout_worker.summarize(unit, start[0])
     scores = reward_worker.score(rollouts)
     logits = reward_worker.classifier.logits(list(rollouts.texts))
     assert torch.equal(scores.scores, logits[:, reward_worker.classifier.label])
@@ -67,7 +67,7 @@ def test_prompt_and_completion_are_cut_from_the_prompts_side():
 def test_labels_that_do_not_exclude_each_other_have_each_a_probability(reward_worker, rollout_worker, start, unit):
     worker = RewardWorker(small_config())
     worker.classifier.independent = True
-    rollouts = rollout_worker.generate(unit, start[0])
+    rollouts = rollout_worker.summarize(unit, start[0])
     scores = worker.score(rollouts)
     torch.testing.assert_close(scores.toxicity, 1 - scores.scores.sigmoid())
 
@@ -117,7 +117,7 @@ def test_a_model_with_one_output_is_a_reward_too(tmp_path, config):
 
 def test_what_is_watched_is_measured_beside_and_not_rewarded(reward_worker, rollout_worker, start, unit):
     rollouts = replace(
-        rollout_worker.generate(unit, start[0]), texts=(*(r[0] for r in unit.references[:3]), "you idiot")
+        rollout_worker.summarize(unit, start[0]), texts=(*(r[0] for r in unit.references[:3]), "you idiot")
     )
     scores = reward_worker.score(rollouts)
     assert scores.watched["rougeL"].tolist()[:3] == pytest.approx([100] * 3) and scores.watched["rougeL"][3] < 20
@@ -128,7 +128,7 @@ def test_what_is_watched_is_measured_beside_and_not_rewarded(reward_worker, roll
 
 
 def test_a_judged_summary_has_all_its_figures(reward_worker, rollout_worker, start, unit):
-    rollouts = replace(rollout_worker.generate(unit, start[0]), texts=(NICE, NASTY, "", NICE))
+    rollouts = replace(rollout_worker.summarize(unit, start[0]), texts=(NICE, NASTY, "", NICE))
     rows, classifier = reward_worker.judge(rollouts), reward_worker.classifier
     assert [row["row"] for row in rows] == list(unit.rows) and [row["text"] for row in rows] == [NICE, NASTY, "", NICE]
     assert rows[1]["toxicity"] > 0.9 > 0.1 > rows[0]["toxicity"]

@@ -1,39 +1,41 @@
 """Sampling: where a completion ends, and what decides its tokens."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from cluster.plan import make_unit
+from configs.schema import Rollout
+from learner.policy import Encoded
 from tests.conftest import small_config
-from workers.rollout import RolloutWorker, draw, sample
+from workers.rollout import RolloutWorker
+from workers.sampling import draw, sample
 
 
 class Script:
-    """A policy that says what it is told, row by row: shows where completions end, whatever a model would do."""
+    """A decoder that says what it is told, row by row: shows where completions end, whatever a model would do."""
 
     start_token_id = 0
 
     def __init__(self, rows):
         self.rows, self.step = rows, -1
-        self.network = self
 
-    device = torch.device("cpu")
+    def begin(self, encoded, length):
+        return self
 
-    def encode(self, prompt_ids, prompt_mask):
-        return torch.zeros(*prompt_ids.shape, 1)
-
-    def __call__(self, **_):
+    def __call__(self, token):
         self.step += 1
-        logits = torch.full((len(self.rows), 1, 10), -1e9)
+        logits = torch.full((len(self.rows), 10), -1e9)
         for i, row in enumerate(self.rows):
-            logits[i, 0, row[self.step] if self.step < len(row) else 9] = 0
-        return SimpleNamespace(logits=logits, past_key_values=None)
+            logits[i, row[self.step] if self.step < len(row) else 9] = 0
+        return logits
+
+    def keep(self, rows):
+        self.rows = [self.rows[i] for i in rows.tolist()]
 
 
 def scripted(unit, rows, max_new_tokens=6):
-    ids, mask, _ = sample(Script(rows), unit, max_new_tokens, eos_token_id=1)
+    encoded = Encoded(torch.zeros(*unit.prompt_ids.shape, 1), unit.prompt_mask, torch.arange(len(unit.rows)))
+    ids, mask, _ = sample(Script(rows), encoded, unit, Rollout(max_new_tokens=max_new_tokens), eos_token_id=1)
     return ids.tolist(), mask.tolist()
 
 
@@ -66,7 +68,7 @@ def test_a_completion_at_the_limit_keeps_all_its_tokens(two):
 
 def test_the_seed_decides_the_tokens(rollout_worker, start, prompts):
     unit, another = (make_unit(prompts, range(60), (0, 0), seed=seed) for seed in (11, 12))
-    first, again, other = (rollout_worker.generate(u, start[0]) for u in (unit, unit, another))
+    first, again, other = (rollout_worker.summarize(u, start[0]) for u in (unit, unit, another))
     assert torch.equal(first.completion_ids, again.completion_ids) and first.texts == again.texts
     assert first.texts != other.texts
     assert first.version == start[0].version
@@ -75,7 +77,7 @@ def test_the_seed_decides_the_tokens(rollout_worker, start, prompts):
 def test_texts_are_what_the_tokens_say_without_special_ones(start, unit):
     """Bugs 8 and 14: special tokens reached the reward; text was tokenized again for the policy."""
     worker = RolloutWorker(small_config(rollout__max_new_tokens=48))
-    rollouts = worker.generate(unit, start[0])
+    rollouts, _ = worker.generate(unit, start[0])
     with torch.no_grad():
         forced = worker.policy(unit.prompt_ids, unit.prompt_mask, rollouts.completion_ids).logprobs
     mask = rollouts.completion_mask
@@ -95,7 +97,7 @@ def test_dropout_stays_off_while_sampling(rollout_worker, start, unit):
 
 def test_draw_follows_the_distribution():
     p = torch.tensor([0.5, 0.0, 0.3, 0.2])
-    tokens = draw(p.log().repeat(40_000, 1), torch.Generator().manual_seed(0)).squeeze(1)
+    tokens = draw(p.log().repeat(40_000, 1), torch.rand(40_000, generator=torch.Generator().manual_seed(0)))
     frequency = torch.bincount(tokens, minlength=4) / len(tokens)
     assert frequency[1] == 0
     torch.testing.assert_close(frequency, p, atol=0.01, rtol=0)

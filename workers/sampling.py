@@ -1,0 +1,116 @@
+"""Sampling, token by token, whatever decodes.
+
+transformers' own `generate` is not used: processors that a generation config may bring (min_length, forced tokens,
+top-k) sample from another distribution than the log-probabilities are of.
+"""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from configs.schema import Rollout
+from learner.policy import Encoded, Policy
+from learner.types import WorkUnit
+
+LEAVE = 0.75
+"""Share of the rows that are still being completed at which the others leave the batch: leaving costs a copy."""
+
+
+class Completions(Protocol):
+    """Rows on their way."""
+
+    def __call__(self, token: Tensor) -> Tensor:
+        """The last tokens [B] in, the next ones' logits [B, V] in float32 out."""
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows only."""
+
+
+class Decoder(Protocol):
+    """What can continue completions."""
+
+    start_token_id: int
+
+    def begin(self, encoded: Encoded, length: int) -> Completions:
+        """Completions of at most `length` tokens, all of them before their first one."""
+
+
+class AnyDecoder:
+    """The decoder of whatever model the policy has, with its own cache of past keys and values."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy, self.start_token_id = policy, policy.start_token_id
+
+    def begin(self, encoded: Encoded, length: int) -> Completions:
+        """Each row with its own copy of what the encoder made of its prompt."""
+        return _Cached(self.policy, encoded)
+
+
+class _Cached:
+    def __init__(self, policy: Policy, encoded: Encoded) -> None:
+        self.network, self.states, self.mask = policy.network, encoded.rows(), encoded.row_mask().long()
+        self.cache: Any = None
+
+    def __call__(self, token: Tensor) -> Tensor:
+        out = self.network(
+            encoder_outputs=(self.states,),
+            attention_mask=self.mask,
+            decoder_input_ids=token.unsqueeze(1),
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        self.cache = out.past_key_values
+        return out.logits[:, -1].float()
+
+    def keep(self, rows: Tensor) -> None:
+        self.states, self.mask = self.states[rows], self.mask[rows]
+        self.cache.batch_select_indices(rows)
+
+
+@torch.no_grad()
+def sample(
+    decoder: Decoder, encoded: Encoded, unit: WorkUnit, config: Rollout, eos_token_id: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Complete the prompts of a unit.
+
+    Returns completion ids, completion mask (True through EOS) and log-probabilities, each [B, T] on the CPU.
+    """
+    device, size = encoded.states.device, len(encoded.place)
+    generator = torch.Generator(device).manual_seed(unit.seed)
+    limits = _limits(size, config, generator)
+    ids = torch.zeros(size, config.max_new_tokens, dtype=torch.long, device=device)
+    mask, logprobs = torch.zeros_like(ids, dtype=torch.bool), torch.zeros(ids.shape, device=device)
+    rows, alive = torch.arange(size, device=device), torch.ones(size, dtype=torch.bool, device=device)
+    token, completions = torch.full_like(rows, decoder.start_token_id), decoder.begin(encoded, config.max_new_tokens)
+    for t in range(config.max_new_tokens):
+        # Numbers for all rows, also those that have left: who leaves when decides nothing.
+        point = torch.rand(size, generator=generator, device=device, dtype=torch.double)
+        every = completions(token).log_softmax(dim=-1)
+        token = every.argmax(dim=-1) if unit.greedy else draw(every, point[rows])
+        ids[rows, t], mask[rows, t] = token.masked_fill(~alive, 0), alive
+        logprobs[rows, t] = every.gather(1, token.unsqueeze(1)).squeeze(1)
+        alive = alive & (token != eos_token_id) & (limits[rows] > t + 1)
+        left = int(alive.sum())
+        if not left:
+            break
+        if left <= LEAVE * len(rows):
+            completions.keep(alive.nonzero().squeeze(1))
+            rows, token, alive = rows[alive], token[alive], alive[alive]
+    return ids[:, : t + 1].cpu(), mask[:, : t + 1].cpu(), logprobs[:, : t + 1].cpu()
+
+
+def _limits(size: int, config: Rollout, generator: torch.Generator) -> Tensor:
+    """Tokens after which each completion is cut, [B]."""
+    shortest = config.min_cut or config.max_new_tokens
+    return torch.randint(shortest, config.max_new_tokens + 1, (size,), generator=generator, device=generator.device)
+
+
+def draw(logprobs: Tensor, point: Tensor) -> Tensor:
+    """One token per row by inverting the distribution function at `point` [B] in [0, 1); [B, V] -> [B].
+
+    On a CPU twenty times as fast as torch.multinomial over T5's vocabulary.
+    """
+    cdf = logprobs.exp().cumsum(dim=-1, dtype=torch.double)
+    at = point.unsqueeze(1) * cdf[:, -1:]
+    return torch.searchsorted(cdf, at, right=True).clamp(max=cdf.shape[1] - 1).squeeze(1)
