@@ -1,8 +1,8 @@
 """The one entry point: `python ray_job.py [COMMAND] [--config FILE] [--key value ...]`, also as a Ray job.
 
 Commands: explore (the data), sft (supervised fine-tuning), train (reinforcement learning; the default), evaluate
-(policies side by side), pipeline (all of these in turn), report (of runs, as a page), doctor (will it run?), scale
-(more or fewer workers for a run that is at work).
+(policies side by side), pipeline (all of these in turn), report (of runs, as a page), bench (how fast is it?), doctor
+(will it run?), scale (more or fewer workers for a run that is at work).
 """
 
 import signal
@@ -66,6 +66,16 @@ def pipeline(arguments: list[str]) -> None:
     Pipeline(request.config).run()
 
 
+def bench(arguments: list[str]) -> None:
+    """Time steps, also in turn with another command's."""
+    from configs.load import load_request
+
+    request = load_request(arguments)
+    from service.bench import bench
+
+    bench(request.config)
+
+
 def report(arguments: list[str]) -> None:
     """Write the page of runs."""
     from service.report_page import report
@@ -96,6 +106,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "evaluate": evaluate,
     "pipeline": pipeline,
+    "bench": bench,
     "report": report,
     "doctor": doctor,
     "scale": scale,

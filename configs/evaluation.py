@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from configs.base import Section
 
@@ -52,6 +52,25 @@ class Watch(Section):
     """Steps at the start and at the end of the run so far that are compared."""
     max_kl: float = Field(20.0, gt=0)
     """KL per completion, in nats, above which the policy is said to be far from its reference."""
+
+
+class Bench(Section):
+    """What `ray_job.py bench` times."""
+
+    steps: int = Field(3, ge=1)
+    """Steps that are timed, after one that is not."""
+    min_new: int | None = Field(None, ge=1)
+    """With max_new: completions have between so many tokens ..."""
+    max_new: int | None = Field(None, ge=1)
+    """... and so many, whatever ends a completion otherwise; null: as the policy ends them."""
+    vs: str | None = None
+    """A command that prints one JSON line a step: it is timed in turn with the run's own steps."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Bench":
+        if (self.min_new or 1) > (self.max_new or self.min_new or 1) or (self.min_new and not self.max_new):
+            raise ValueError("bench.min_new needs a bench.max_new that is not smaller")
+        return self
 
 
 class Sft(Section):

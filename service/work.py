@@ -1,0 +1,66 @@
+"""How much arithmetic a step is, and how much of it the machine could do: counted from the models' shapes."""
+
+import time
+
+import psutil
+import torch
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+
+from configs.schema import Config
+from learner.pretrained import choose_dtype, device_of
+
+SIZE, TIMES = 1024, 20
+
+
+class Work:
+    """Floating-point operations of a config's steps."""
+
+    def __init__(self, config: Config) -> None:
+        with torch.device("meta"):
+            policy = AutoModelForSeq2SeqLM.from_config(AutoConfig.from_pretrained(config.policy.model))
+            reward = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(config.reward.model))
+        encoder, embeddings = policy.get_encoder(), policy.get_input_embeddings().weight.numel()
+        self.encoder = _weights(encoder) - embeddings
+        self.decoder = _weights(policy.get_decoder()) - embeddings + policy.get_output_embeddings().weight.numel()
+        self.reward = _weights(reward) - reward.get_input_embeddings().weight.numel()
+        self.reads_prompt, self.group_size = config.reward.text == "prompt+completion", config.group_size
+        self.epochs = config.algorithm.ppo_epochs
+        device = device_of(config.cluster.resources.learner)
+        dtype = choose_dtype(config.policy.dtype, device)
+        self.dtype = str(dtype).removeprefix("torch.")
+        self.rate = matmul_rate(dtype, device) * (1 if device.type == "cuda" else psutil.cpu_count())
+
+    def operations(self, prompt: int, new: int) -> float:
+        """Of a step over so many tokens of prompts, each counted once per completion, and of completions.
+
+        Two for each weight and token in a forward pass, as many again for the gradient of what goes into a layer; the
+        frozen weights have none of their own. Sampling, its teacher-forced pass, the reference and the reward are
+        forward passes. A decoder's products with the encoder's states are counted as if they were with its own.
+        """
+        passes = 2 + 2 * self.epochs  # rollout, reference; forward and backward of each epoch
+        encoder = passes * self.encoder * prompt / self.group_size
+        decoder = (passes + 1) * self.decoder * new
+        reward = self.reward * (new + (prompt if self.reads_prompt else 0))
+        return 2.0 * (encoder + decoder + reward)
+
+    def utilisation(self, prompt: int, new: int, seconds: float) -> float:
+        """Share of what the machine could have multiplied in the time."""
+        return self.operations(prompt, new) / (self.rate * seconds)
+
+
+def _weights(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def matmul_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Floating-point operations a second of a square product on one core, or on one GPU."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    a, b = (torch.rand(SIZE, SIZE, device=device).to(dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(TIMES):
+        began = time.perf_counter()
+        (a @ b)[0, 0].item()  # waits for a GPU
+        best = min(best, time.perf_counter() - began)
+    torch.set_num_threads(threads)
+    return 2 * SIZE**3 / best
