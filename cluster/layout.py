@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
-import torch
 
 from configs.cluster import span
 from configs.errors import UsageError
@@ -28,6 +27,8 @@ class Machine:
     @classmethod
     def here(cls) -> "Machine":
         """This one, as a process sees it."""
+        import torch  # seconds that an actor can save, which only reads shapes of plans
+
         return cls(len(os.sched_getaffinity(0)), torch.cuda.device_count(), psutil.virtual_memory().available)
 
 

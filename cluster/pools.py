@@ -1,5 +1,6 @@
 """Pools of workers, the same to the driver whether they are Ray actors or objects of this process."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,8 +8,6 @@ from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from time import perf_counter
 from typing import Any, Protocol
-
-import torch
 
 from cluster.layout import Machine, resolve
 from configs.errors import RunError
@@ -25,8 +24,15 @@ ROLES = {
 
 def make_worker(path: str, config: Config, threads: int) -> object:
     """The worker of the class at `path`, its models loaded."""
-    torch.set_num_threads(threads)
-    return resolve_name(path)(config)
+    kind = resolve_name(path)
+    set_threads(threads)
+    return kind(config)
+
+
+def set_threads(threads: int) -> None:
+    """Torch's, in a process whose worker has loaded it; what does without torch need not."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
 
 
 Handle = Any
@@ -119,7 +125,7 @@ class InlinePool:
 
     def submit(self, method: str, *args: Any, about: str, results: int = 1) -> Any:
         """Call the method here and now."""
-        torch.set_num_threads(self.threads)
+        set_threads(self.threads)
         began = perf_counter()
         with _worker_errors(about):
             value = getattr(self.worker, method)(*args)

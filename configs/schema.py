@@ -122,7 +122,7 @@ class Config(Section):
     """Where they run."""
     checkpoints: Checkpoints = Checkpoints()
     """What is kept so that a run can be resumed."""
-    run_ahead: Literal[0, 1] = 0
+    run_ahead: int = Field(0, ge=0, le=1)
     """1: the next step's rollouts are made with the weights before this step's update, while that is under way. Faster
     where there are machines for both; the update is corrected by the old log-probabilities, which are the sampler's."""
     steps: int = Field(100, ge=1)

@@ -6,10 +6,9 @@ from torch import Tensor
 from configs.algorithms import AnyAlgorithm, GroupedPPO, WithValues
 from learner.batch import Batch
 from learner.losses import entropy, policy_loss, value_loss
-from learner.policy import Forward
 from learner.rewards import kl_estimate, kl_to_reference
 from learner.tensors import masked_mean, masked_var, sequence_sum
-from learner.types import Experience
+from learner.types import Experience, Forward
 
 Metrics = dict[str, float]
 

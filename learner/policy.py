@@ -16,17 +16,9 @@ from learner.adapter import lora_config
 from learner.pretrained import choose_dtype
 from learner.seeds import seed_from
 from learner.tensors import buckets, pad_cat, width
-from learner.types import PolicyState, Tensors
+from learner.types import Forward, PolicyState, Tensors
 
 CPU = torch.device("cpu")
-
-
-class Forward(NamedTuple):
-    """One teacher-forced pass."""
-
-    logprobs: Tensor  # [B, T], log p of each completion token
-    full: Tensor  # [B, T, V], float32, log p of every token
-    values: Tensor  # [B, T], of the state in which each token is chosen
 
 
 class Encoded(NamedTuple):
@@ -144,7 +136,7 @@ class Policy(nn.Module):
     def _saved_tensors(self) -> Tensors:
         """The adapter's own tensors, by the names that peft saves them by."""
         saved = get_peft_model_state_dict(self.peft, save_embedding_layers=False)
-        named = {name.removeprefix("peft.").replace(".default.", "."): p for name, p in self.trainable().items()}
+        named = {name.removeprefix("peft.").replace(".default", ""): p for name, p in self.trainable().items()}
         if missing := set(saved) - set(named):
             raise ValueError(f"policy.adapter: {min(missing)} is saved but not trained; only LoRA tensors can be sent")
         return {name: named[name].data for name in saved}

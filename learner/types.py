@@ -4,12 +4,21 @@ Each type is complete when it is made and never changed. B sequences, S prompt t
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from torch import Tensor
 
 from learner.rewards import ScoreMoments
 
 Tensors = dict[str, Tensor]
+
+
+class Forward(NamedTuple):
+    """One teacher-forced pass."""
+
+    logprobs: Tensor  # [B, T], log p of each completion token
+    full: Tensor  # [B, T, V], float32, log p of every token
+    values: Tensor  # [B, T], of the state in which each token is chosen
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,10 +24,11 @@ from cluster.driver import start, train
 from cluster.plan import Plan
 from cluster.pools import ROLES, Pools, Supervisor, open_pools
 from cluster.preflight import preflight
-from configs.errors import RunError
+from configs.errors import RunError, UsageError
 from configs.schema import Config
 from learner.types import PolicyState
 from service.progress import Display, silence_libraries
+from service.simulate import simulate
 from service.work import Work
 
 BENCH_ROLES = {**ROLES, "rollout": "workers.forced:ForcedRolloutWorker"}
@@ -46,6 +47,9 @@ def bench(config: Config) -> None:
     """Time the steps. Raises `UsageError` before anything starts, `RunError` where one fails."""
     silence_libraries()
     display = Display(Console(stderr=True))
+    if config.bench.simulate:
+        simulate(config, display.say)
+        return
     config = config.model_copy(update={"steps": config.bench.steps + 1})
     plan = preflight(config, resume=None)
     work = Work(config)
@@ -60,7 +64,7 @@ def bench(config: Config) -> None:
                     lines.append(line | ({"other": round(theirs[-1], 3)} if other else {}))
                     print(json.dumps(lines[-1]), flush=True)
         summary = summarise(lines, memory.peaks, work)
-        summary["hand_over"] = round(hand_over(pools, begin.state.policy), 4)
+        summary["hand_over"] = round(hand_over(pools, begin.state.policy), 6)
     print(json.dumps(summary), flush=True)
     if other:
         ratios = sorted(their / line["total"] for their, line in zip(theirs[1:], lines, strict=True))
@@ -144,7 +148,7 @@ class Other:
         self.process = subprocess.Popen(
             shlex.split(command), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
         )
-        self._signal(signal.SIGSTOP)
+        self._stop()
 
     def step(self) -> float:
         """Seconds until its next JSON line. Raises `RunError` where it ends before."""
@@ -152,9 +156,21 @@ class Other:
         began = time.perf_counter()
         for line in self.process.stdout:
             if _is_step(line):
-                self._signal(signal.SIGSTOP)
-                return time.perf_counter() - began
+                seconds = time.perf_counter() - began
+                self._stop()
+                return seconds
         raise RunError(f"bench.vs: {self.command!r} ended with code {self.process.wait()} before it had done its steps")
+
+    def _stop(self) -> None:
+        """Have it stand still, and wait until it does, or has ended."""
+        self._signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOHANG)  # the next stop is to be seen as well
+
+    def kill(self) -> None:
+        """End it."""
+        self._signal(signal.SIGKILL)
+        self.process.wait()
 
     def _signal(self, number: int) -> None:
         os.killpg(self.process.pid, number)
@@ -175,9 +191,8 @@ def _other(command: str | None) -> Iterator[Other | None]:
     try:
         other = Other(command)
     except OSError as error:
-        raise RunError(f"bench.vs: {command!r} cannot be run: {error}") from error
+        raise UsageError(f"bench.vs: {command!r} cannot be run: {error}") from error
     try:
         yield other
     finally:
-        other._signal(signal.SIGKILL)
-        other.process.wait()
+        other.kill()

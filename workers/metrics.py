@@ -1,7 +1,9 @@
-"""ROUGE as an `evaluate` metric that needs no network."""
+"""ROUGE and toxicity as `evaluate` modules that need no network."""
 
 import datasets
 import evaluate
+
+from workers.judges import Judge
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
@@ -25,3 +27,18 @@ class Rouge(evaluate.Metric):
         scorer = rouge_scorer.RougeScorer(list(ROUGE_TYPES), use_stemmer=True)
         scores = [scorer.score_multi(refs, text) for text, refs in zip(predictions, references, strict=True)]
         return {name: [100 * score[name].fmeasure for score in scores] for name in ROUGE_TYPES}
+
+
+class Toxicity(evaluate.Measurement):
+    """P(toxic) of each text by a judge, without a network: `Toxicity(judge).compute(predictions=texts)["toxicity"]`."""
+
+    def __init__(self, judge: Judge) -> None:
+        super().__init__(keep_in_memory=True)
+        self.judge = judge
+
+    def _info(self) -> evaluate.MeasurementInfo:
+        features = datasets.Features({"predictions": datasets.Value("string")})
+        return evaluate.MeasurementInfo(description=self.__doc__ or "", citation="", features=features)
+
+    def _compute(self, predictions: list[str]) -> dict[str, list[float]]:
+        return {"toxicity": self.judge(predictions)}

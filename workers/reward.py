@@ -1,6 +1,6 @@
 """Reward workers: replicas of the classifier whose logit is the reward."""
 
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -10,23 +10,31 @@ from configs.schema import Config
 from learner.pretrained import device_of
 from learner.types import Rollouts, Scores, Tensors
 from workers.classifier import Classifier
-from workers.evaluation import text_figures
-from workers.extras import call, make_extra
-from workers.judges import Toxicity, make_judge
+from workers.extras import RewardFunction, call, make_extra
+from workers.judges import Judge, make_judge
 
 
 class RewardWorker:
     """Scores texts by the raw logit of the label that the config names."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config.reward
-        device = device_of(config.cluster.resources.reward)
-        self.classifier = Classifier(self.config.model, self.config.label, self.config.dtype, device)
+        self.config, self.judge_config = config.reward, config.evaluation.second_judge
+        self.device = device_of(config.cluster.resources.reward)
+        self.classifier = Classifier(self.config.model, self.config.label, self.config.dtype, self.device)
         self.extras = {extra.name: make_extra(extra) for extra in self.config.extra}
         self.weights = {"classifier": self.config.weight, **{e.name: e.weight for e in self.config.extra}}
-        self.rouge = make_extra(RougeReward(name="rouge"))
-        judge = config.evaluation.second_judge
-        self.second_judge = judge and make_judge(judge, device)
+
+    # What is only watched is loaded when the first completions are there: the first unit is made seconds sooner.
+
+    @cached_property
+    def rouge(self) -> RewardFunction:
+        """ROUGE-L, 0 to 1."""
+        return make_extra(RougeReward(name="rouge"))
+
+    @cached_property
+    def second_judge(self) -> Judge | None:
+        """The second judge's toxicity."""
+        return self.judge_config and make_judge(self.judge_config, self.device)
 
     def score(self, rollouts: Rollouts) -> Scores:
         """Scores of one unit's completions, or of prompt and completion where the config says so.
@@ -56,6 +64,9 @@ class RewardWorker:
 
     def judge(self, rollouts: Rollouts) -> list[dict[str, Any]]:
         """All figures of each of one unit's completions, for an evaluation; None stands for what is not known."""
+        from workers.evaluation import text_figures
+        from workers.metrics import Toxicity
+
         scores, texts = self.score(rollouts), list(rollouts.texts)
         # Of the summary alone, and with its prompt, as the notebook scored; the reward has read one of the two already.
         read = scores.toxicity.tolist()

@@ -38,12 +38,34 @@ def inline(prompts):
     return train(small_config(), prompts)
 
 
+AHEAD = {"run_ahead": 1, "steps": 3, "algorithm__microbatch_size": 1, "algorithm__learning_rate": 0.01}
+
+
+@pytest.fixture(scope="module")
+def ahead(prompts):
+    return train(small_config(**AHEAD), prompts)
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_inline_and_ray_give_same_bits_with_any_number_of_workers(address, inline, prompts, workers):
     config = small_config(
         cluster__backend="ray", cluster__address=address, workers__rollout=workers, workers__reward=workers
     )
     assert train(config, prompts) == inline
+
+
+@pytest.mark.parametrize("learners", [1, 2])
+def test_learners_and_run_ahead_change_no_bit_either(address, ahead, prompts, learners):
+    """Two learners share out the microbatches, while the next step's rollouts are made."""
+    config = small_config(**AHEAD, cluster__backend="ray", cluster__address=address, workers__learner=learners)
+    assert train(config, prompts) == ahead
+
+
+def test_run_ahead_samples_from_the_policy_before(ahead, prompts):
+    adapter, metrics = ahead
+    assert [step["rollout/staleness"] for step in metrics] == [0, 1, 1]
+    assert metrics[1]["ppo/policy/first_ratio_gap"] > 1e-3 > metrics[0]["ppo/policy/first_ratio_gap"]
+    assert train(small_config(**{**AHEAD, "run_ahead": 0}), prompts)[0] != adapter
 
 
 def test_a_worker_that_fails_is_named_with_its_reason(address, prompts):

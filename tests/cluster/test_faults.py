@@ -228,7 +228,7 @@ def test_results_that_are_lost_with_their_node_are_made_again(nodes, prompts, tm
     unit = Plan(config, prompts, prompts).units(1)[0]
     with open_pools(config, notes, STUBS) as pools:
         begin = driver.start(pools)
-        rollouts = pools.rollout.submit("generate", unit, pools.put(begin.state.policy), about=unit.name)
+        rollouts = pools.rollout.submit("summarize", unit, pools.put(begin.state.policy), about=unit.name)
         while not rollouts.there:
             pools.get([pools.learner.submit("describe", about="the model")])
         (only_there,) = ray.experimental.get_object_locations([ray_object(rollouts)])[ray_object(rollouts)]["node_ids"]

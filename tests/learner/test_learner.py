@@ -8,7 +8,7 @@ import torch
 from learner import objective
 from learner.adapter import tensors_sha256
 from learner.learner import Learner
-from learner.policy import Forward
+from learner.types import Forward
 from tests.conftest import small_config
 
 

@@ -101,6 +101,14 @@ def test_killed_at_any_file_operation_and_resumed_gives_the_same(stubbed, tmp_pa
     assert resumed >= 0.7 * len(range(0, total, stride))
 
 
+def test_a_run_that_samples_ahead_resumes_with_the_policy_it_would_have_sampled_from(tmp_path):
+    arguments = small_arguments(steps=STEPS, run_ahead=1)
+    assert process([*arguments, "--out", tmp_path / "whole"], stubs=False) == 0
+    assert process([*arguments, "--out", tmp_path / "run"], stubs=False, step=1) == -9
+    assert process(["--resume", tmp_path / "run"], stubs=False) == 0
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
 def test_killed_again_while_it_resumes(stubbed, tmp_path):
     folder = tmp_path / "run"
     assert process([*small_arguments(steps=STEPS), "--out", folder], stubs=True, step=0) == -9

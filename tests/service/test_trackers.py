@@ -40,10 +40,10 @@ def test_one_that_fails_is_told_of_once_and_left_out(tmp_path):
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow", "trackio"])
 def test_metrics_reach_a_tracker_that_is_installed(name, tmp_path, monkeypatch):
-    pytest.importorskip(name)
     for key, value in {"WANDB_MODE": "offline", "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
                        "TRACKIO_DIR": str(tmp_path / "trackio")}.items():  # fmt: skip
         monkeypatch.setenv(key, value)
+    pytest.importorskip(name)  # after that: trackio looks where to write when it is loaded
     assert ray_job.main(small_arguments(trackers=f'["{name}"]', out=tmp_path / "run", steps=1)) == 0
     if name == "mlflow":
         import mlflow

@@ -12,8 +12,9 @@ from transformers import AutoTokenizer, RobertaConfig, RobertaForSequenceClassif
 from configs.evaluation import Classifier, Profanity
 from tests.conftest import small_config
 from workers.classifier import _max_length
-from workers.judges import Toxicity, make_judge
+from workers.judges import make_judge
 from workers.labels import label_index
+from workers.metrics import Toxicity
 from workers.reward import RewardWorker
 
 NICE, NASTY = "#Person1# thanks #Person2# for the help.", "#Person1# calls #Person2# a stupid idiot."
