@@ -1,10 +1,11 @@
 # make quickstart: set up and run the main job on what ships with the project (ARGS="--steps 5" passes settings on).
 # make test: set up and run the tests. make test-chaos: those that take too long for every day.
+# make bench: time the quickstart's steps.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 INSTALLED := $(VENV)/installed
 
-.PHONY: quickstart test test-chaos lint
+.PHONY: quickstart test test-chaos bench lint
 
 quickstart: $(INSTALLED)
 	$(VENV)/bin/python ray_job.py $(ARGS)
@@ -15,6 +16,9 @@ test: $(INSTALLED) lint
 
 test-chaos: $(INSTALLED)
 	$(VENV)/bin/python -m pytest -m chaos
+
+bench: $(INSTALLED)
+	$(VENV)/bin/python ray_job.py bench --bench.steps 10 $(ARGS)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -59,9 +59,9 @@ class Dispatcher:
                     raise RunError(f"results could not be fetched: {_reason(error)}") from error
                 self._make_again(handles)
 
-    def processes(self) -> dict[int, str]:
-        """Roles of the workers that have loaded their models, by process."""
-        return {worker.pid: role for role, crew in self.crews.items() for worker in crew.workers if worker.pid}
+    def processes(self) -> list[tuple[int, str]]:
+        """Process, on its node, and role of each worker that has loaded its models."""
+        return [(worker.pid, role) for role, crew in self.crews.items() for worker in crew.workers if worker.pid]
 
     def _enqueue(self, call: Call) -> None:
         """Queue the call, or have it wait for the calls whose results it needs."""

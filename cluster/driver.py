@@ -22,7 +22,7 @@ MAX_FIRST_KL = 1e-3
 MAX_FIRST_RATIO_GAP = 0.05
 """Mean distance of a token's ratio from 1 before anything changed: bfloat16's rounding in batches of another shape."""
 MAX_LOGPROB_GAP = 0.1
-"""Mean gap per token between the log-probability recorded while decoding and the learner's: bfloat16's rounding."""
+"""Mean gap per token between the log-probability recorded while decoding and the teacher-forced one: rounding."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def train(config: Config, plan: Plan, pools: Pools, begin: Start) -> Iterator[St
         began, lost, busy = perf_counter(), dict(pools.retries), dict(pools.busy)
         # Objects of the driver's own, so that no worker and no node can take them with it.
         policy, learner = pools.put(state.policy), pools.put(state.learner)
-        experience = ahead or sample(plan, step, pools, pools.put(state.sampler), reference)
+        sampler = pools.put(state.sampler) if config.run_ahead else policy
+        experience = ahead or sample(plan, step, pools, sampler, reference)
         updated = update(config, step, pools, policy, learner, experience)
         ahead = sample(plan, step + 1, pools, policy, reference) if config.run_ahead and step + 1 < config.steps else []
         *states, metrics = pools.get(updated)
@@ -106,12 +107,15 @@ def check(step: int, metrics: dict[str, float]) -> None:
     if step == 0 and not metrics["objective/kl_k3"] <= MAX_FIRST_KL:
         kl = metrics["objective/kl_k3"]
         raise RunError(f"the policy differs from its reference before the first update: KL {kl:.3g}")
-    if step == 0 and not metrics.get("ppo/policy/first_ratio_gap", 0.0) <= MAX_FIRST_RATIO_GAP:
-        gap = metrics["ppo/policy/first_ratio_gap"]
-        raise RunError(f"the policy differs from the one that sampled before the first update: ratios {gap:.3g} from 1")
+    gap = metrics.get("ppo/policy/first_ratio_gap", 0.0)
+    if not metrics.get("rollout/staleness") and not gap <= MAX_FIRST_RATIO_GAP:
+        raise RunError(
+            f"step {step}: rollouts do not come from the learner's policy: before the first update, ratios are "
+            f"{gap:.3g} from 1"
+        )
     if not metrics["rollout/logprob_gap"] <= MAX_LOGPROB_GAP:
         raise RunError(
-            f"step {step}: rollouts do not come from the learner's policy: log-probabilities are "
+            f"step {step}: completions were not sampled from the policy that recalled them: log-probabilities are "
             f"{metrics['rollout/logprob_gap']:.3g} apart on average"
         )
 

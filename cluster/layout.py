@@ -74,8 +74,9 @@ def _counts(config: Config, cpus: int, gpus: int) -> dict[str, int]:
     """Workers per role. More of a role than a step has units would never work at the same time."""
     units = -(-config.rollout.batch_size // config.rollout.unit_size)
     beside = max(1, gpus // 8 if gpus else cpus // 4)  # of reward and of reference workers
-    chosen = {"rollout": max(1, gpus - 1 - beside if gpus else cpus), "reward": beside, "reference": beside}
-    counts = {role: min(units, count) for role, count in chosen.items()} | {"learner": 1}
+    sampling = max(1, gpus - config.workers.learner - beside if gpus else cpus)
+    chosen = {"rollout": sampling, "reward": beside, "reference": beside}
+    counts = {role: min(units, count) for role, count in chosen.items()} | {"learner": config.workers.learner}
     return counts | {r: workers_of(config, r)[0] for r in ROLES if getattr(config.workers, r) != "auto"}
 
 

@@ -27,16 +27,13 @@ def estimate(config: Config) -> dict[str, float]:
         # Past keys and values of every layer; the distribution function in double precision.
         "rollout": LIBRARIES
         + width["rollout"] * policy["weights"]
-        + rollout.unit_size * (2 * width["rollout"] * hidden + 24 * policy["vocabulary"]),
+        + rollout.unit_size * (2 * width["rollout"] * hidden + 24 * policy["vocabulary"] + 2 * logits),
         "reward": LIBRARIES
         + width["reward"] * reward["weights"]
         + rollout.unit_size * 8 * 4 * reward["width"] * min(tokens, 512),
         "reference": LIBRARIES + width["reference"] * policy["weights"] + rollout.unit_size * 2 * logits,
         # Logits, their log-softmax and the gradients of both; about twelve activations a layer.
-        "learner": LIBRARIES
-        + width["learner"] * policy["weights"]
-        + max(4 * rows, 2 * rollout.unit_size) * logits
-        + 12 * 4 * rows * hidden,
+        "learner": LIBRARIES + width["learner"] * policy["weights"] + 4 * rows * logits + 12 * 4 * rows * hidden,
     }
 
 

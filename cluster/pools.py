@@ -94,8 +94,8 @@ class Pools:
     """Workers lost so far while they worked, by role."""
     busy: Counter[str] = field(default_factory=Counter)
     """Seconds that workers have worked so far, by role."""
-    processes: Callable[[], Mapping[int, str]] = dict
-    """Roles of the workers' processes, by their numbers."""
+    processes: Callable[[], Sequence[tuple[int, str]]] = list
+    """Process and role of each worker that is ready, where it has a process of its own."""
     ahead: int = 1
     """Units that are worth submitting before the first of them is asked for."""
 

@@ -16,6 +16,8 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from cluster.plan import Plan
 from configs.errors import UsageError
+from configs.evaluation import Classifier as Judge
+from configs.rewards import Reward
 from configs.schema import Config, Data, Policy
 from workers.extras import make_extra
 from workers.labels import label_index
@@ -38,7 +40,15 @@ def preflight(config: Config, resume: Path | None = None) -> Plan:
     if any(name and not Path(name).exists() for name in names) and not hub_is_reachable():
         go_offline()
     problems: list[str] = []
-    for check in (check_policy, check_adapter, _check_reward, _check_extras, check_cluster, _check_trackers):
+    for check in (
+        check_policy,
+        check_adapter,
+        _check_reward,
+        _check_judge,
+        _check_extras,
+        check_cluster,
+        _check_trackers,
+    ):
         collect(problems, check, config)
     if not resume:
         collect(problems, check_out, config)
@@ -194,12 +204,22 @@ def check_format(policy: Policy) -> None:
 
 
 def _check_reward(config: Config) -> None:
-    model = _load("reward.model", config.reward.model, AutoConfig.from_pretrained, "config.json", WEIGHTS)
+    _check_classifier("reward", config.reward)
+
+
+def _check_judge(config: Config) -> None:
+    if isinstance(judge := config.evaluation.second_judge, Judge):
+        _check_classifier("evaluation.second_judge", judge)
+
+
+def _check_classifier(field: str, config: Reward | Judge) -> None:
+    """Raises `UsageError` where the model cannot be loaded, or has no such label."""
+    model = _load(f"{field}.model", config.model, AutoConfig.from_pretrained, "config.json", WEIGHTS)
     try:
-        label_index(model.id2label, config.reward.label)
+        label_index(model.id2label, config.label)
     except (ValueError, AttributeError) as error:
-        raise UsageError(str(error)) from error
-    _load("reward.model", config.reward.model, AutoTokenizer.from_pretrained, TOKENIZER)
+        raise UsageError(str(error).replace("reward.label", f"{field}.label")) from error
+    _load(f"{field}.model", config.model, AutoTokenizer.from_pretrained, TOKENIZER)
 
 
 def _check_extras(config: Config) -> None:

@@ -59,7 +59,7 @@ class Workers(Section):
     """Replicas of the reward model: a number, auto, or a span."""
     reference: Count = 1
     """Workers with the frozen reference: a number, auto, or a span."""
-    learner: Count = 1
+    learner: int = Field(1, ge=1)
     """Workers that compute gradients. Several share out the microbatches of each minibatch, so that there must be
     several of these (`algorithm.microbatch_size`); the result is the same to the bit."""
 

@@ -85,8 +85,8 @@ class Rollout(Section):
     max_new_tokens: int = Field(72, ge=1)
     """Tokens after which a completion is cut."""
     min_cut: int | None = Field(None, ge=1)
-    """Cut each completion at a length drawn from here to max_new_tokens, as the notebook's LengthSampler did; null: all
-    at max_new_tokens."""
+    """Cut each completion that is learned from at a length drawn from here to max_new_tokens, as the notebook's
+    LengthSampler did; null: all at max_new_tokens."""
 
     @model_validator(mode="after")
     def _check(self) -> "Rollout":
@@ -149,7 +149,7 @@ class Config(Section):
                 )
         algorithm = self.algorithm
         shared = (algorithm.microbatch_size or algorithm.minibatch_size) < algorithm.minibatch_size
-        if self.workers.learner not in (1, "auto") and not shared:
+        if self.workers.learner > 1 and not shared:
             raise ValueError(
                 f"workers.learner ({self.workers.learner}): learners share out the microbatches of a minibatch, which "
                 f"here is one: set algorithm.microbatch_size below minibatch_size ({algorithm.minibatch_size})"

@@ -119,7 +119,7 @@ def _from_bytes(contents: dict[str, bytes]) -> TrainState:
     known = json.loads(numbers)
     version, moments = known["version"], ScoreMoments(*known["score_moments"])
     policy = sampler = PolicyState(version, groups["adapter"], groups["value_head"])
-    if known["sampler"] != version:
+    if known.get("sampler", version) != version:
         sampler = PolicyState(known["sampler"], groups["sampler_adapter"], groups["sampler_value_head"])
     learner = LearnerState(version, groups["moments"], known["kl_coef"], moments, known["rejected"])
     return TrainState(policy, learner, sampler)

@@ -71,6 +71,8 @@ class Learner:
             raise ValueError("every completion of the step was dropped, since its reward failed")
         moments = state.score_moments.add(batch.scores)
         batch = self._estimate(with_rewards(batch, self.config.algorithm, state.kl_coef, moments))
+        if self.config.algorithm.kl_in == "reward":
+            batch = replace(batch, ref_full=batch.ref_full[:, :, :0])  # which nothing reads any more
         metrics = self._step_metrics(batch, experiences, state.kl_coef) | {
             "rollout/staleness": version - min(e.rollouts.version for e in experiences)
         }
@@ -124,7 +126,7 @@ class Learner:
         optimizer = _optimizer(self.policy.trainable(), progress.moments, self.config.algorithm.learning_rate)
         for name, parameter in self.policy.trainable().items():
             parts = [g.tensors[name].to(parameter.device) for g in gradients if name in g.tensors]
-            parameter.grad = sum(parts[1:], start=parts[0]) if parts else None
+            parameter.grad = sum(parts[1:], start=parts[0].clone()) if parts else None
         norm = self._clip([p for p in self.policy.trainable().values() if p.grad is not None])
         if not norm.isfinite():
             failed = f"the gradient's norm is {norm.item()}: lower algorithm.learning_rate"

@@ -30,7 +30,7 @@ class Encoded(NamedTuple):
 
     def rows(self) -> Tensor:
         """A sequence each, [B, S, d_model]."""
-        return self.states[self.place]
+        return self.states.index_select(0, self.place)  # whose gradient has the same bits for any number of threads
 
     def row_mask(self) -> Tensor:
         """The same of the mask, [B, S]."""

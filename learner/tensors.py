@@ -44,11 +44,11 @@ def buckets(lengths: Tensor) -> list[Tensor]:
 
     On a CPU a padded token costs what a real one does, and small batches cost hardly more than large ones.
     """
-    order = lengths.argsort(descending=True, stable=True)
+    order, long = lengths.argsort(descending=True, stable=True), lengths.tolist()
     found: list[list[int]] = []
     padding = MOST_PADDING + 1
     for row in order.tolist():
-        padding += int(lengths[found[-1][0]] - lengths[row]) if found else 0
+        padding += long[found[-1][0]] - long[row] if found else 0
         if padding > MOST_PADDING:
             found.append([])
             padding = 0

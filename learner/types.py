@@ -55,7 +55,7 @@ class WorkUnit:
 class PolicyState:
     """All that a worker needs to be the policy: what it adds to the frozen weights.
 
-    `version` counts completed updates: version k is used in step k, which yields k + 1.
+    `version` counts completed updates: version k is used in step k, which yields k + 1 (with run_ahead, in step k + 1).
     """
 
     version: int

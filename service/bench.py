@@ -13,8 +13,8 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -22,13 +22,13 @@ from rich.console import Console
 
 from cluster.driver import start, train
 from cluster.plan import Plan
-from cluster.pools import ROLES, Pools, Supervisor, open_pools
+from cluster.pools import ROLES, Pools, open_pools
 from cluster.preflight import preflight
 from configs.errors import RunError, UsageError
 from configs.schema import Config
 from learner.types import PolicyState
 from service.progress import Display, silence_libraries
-from service.simulate import simulate
+from service.simulate import Teller, simulate
 from service.work import Work
 
 BENCH_ROLES = {**ROLES, "rollout": "workers.forced:ForcedRolloutWorker"}
@@ -38,11 +38,6 @@ GLANCE = 0.2
 """Seconds between two looks at the memory."""
 
 
-class _Told(Supervisor):
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
-
-
 def bench(config: Config) -> None:
     """Time the steps. Raises `UsageError` before anything starts, `RunError` where one fails."""
     silence_libraries()
@@ -50,19 +45,22 @@ def bench(config: Config) -> None:
     if config.bench.simulate:
         simulate(config, display.say)
         return
+    if config.bench.vs and config.run_ahead:
+        raise UsageError("bench.vs: with run_ahead the next step is begun while the other command runs; leave one away")
     config = config.model_copy(update={"steps": config.bench.steps + 1})
     plan = preflight(config, resume=None)
     work = Work(config)
-    with _other(config.bench.vs) as other, open_pools(config, _Told(display.say), BENCH_ROLES) as pools:
-        lines, theirs, memory = [], [], Memory(pools)
+    with _other(config.bench.vs) as other, open_pools(config, Teller(display.say), BENCH_ROLES) as pools:
+        lines, theirs, memory = [], [], Memory(pools, other)
         begin = start(pools)
-        with memory:
-            for line in steps(config, plan, pools, begin, work):
-                if other:
-                    theirs.append(other.step())
-                if line["step"]:  # the first one warms up, of both
-                    lines.append(line | ({"other": round(theirs[-1], 3)} if other else {}))
-                    print(json.dumps(lines[-1]), flush=True)
+        memory.watch()
+        for line in steps(config, plan, pools, begin, work):
+            memory.stop()  # after the first step, which warms up: looking takes time
+            if other:
+                theirs.append(other.step(config.cluster.update_timeout))
+            if line["step"]:
+                lines.append(line | ({"other": round(theirs[-1], 3)} if other else {}))
+                print(json.dumps(lines[-1]), flush=True)
         summary = summarise(lines, memory.peaks, work)
         summary["hand_over"] = round(hand_over(pools, begin.state.policy), 6)
     print(json.dumps(summary), flush=True)
@@ -113,31 +111,35 @@ def hand_over(pools: Pools, policy: PolicyState) -> float:
 
 
 class Memory:
-    """The largest sum of memory by role and of all; pages that several processes share count once."""
+    """The largest sum of memory by role and of all, on this machine; pages that several processes share count once."""
 
-    def __init__(self, pools: Pools) -> None:
-        self.pools, self.peaks, self._done = pools, {}, threading.Event()
+    def __init__(self, pools: Pools, other: "Other | None") -> None:
+        self.pools, self.other, self.peaks, self._done = pools, other, {}, threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> None:
+    def watch(self) -> None:
+        """Begin to look."""
         self._thread.start()
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """Look no more; again and again does no harm."""
         self._done.set()
         self._thread.join()
 
     def _watch(self) -> None:
         while not self._done.wait(GLANCE):
-            roles, found = self.pools.processes(), {}
-            own = psutil.Process()
-            for process in [own, *own.children(recursive=True)]:
-                role = roles.get(process.pid, "driver" if process.pid == own.pid else "ray")
-                try:
-                    found[role] = found.get(role, 0) + process.memory_full_info().pss
-                except psutil.Error:
-                    continue  # it has ended
+            found = self._now()
             found["all"] = sum(found.values())
             self.peaks = {role: max(self.peaks.get(role, 0), found.get(role, 0)) for role in {*self.peaks, *found}}
+
+    def _now(self) -> dict[str, int]:
+        roles, own, found = dict(self.pools.processes()), psutil.Process(), {}
+        leave = self.other.processes() if self.other else set()
+        for process in {own, *own.children(recursive=True)} - leave:
+            role = roles.get(process.pid, "driver" if process.pid == own.pid else "ray")
+            with suppress(psutil.Error):  # it has ended
+                found[role] = found.get(role, 0) + process.memory_full_info().pss
+        return found
 
 
 class Other:
@@ -150,10 +152,22 @@ class Other:
         )
         self._stop()
 
-    def step(self) -> float:
-        """Seconds until its next JSON line. Raises `RunError` where it ends before."""
+    def processes(self) -> set[psutil.Process]:
+        """Its own and those that it has begun."""
+        process = psutil.Process(self.process.pid)
+        return {process, *process.children(recursive=True)}
+
+    def step(self, limit: float) -> float:
+        """Seconds until its next JSON line. Raises `RunError` where it ends before, as it is made to after `limit`."""
         self._signal(signal.SIGCONT)
-        began = time.perf_counter()
+        began, timer = time.perf_counter(), threading.Timer(limit, self.kill)
+        timer.start()
+        try:
+            return self._next_line(began)
+        finally:
+            timer.cancel()
+
+    def _next_line(self, began: float) -> float:
         for line in self.process.stdout:
             if _is_step(line):
                 seconds = time.perf_counter() - began
@@ -165,11 +179,13 @@ class Other:
         """Have it stand still, and wait until it does, or has ended."""
         self._signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOHANG)  # the next stop is to be seen as well
+        with suppress(ChildProcessError):  # it has ended
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOHANG)  # so that the next stop is seen as well
 
     def kill(self) -> None:
-        """End it."""
-        self._signal(signal.SIGKILL)
+        """End it, if it has not ended."""
+        with suppress(ProcessLookupError):
+            self._signal(signal.SIGKILL)
         self.process.wait()
 
     def _signal(self, number: int) -> None:
@@ -190,7 +206,7 @@ def _other(command: str | None) -> Iterator[Other | None]:
         return
     try:
         other = Other(command)
-    except OSError as error:
+    except (OSError, ValueError, IndexError) as error:
         raise UsageError(f"bench.vs: {command!r} cannot be run: {error}") from error
     try:
         yield other

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from cluster.pools import ROLES, Pools, Supervisor, open_pools
+from configs.errors import UsageError
 from configs.schema import Config
 
 SLEEPERS = dict.fromkeys(ROLES, "workers.sleepers:Sleeper")
@@ -14,13 +15,17 @@ START_TIMEOUT = 1800.0
 """Seconds: hundreds of processes start a few at a time."""
 
 
-class _Ready(Supervisor):
+class Teller(Supervisor):
+    """Says what people should know, and asks for nothing."""
+
     def __init__(self, say: Callable[[str], None]) -> None:
         self.say = say
 
 
 def simulate(config: Config, say: Callable[[str], None]) -> None:
-    """A JSON line for each of the numbers of workers in `bench.simulate`."""
+    """A JSON line for each of the numbers of workers in `bench.simulate`. Raises `UsageError` without Ray."""
+    if config.cluster.backend == "inline":
+        raise UsageError("bench.simulate: there is one worker of each role with cluster.backend inline; use ray")
     for number in config.bench.simulate:
         say(f"{number} workers that sleep")
         print(json.dumps(_simulate(_settings(config, number), number, say)), flush=True)
@@ -35,8 +40,8 @@ def _settings(config: Config, number: int) -> Config:
 
 
 def _simulate(config: Config, number: int, say: Callable[[str], None]) -> dict[str, float]:
-    with open_pools(config, _Ready(say), SLEEPERS) as pools:
-        _wait_until_ready(pools, config)
+    with open_pools(config, Teller(say), SLEEPERS) as pools:
+        _wait_until_ready(pools)
         busy, cpu, began = pools.busy.total(), time.process_time(), time.perf_counter()
         units = UNITS * config.workers.rollout
         results = []
@@ -57,7 +62,7 @@ def _simulate(config: Config, number: int, say: Callable[[str], None]) -> dict[s
         }
 
 
-def _wait_until_ready(pools: Pools, config: Config) -> None:
-    """Have calls answered until every worker is there, so that none starts while the time is taken."""
-    while len(pools.processes()) < sum(getattr(config.workers, role) for role in ROLES):
+def _wait_until_ready(pools: Pools) -> None:
+    """Have calls answered until every worker is there or given up, so that none starts while the time is taken."""
+    while len(pools.processes()) < sum(getattr(pools, role).workers for role in ROLES):
         pools.get([pools.reward.submit("score", None, about="a first call")])

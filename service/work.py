@@ -2,10 +2,10 @@
 
 import time
 
-import psutil
 import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
+from cluster.layout import Machine, resolve
 from configs.schema import Config
 from learner.pretrained import choose_dtype, device_of
 
@@ -13,7 +13,7 @@ SIZE, TIMES = 1024, 20
 
 
 class Work:
-    """Floating-point operations of a config's steps."""
+    """Floating-point operations of a config's steps, all workers being on this machine."""
 
     def __init__(self, config: Config) -> None:
         with torch.device("meta"):
@@ -25,10 +25,10 @@ class Work:
         self.reward = _weights(reward) - reward.get_input_embeddings().weight.numel()
         self.reads_prompt, self.group_size = config.reward.text == "prompt+completion", config.group_size
         self.epochs = config.algorithm.ppo_epochs
-        device = device_of(config.cluster.resources.learner)
+        device = device_of(resolve(config, [Machine.here()]).cluster.resources.learner)
         dtype = choose_dtype(config.policy.dtype, device)
         self.dtype = str(dtype).removeprefix("torch.")
-        self.rate = matmul_rate(dtype, device) * (1 if device.type == "cuda" else psutil.cpu_count())
+        self.rate = matmul_rate(dtype, device) * (Machine.here().gpus or Machine.here().cpus)
 
     def operations(self, prompt: int, new: int) -> float:
         """Of a step over so many tokens of prompts, each counted once per completion, and of completions.

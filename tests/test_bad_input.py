@@ -131,6 +131,16 @@ CASES = {
         ["must all be auto, all have GPUs or all have none"],
     ),
     "a header alone": (["--data.path", "{header}"], ["data.path", "cannot be read"]),
+    "a second judge without that label": (
+        ["--evaluation.second_judge", '{{"type": "classifier", "model": "quickstart/reward", "label": "polite"}}'],
+        ["evaluation.second_judge.label", "polite"],
+    ),
+    "a second judge that is not there": (
+        ["--evaluation.second_judge", '{{"type": "classifier", "model": "no/such", "label": "polite"}}'],
+        ["evaluation.second_judge.model: 'no/such'"],
+    ),
+    "learners with one microbatch": (["--workers.learner", "2"], ["workers.learner (2)", "microbatch_size"]),
+    "a cut beyond the limit": (["--rollout.min_cut", "99"], ["rollout.min_cut (99) exceeds"]),
     "no number of workers": (["--workers.reward", "many"], ["workers.reward: must be a number from 1 on, a span"]),
     "no workers": (["--workers.reward", "0"], ["workers.reward: must be a number from 1 on"]),
     "fewest over most": (

@@ -3,7 +3,7 @@
 import torch
 from transformers import AutoTokenizer
 
-from configs.schema import Config
+from configs.schema import Config, Rollout
 from learner.policy import Encoded, Policy
 from learner.pretrained import device_of
 from learner.types import Old, PolicyState, Rollouts, WorkUnit
@@ -30,7 +30,7 @@ class RolloutWorker:
         """
         self.policy.load(state)
         encoded = self.policy.encode(unit.prompt_ids, unit.prompt_mask)
-        rollouts = self._sample(unit, state, encoded)
+        rollouts = self._sample(unit, state, encoded, self.config)
         forced = self.policy.recall(encoded, rollouts.completion_ids, rollouts.completion_mask, self.full)
         return rollouts, Old(unit.key, forced.logprobs, forced.values, forced.full)
 
@@ -38,10 +38,11 @@ class RolloutWorker:
     def summarize(self, unit: WorkUnit, state: PolicyState) -> Rollouts:
         """The same for people, who need no pass to learn from; of a greedy unit the likeliest tokens."""
         self.policy.load(state)
-        return self._sample(unit, state, self.policy.encode(unit.prompt_ids, unit.prompt_mask))
+        uncut = self.config.model_copy(update={"min_cut": None})
+        return self._sample(unit, state, self.policy.encode(unit.prompt_ids, unit.prompt_mask), uncut)
 
-    def _sample(self, unit: WorkUnit, state: PolicyState, encoded: Encoded) -> Rollouts:
-        ids, mask, logprobs = sample(self.decoder, encoded, unit, self.config, self.eos_token_id)
+    def _sample(self, unit: WorkUnit, state: PolicyState, encoded: Encoded, rollout: Rollout) -> Rollouts:
+        ids, mask, logprobs = sample(self.decoder, encoded, unit, rollout, self.eos_token_id)
         texts = [
             self.tokenizer.decode(row[keep], skip_special_tokens=True) for row, keep in zip(ids, mask, strict=True)
         ]

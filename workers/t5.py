@@ -106,7 +106,7 @@ class T5Decoder:
         if not isinstance(policy.network, T5ForConditionalGeneration):
             return None
         adapted = [m for m in policy.network.decoder.modules() if hasattr(m, "base_layer")]
-        plain = all(_is_lora(m) and not m.use_dora["default"] and not m.lora_bias["default"] for m in adapted)
+        plain = all(_is_lora(m) and not m.lora_variant and not m.lora_bias["default"] for m in adapted)
         head = [policy.network.lm_head, policy.network.decoder.embed_tokens]
         return cls(policy) if plain and not any(hasattr(m, "base_layer") for m in head) else None
 

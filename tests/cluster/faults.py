@@ -19,6 +19,7 @@ from pkgutil import resolve_name
 import ray
 
 from cluster.pools import ROLES
+from learner.progress import Prepared
 from learner.types import PolicyState, Rollouts, WorkUnit
 from tests.cluster.stubs import STUBS
 
@@ -85,4 +86,6 @@ def key(args) -> tuple[int, ...]:
             return rollouts.unit.key
         case [PolicyState() as state, *_]:
             return state.version, 0
+        case [Prepared() as prepared, *_]:  # a part of an update that several learners share
+            return prepared.version, 1
     return (-1, 0)

@@ -129,10 +129,10 @@ def test_a_reversed_reward_is_refused(prompts):
         (
             0,
             {"objective/kl_k3": 0.0, "ppo/policy/first_ratio_gap": 0.2, "rollout/logprob_gap": 0.0},
-            "ratios 0.2 from 1",
+            "ratios are 0.2 from 1",
         ),
-        (3, {"objective/kl_k3": 0.5, "rollout/logprob_gap": 0.7}, "do not come from the learner's policy"),
-        (3, {"objective/kl_k3": 0.5, "rollout/logprob_gap": math.nan}, "do not come from the learner's policy"),
+        (3, {"objective/kl_k3": 0.5, "rollout/logprob_gap": 0.7}, "were not sampled from the policy"),
+        (3, {"objective/kl_k3": 0.5, "rollout/logprob_gap": math.nan}, "were not sampled from the policy"),
     ],
 )
 def test_what_cannot_be_true_ends_the_run(step, metrics, message):

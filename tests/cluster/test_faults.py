@@ -96,6 +96,18 @@ def test_real_workers_may_be_killed_or_hung_at_every_step_and_unit(address, prom
 
 
 @pytest.mark.chaos
+@pytest.mark.parametrize("kind", ["kill", "late"])
+def test_a_learner_of_several_may_be_killed_in_mid_update(address, prompts, tmp_path, kind):
+    settings = {"steps": STEPS, "out": tmp_path, "algorithm__microbatch_size": 1, "run_ahead": 1}
+    expected, _ = train(small_config(**settings), prompts, ROLES)
+    lay(tmp_path, f"learner-0-1.{kind}", f"learner-1-1.{kind}", f"rollout-2-0.{kind}")
+    config = small_config(**settings, cluster__backend="ray", cluster__address=address, workers__learner=2)
+    result, lost = train(config, prompts, FAULTY)
+    assert left(tmp_path) == [] and lost == 3
+    assert result == expected
+
+
+@pytest.mark.chaos
 def test_hung_workers_are_found_by_their_deadline_and_replaced(address, prompts, undisturbed, tmp_path):
     config = small_config(steps=STEPS, cluster__backend="ray", cluster__address=address, out=tmp_path,
                           cluster__call_timeout=3, cluster__update_timeout=3)  # fmt: skip

@@ -8,7 +8,7 @@ from cluster.layout import ROLES, Machine, check_fit, demand, describe, fits, re
 from configs.errors import UsageError
 from tests.conftest import small_config
 
-AUTO = {f"workers__{role}": "auto" for role in ROLES}
+AUTO = {f"workers__{role}": "auto" for role in ROLES if role != "learner"}
 
 
 def config(**overrides):

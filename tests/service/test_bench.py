@@ -12,7 +12,10 @@ from service.bench import Other
 from service.work import Work
 from tests.conftest import small_arguments, small_config
 
-COUNTING = "import json\nfor step in range(9): print(json.dumps({'step': step, 'total': 1}), flush=True)"
+COUNTING = """import json, time
+for step in range(9):
+    time.sleep(0.1)
+    print(json.dumps({'step': step, 'total': 0.1}), flush=True)"""
 
 
 def test_a_line_a_step_and_one_for_all(capsys):
@@ -32,7 +35,7 @@ def test_another_command_stands_still_but_for_its_steps():
     other = Other(f'{sys.executable} -c "{COUNTING}"')
     try:
         for _ in range(3):
-            assert other.step() > 0
+            assert other.step(limit=60) > 0
             assert psutil.Process(other.process.pid).status() == psutil.STATUS_STOPPED
     finally:
         other.kill()
@@ -49,8 +52,16 @@ def test_it_is_timed_in_turn_and_the_ratio_told(capsys):
 def test_one_that_cannot_be_run_or_ends_early_is_named(capsys):
     assert ray_job.main(["bench", *small_arguments(bench__vs="no/such/command --at all")]) == 2
     assert "bench.vs: 'no/such/command --at all' cannot be run" in capsys.readouterr().err
-    with pytest.raises(RunError, match="ended with code 3 before it had done its steps"):
-        Other(f'{sys.executable} -c "raise SystemExit(3)"').step()
+    assert ray_job.main(["bench", *small_arguments(bench__vs="an 'open quote")]) == 2
+    assert "cannot be run: No closing quotation" in capsys.readouterr().err
+    arguments = small_arguments(bench__vs=f'{sys.executable} -c "raise SystemExit(3)"')
+    assert ray_job.main(["bench", *arguments]) == 1
+    assert "ended with code 3 before it had done its steps" in capsys.readouterr().err
+
+
+def test_one_that_takes_too_long_is_ended():
+    with pytest.raises(RunError, match="ended with code -9"):
+        Other("sleep 1000").step(limit=0.1)
 
 
 def test_operations_are_those_of_every_pass():
