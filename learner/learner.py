@@ -15,12 +15,13 @@ from learner.algorithms.grouped_ppo import group_weights
 from learner.batch import Batch, collate, group_names, with_rewards
 from learner.losses import token_weights
 from learner.objective import Metrics
+from learner.optimizer import adam, moments_of
 from learner.policy import Policy
 from learner.pretrained import device_of
 from learner.progress import Gradient, Place, Prepared, Progress, Updated, Weights
 from learner.rewards import ScoreMoments, adapted_kl_coef
 from learner.seeds import seed_from
-from learner.types import Experience, LearnerState, Old, PolicyState, RefLogprobs, Rollouts, Scores, Tensors
+from learner.types import Experience, LearnerState, Old, PolicyState, RefLogprobs, Rollouts, Scores
 
 Part = Rollouts | Old | Scores | RefLogprobs
 
@@ -123,7 +124,7 @@ class Learner:
         if failed := next((g.failed for g in gradients if g.failed), ""):
             return replace(weights, failed=failed), progress
         self.policy.load(weights.policy, cached=False)
-        optimizer = _optimizer(self.policy.trainable(), progress.moments, self.config.algorithm.learning_rate)
+        optimizer = adam(self.policy.trainable(), progress.moments, self.config.algorithm.learning_rate)
         for name, parameter in self.policy.trainable().items():
             parts = [g.tensors[name].to(parameter.device) for g in gradients if name in g.tensors]
             parameter.grad = sum(parts[1:], start=parts[0].clone()) if parts else None
@@ -137,7 +138,7 @@ class Learner:
         for name in gradients[0].metrics:
             metrics[name] = sum(g.metrics[name] for g in gradients if g.metrics)
         history = (*progress.history, metrics | {"ppo/grad_norm": norm.item()})
-        progress = Progress(_moments(optimizer, self.policy.trainable()), history, place.epoch + 1)
+        progress = Progress(moments_of(optimizer, self.policy.trainable()), history, place.epoch + 1)
         return self._ended(Weights(self.policy.state(prepared.version)), progress, place), progress
 
     def _ended(self, weights: Weights, progress: Progress, place: Place) -> Weights:
@@ -235,23 +236,3 @@ class Learner:
 
     def _clip(self, parameters: list[nn.Parameter]) -> Tensor:
         return nn.utils.clip_grad_norm_(parameters, self.config.algorithm.max_grad_norm or torch.inf)
-
-
-def _optimizer(parameters: dict[str, nn.Parameter], moments: Tensors, learning_rate: float) -> torch.optim.Adam:
-    """Adam with the moments that the last step left, or none."""
-    optimizer = torch.optim.Adam(parameters.values(), lr=learning_rate)
-    for path, moment in moments.items():
-        name, key = path.rsplit("/", 1)
-        optimizer.state[parameters[name]][key] = moment.to(
-            moment.device if key == "step" else parameters[name].device, copy=True
-        )
-    return optimizer
-
-
-def _moments(optimizer: torch.optim.Adam, parameters: dict[str, nn.Parameter]) -> Tensors:
-    """Adam's state on the CPU, "<parameter>/<moment>"; the inverse of `_optimizer`."""
-    return {
-        f"{name}/{key}": value.detach().cpu()
-        for name, p in parameters.items()
-        for key, value in optimizer.state[p].items()
-    }

@@ -37,7 +37,7 @@ def both(policy, unit, rollout=LONG):
         ]
 
 
-def check(policy, unit, rollout=LONG):
+def assert_same(policy, unit, rollout=LONG):
     (ids, mask, logprobs), (other, its_mask, its_logprobs) = both(policy, unit, rollout)
     assert torch.equal(ids, other) and torch.equal(mask, its_mask)
     torch.testing.assert_close(logprobs[mask], its_logprobs[mask], atol=1e-4, rtol=1e-4)
@@ -50,7 +50,7 @@ def check(policy, unit, rollout=LONG):
 def test_the_shortcut_samples_what_the_model_would(worker, start, prompts, rows):
     """Law 10: for prompts of their own, for groups that share one, and as rows end and leave."""
     worker.policy.load(moved(start[0]))
-    check(worker.policy, make_unit(prompts, rows, (0, 0), seed=3))
+    assert_same(worker.policy, make_unit(prompts, rows, (0, 0), seed=3))
 
 
 def test_it_takes_up_each_new_adapter(worker, start, unit):
@@ -64,7 +64,7 @@ def test_it_takes_up_each_new_adapter(worker, start, unit):
 def test_it_knows_adapters_on_any_layer(prompts, targets):
     worker = RolloutWorker(small_config(policy__lora__target_modules=targets))
     worker.policy.load(moved(worker.policy.state(0)))
-    check(worker.policy, make_unit(prompts, range(5), (0, 0), seed=4))
+    assert_same(worker.policy, make_unit(prompts, range(5), (0, 0), seed=4))
 
 
 def test_products_in_blocks_are_the_same_products(worker, start, unit, monkeypatch):
@@ -74,7 +74,7 @@ def test_products_in_blocks_are_the_same_products(worker, start, unit, monkeypat
     worker.policy.load(moved(start[0]))
     decoder = T5Decoder.of(worker.policy)
     assert any(fused.blocks is not None for layer in decoder.layers for fused in layer.fused())
-    check(worker.policy, unit)
+    assert_same(worker.policy, unit)
 
 
 def test_it_stands_aside_for_what_it_does_not_know():
