@@ -127,10 +127,12 @@ class Memory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._done.wait(GLANCE):
+        while True:
             found = self._now()
             found["all"] = sum(found.values())
             self.peaks = {role: max(self.peaks.get(role, 0), found.get(role, 0)) for role in {*self.peaks, *found}}
+            if self._done.wait(GLANCE):
+                return
 
     def _now(self) -> dict[str, int]:
         roles, own, found = dict(self.pools.processes()), psutil.Process(), {}
