@@ -112,7 +112,7 @@ class Cluster(Section):
     call_timeout: float = Field(600, gt=0)
     """Seconds that a worker may take over one unit before it is taken for hung and replaced."""
     update_timeout: float = Field(3600, gt=0)
-    """The same for the learner and one step."""
+    """The same for a learner and one step, or where several share it, their part of it."""
     grow_after: float = Field(5, ge=0)
     """Where workers are given as a span: seconds that a unit waits for a worker before another one is started."""
     shrink_after: float = Field(120, gt=0)

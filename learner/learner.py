@@ -163,7 +163,7 @@ class Learner:
         """The mean of each metric over the minibatches."""
         history = progress.history
         metrics = {name: sum(m[name] for m in history) / len(history) for name in history[0]}
-        # Nothing has changed yet at the first minibatch: any gap is rounding.
+        # Nothing has changed yet at the first minibatch: any gap is rounding, or with run_ahead the update before.
         metrics["ppo/policy/first_ratio_gap"] = history[0]["ppo/policy/ratio_gap"]
         metrics["ppo/epochs"] = progress.epochs
         metrics["ppo/learning_rate"] = self.config.algorithm.learning_rate
