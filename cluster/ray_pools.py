@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray.exceptions import RayError
 
 from cluster.crew import Crew
@@ -56,6 +57,9 @@ def connected(address: str | None) -> Iterator[list[Machine]]:
         raise RunError(f"cluster.address: no Ray cluster at {address!r}: {error}") from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_terminate)  # Ray's own handler ends the process without a word
+    # What many workers read is read where the object store has it: Ray copies tensors into every process otherwise.
+    # Only the driver's, since no worker writes to its arguments; on a read-only page it could not.
+    ray.util.register_serializer(torch.Tensor, serializer=torch.Tensor.numpy, deserializer=torch.from_numpy)
     try:
         yield [_machine(node["Resources"]) for node in ray.nodes() if node["Alive"]]
     finally:
