@@ -17,7 +17,7 @@ from configs.schema import Config
 PRESETS = Path(__file__).parent
 
 
-FREE_ON_RESUME = ("workers", "cluster", "checkpoints", "watch", "bench", "trackers", "out")
+FREE_ON_RESUME = ("workers", "cluster", "checkpoints", "watch", "bench", "serve", "trackers", "out")
 """Settings that decide where and how fast a run runs, not what comes of it; `threads` is the exception."""
 
 
@@ -92,7 +92,7 @@ def _load(name: str, overrides: dict[str, Any]) -> Config:
     file = read_yaml(name)
     if "extra" not in overrides.get("reward", {}):
         _refuse_code(file)
-    return validate(_merge(file, overrides))
+    return validate(merge(file, overrides))
 
 
 def _functions(overrides: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def read_yaml(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is not None and not isinstance(base, str):
         raise UsageError(f"--config: {path}: base must be the name of a preset or file, not {base!r}")
-    return _merge(read_yaml(base, (*above, name)), values) if base else values
+    return merge(read_yaml(base, (*above, name)), values) if base else values
 
 
 def _is_file(path: Path) -> bool:
@@ -171,14 +171,14 @@ def _refuse_code(file: dict[str, Any]) -> None:
         raise UsageError("policy.adapter_bin: is taken from the command line only (--policy.adapter_bin true)")
 
 
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """`above` laid over `below`, section by section; another `type` replaces a tagged section whole."""
     if "type" in above and above["type"] != below.get("type"):
         return above
     merged = dict(below)
     for key, value in above.items():
         nested = isinstance(value, dict) and isinstance(below.get(key), dict)
-        merged[key] = _merge(below[key], value) if nested else value
+        merged[key] = merge(below[key], value) if nested else value
     return merged
 
 

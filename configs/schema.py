@@ -9,6 +9,7 @@ from configs.base import Section
 from configs.cluster import Checkpoints, Cluster, Workers
 from configs.evaluation import Bench, Evaluation, Sft, Watch
 from configs.rewards import Reward
+from configs.service import Serve
 
 
 class Lora(Section):
@@ -116,6 +117,8 @@ class Config(Section):
     """How `ray_job.py sft` fine-tunes."""
     bench: Bench = Bench()
     """What `ray_job.py bench` times."""
+    serve: Serve = Serve()
+    """What `ray_job.py serve` offers."""
     workers: Workers = Workers()
     """How many of each."""
     cluster: Cluster = Cluster()
