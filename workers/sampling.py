@@ -4,6 +4,7 @@ transformers' own `generate` is not used: processors that a generation config ma
 top-k) sample from another distribution than the log-probabilities are of.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +16,10 @@ from learner.types import WorkUnit
 
 LEAVE = 0.75
 """Share of the rows that are still being completed at which the others leave the batch: leaving costs a copy."""
+
+
+Choose = Callable[[Tensor, Tensor, int], Tensor]
+"""The next tokens [b], of their log-probabilities [b, V], the places [b] in the batch of these rows, and t."""
 
 
 class Completions(Protocol):
@@ -68,7 +73,6 @@ class _Cached:
         self.cache.batch_select_indices(rows)
 
 
-@torch.no_grad()
 def sample(
     decoder: Decoder, encoded: Encoded, unit: WorkUnit, config: Rollout, eos_token_id: int
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -79,15 +83,28 @@ def sample(
     device, size = encoded.states.device, len(encoded.place)
     generator = torch.Generator(device).manual_seed(unit.seed)
     limits = _limits(size, config, generator)
-    ids = torch.zeros(size, config.max_new_tokens, dtype=torch.long, device=device)
-    mask, logprobs = torch.zeros_like(ids, dtype=torch.bool), torch.zeros(ids.shape, device=device)
-    rows, alive = torch.arange(size, device=device), torch.ones(size, dtype=torch.bool, device=device)
-    token, completions = torch.full_like(rows, decoder.start_token_id), decoder.begin(encoded, config.max_new_tokens)
-    for t in range(config.max_new_tokens):
+
+    def choose(logprobs: Tensor, rows: Tensor, t: int) -> Tensor:
         # Numbers for all rows, also those that have left: who leaves when decides nothing.
         point = torch.rand(size, generator=generator, device=device, dtype=torch.double)
+        return logprobs.argmax(dim=-1) if unit.greedy else draw(logprobs, point[rows])
+
+    return complete(decoder, encoded, config.max_new_tokens, limits, choose, eos_token_id)
+
+
+@torch.no_grad()
+def complete(
+    decoder: Decoder, encoded: Encoded, length: int, limits: Tensor, choose: Choose, eos_token_id: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Complete prompts token by token, each up to its limit [B] of at most `length`; returns what `sample` does."""
+    device, size = encoded.states.device, len(encoded.place)
+    ids = torch.zeros(size, length, dtype=torch.long, device=device)
+    mask, logprobs = torch.zeros_like(ids, dtype=torch.bool), torch.zeros(ids.shape, device=device)
+    rows, alive = torch.arange(size, device=device), torch.ones(size, dtype=torch.bool, device=device)
+    token, completions = torch.full_like(rows, decoder.start_token_id), decoder.begin(encoded, length)
+    for t in range(length):
         every = completions(token).log_softmax(dim=-1)
-        token = every.argmax(dim=-1) if unit.greedy else draw(every, point[rows])
+        token = choose(every, rows, t)
         ids[rows, t], mask[rows, t] = token.masked_fill(~alive, 0), alive
         logprobs[rows, t] = every.gather(1, token.unsqueeze(1)).squeeze(1)
         alive = alive & (token != eos_token_id) & (limits[rows] > t + 1)
