@@ -43,16 +43,17 @@ class RayPool:
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[list[Machine]]:
-    """Join the cluster or start a local one; gives its machines, and leaves it at the end.
+def connected(address: str | None, dashboard: bool = False) -> Iterator[list[Machine]]:
+    """Join the cluster or start a local one, with a dashboard as jobs need it; gives its machines, and leaves it at
+    the end.
 
     Raises `RunError` where there is no cluster at the address.
     """
     keep_token_private()
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
-        # A local Ray of our own needs no dashboard; where there is a cluster already, the argument means nothing.
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        # For a local Ray of our own; where there is a cluster already, the argument means nothing.
+        ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
         raise RunError(f"cluster.address: no Ray cluster at {address!r}: {error}") from error
     if threading.current_thread() is threading.main_thread():

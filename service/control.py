@@ -14,6 +14,19 @@ SIZES = "workers.json"
 """Workers by role: wanted, ready, loading their models, pending for want of a place."""
 
 
+def ask(folder: Path, numbers: Mapping[str, int]) -> None:
+    """Ask the run in a folder for other numbers of workers, by role."""
+    replace_file(folder / REQUEST, json.dumps(dict(numbers)).encode())
+
+
+def sizes(folder: Path) -> dict[str, dict[str, int]]:
+    """Workers by role as the run last told; nothing before it did."""
+    try:
+        return json.loads((folder / SIZES).read_bytes())
+    except (OSError, ValueError):
+        return {}
+
+
 class RunControl(Supervisor):
     """The run's end. It does nothing before the run's folder is there."""
 

@@ -52,11 +52,7 @@ class RunFolder:
 
     def is_complete(self) -> bool:
         """Whether the run has come to the report of its last step, which is written last."""
-        try:
-            done = json.loads((self.path / "report.json").read_bytes())["steps"]
-            return done == self.config.steps and (self.path / "report.html").is_file()
-        except (OSError, ValueError, KeyError):
-            return False
+        return reported_steps(self.path) == self.config.steps
 
     def open(self, begin: Start, plan: Plan) -> None:
         """Make the folder, or go on with it where it was resumed, for a run that could be started."""
@@ -129,6 +125,15 @@ def read_steps(folder: Path) -> list[dict[str, Any]]:
         if steps[-1].get("step") != len(steps) - 1:
             return steps[:-1]
     return steps
+
+
+def reported_steps(folder: Path) -> int | None:
+    """Steps of the run whose report is written, which is the last thing that a run does; None before that."""
+    try:
+        done = json.loads((folder / "report.json").read_bytes())["steps"]
+        return done if (folder / "report.html").is_file() else None
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def write_config(folder: Path, config: Config) -> None:

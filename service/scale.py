@@ -1,14 +1,12 @@
 """`ray_job.py scale`: more or fewer workers for a run that is at work."""
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 from cluster.layout import ROLES
 from configs.errors import RunError, UsageError
-from learner.files import replace_file
-from service.control import REQUEST, SIZES
+from service.control import REQUEST, ask, sizes
 from service.run_folder import is_at_work
 
 PATIENCE = 30.0
@@ -24,15 +22,13 @@ def scale(arguments: list[str]) -> None:
     if not is_at_work(folder):
         raise UsageError(f"{folder}: no run is at work there on this machine's file system")
     request = folder / REQUEST
-    replace_file(request, json.dumps(numbers).encode())
+    ask(folder, numbers)
     until = time.monotonic() + PATIENCE
     while request.exists():
         if time.monotonic() > until:
             raise RunError(f"the run did not take up the request within {PATIENCE:g} s; it will when it gets to it")
         time.sleep(0.1)
-    sizes = json.loads((folder / SIZES).read_bytes())
-    for role in ROLES:
-        size = sizes[role]
+    for role, size in sizes(folder).items():
         print(f"{role}: {size['wanted']} wanted, {size['ready']} ready, {size['loading']} loading, "
               f"{size['pending']} pending")  # fmt: skip
 
