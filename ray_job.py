@@ -2,7 +2,7 @@
 
 Commands: explore (the data), sft (supervised fine-tuning), train (reinforcement learning; the default), evaluate
 (policies side by side), pipeline (all of these in turn), report (of runs, as a page), bench (how fast is it?), doctor
-(will it run?), scale (more or fewer workers for a run that is at work).
+(will it run?), scale (more or fewer workers for a run that is at work), serve (over HTTP, with a page), key (for that).
 """
 
 import signal
@@ -100,6 +100,23 @@ def scale(arguments: list[str]) -> None:
     scale(arguments)
 
 
+def serve(arguments: list[str]) -> None:
+    """Offer runs and models over HTTP, with a page."""
+    from configs.load import load_request
+
+    request = load_request(arguments)
+    from service.serve import serve
+
+    serve(request.config)
+
+
+def key(arguments: list[str]) -> None:
+    """Make a key for the service, or take one back."""
+    from service.keys import key
+
+    key(arguments)
+
+
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "explore": explore,
     "sft": sft,
@@ -110,6 +127,8 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "report": report,
     "doctor": doctor,
     "scale": scale,
+    "serve": serve,
+    "key": key,
 }
 
 

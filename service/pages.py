@@ -27,13 +27,18 @@ def render(template: str, **values: Any) -> str:
 
 def plot(figure: go.Figure, title: str) -> Markup:
     """The part of a page that shows a figure. plotly escapes what could end its script; names of traces are its own."""
-    figure.update_layout(
-        title=title,
-        height=HEIGHT,
-        margin={"l": 50, "r": 20, "t": 40, "b": 40},
-        template="plotly_white",
-        legend={"orientation": "h", "y": 1, "x": 1, "xanchor": "right", "yanchor": "bottom"},
-    )
+    figure.update_layout(styled(title))
     return Markup(
         figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True})
     )
+
+
+def styled(title: str) -> dict[str, Any]:
+    """The layout that all figures share."""
+    return {
+        "title": title,
+        "height": HEIGHT,
+        "margin": {"l": 50, "r": 20, "t": 40, "b": 40},
+        "template": "plotly_white",
+        "legend": {"orientation": "h", "y": 1, "x": 1, "xanchor": "right", "yanchor": "bottom"},
+    }

@@ -1,0 +1,1 @@
+"""The service over HTTP: FastAPI and the page on it."""
