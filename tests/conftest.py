@@ -6,6 +6,7 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never waits for the hub
 
+import hypothesis
 import pytest
 import torch
 from selenium import webdriver
@@ -22,6 +23,8 @@ from workers.reference import ReferenceWorker
 from workers.reward import RewardWorker
 from workers.rollout import RolloutWorker
 
+hypothesis.settings.register_profile("untimed", deadline=None)  # how long a case takes is no law
+hypothesis.settings.load_profile("untimed")
 ROOT = Path(__file__).parent.parent
 SMALL = {"steps": 2, "rollout.batch_size": 8, "rollout.unit_size": 4, "rollout.max_new_tokens": 12,
          "algorithm.minibatch_size": 4, "evaluation.rows": 6, "evaluation.samples": 2, "evaluation.unit_size": 4,

@@ -1,46 +1,23 @@
 """`ray job submit` against a head started as the README says."""
 
-import os
 import re
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 import ray_job
-from tests.conftest import ROOT, small_arguments
+from tests.clusters import call, head
+from tests.conftest import small_arguments
 from tests.service.test_resume import outcome
 
 pytestmark = pytest.mark.ray
-
-BIN = Path(sys.executable).parent
-GCS, DASHBOARD = 26379, 28265
-
-
-def call(*words: str, **options) -> subprocess.CompletedProcess:
-    return subprocess.run(words, cwd=ROOT, text=True, capture_output=True, timeout=240, **options)
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
     """A head whose jobs find this environment's python, in a home of its own."""
-    home = tmp_path_factory.mktemp("home")
-    env = {
-        **os.environ,
-        "PATH": f"{BIN}:{os.environ['PATH']}",
-        "HOME": str(home),
-        "RAY_ADDRESS": f"http://127.0.0.1:{DASHBOARD}",
-        "RAY_AUTH_MODE": "token",
-    }
-    assert call("ray", "get-auth-token", "--generate", env=env).returncode == 0
-    started = call("ray", "start", "--head", f"--port={GCS}", f"--dashboard-port={DASHBOARD}", "--num-cpus=2",
-                   "--disable-usage-stats", f"--temp-dir={home / 'ray'}",
-                   env={k: v for k, v in env.items() if k != "RAY_ADDRESS"})  # fmt: skip
-    assert started.returncode == 0, started.stdout + started.stderr
-    yield env
-    call("ray", "stop", "--force", env=env)
+    with head(tmp_path_factory.mktemp("home"), port=26379) as env:
+        yield env
 
 
 def submit(env: dict[str, str], *arguments: str) -> tuple[int, str]:

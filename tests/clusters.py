@@ -1,0 +1,35 @@
+"""A Ray head started as the README says, on ports of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from tests.conftest import ROOT
+
+BIN = Path(sys.executable).parent
+
+
+def call(*words: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(words, cwd=ROOT, text=True, capture_output=True, timeout=240, **options)
+
+
+@contextmanager
+def head(home: Path, port: int) -> Iterator[dict[str, str]]:
+    """The environment in which commands find the head, on `port` and those after it; its home is its own."""
+    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(home), "RAY_AUTH_MODE": "token"}
+    assert call("ray", "get-auth-token", "--generate", env=env).returncode == 0
+    started = call(
+        "ray", "start", "--head", "--num-cpus=2", "--disable-usage-stats", f"--temp-dir={home / 'ray'}",
+        f"--port={port}", f"--dashboard-port={port + 1}", f"--dashboard-agent-listen-port={port + 2}",
+        f"--metrics-export-port={port + 3}", env=env,
+    )  # fmt: skip
+    assert started.returncode == 0, started.stdout + started.stderr
+    yield env | {"RAY_ADDRESS": f"http://127.0.0.1:{port + 1}"}
+    for process in psutil.process_iter(["cmdline"]):  # `ray stop` would stop every Ray on this machine
+        if str(home / "ray") in " ".join(process.info["cmdline"] or []):
+            process.kill()

@@ -1,0 +1,190 @@
+"""Load on the service, while replicas are killed: `python -m tests.load [--requests 10000]`.
+
+Every answer is compared with what the models say when they are asked alone. Before that, the same load goes in turn to
+the service and to a plain endpoint without batching. Prints a JSON line for each part.
+"""
+
+import argparse
+import asyncio
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from itertools import chain
+from multiprocessing import get_context
+
+import httpx
+import numpy as np
+import psutil
+
+CLIENTS, AT_ONCE, ROUNDS = 4, 16, 4
+SUMMARIES = 0.25
+"""Share of the requests that ask for a summary, the others ask for a score."""
+CLEAN = (429, 503)
+REPLICA = "ServeReplica:seqrlhf"
+
+
+def questions() -> tuple[list[dict], list[dict]]:
+    """Bodies of requests for scores and for summaries, each with the answer that is right."""
+    import torch
+
+    from configs.load import load_config
+    from workers.inference import BASE, Question, Scorer, Summarizer
+
+    torch.set_num_threads(1)
+    config = load_config([])
+    summarizer, scorer = Summarizer(config), Scorer(config)
+    base = summarizer.read(BASE)
+    with open(f"{config.data.path}/test.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))[:200]
+    texts = [line for row in rows for line in row["dialogue"].splitlines()] + [row["summary"] for row in rows]
+    scores = [
+        {"path": "/scores", "body": {"texts": [text]}, "right": scorer.score([text])[0].logits} for text in set(texts)
+    ]
+    summaries = [
+        {
+            "path": "/summaries",
+            "body": {"dialogues": [row["dialogue"]], "seed": seed},
+            "right": summarizer.summarize([summarizer.tokenize(Question(row["dialogue"], seed))], base)[0],
+        }
+        for row in rows
+        for seed in (None, 5)
+    ]
+    return scores, summaries
+
+
+def is_right(question: dict, answer: dict) -> bool:
+    """Whether it is the answer to this question."""
+    if question["path"] == "/summaries":
+        return answer["summaries"][0]["texts"] == [question["right"]]
+    logits = answer["scores"][0]["logits"]
+    return all(abs(logits[label] - value) < 1e-3 for label, value in question["right"].items())
+
+
+def client(
+    url: str, number: int, count: int, scores: list[dict], summaries: list[dict]
+) -> tuple[Counter, list[float], tuple]:
+    """One client with several requests under way: how they ended, and how long the right answers took."""
+    draw, outcomes, seconds = random.Random(number), Counter(), []
+
+    async def worker(session: httpx.AsyncClient, share: int) -> None:
+        for _ in range(share):
+            question = draw.choice(summaries if draw.random() < SUMMARIES else scores)
+            began = time.perf_counter()
+            answer = await session.post(url + question["path"], json=question["body"])
+            if answer.status_code == 200 and is_right(question, answer.json()):
+                outcomes["right"] += 1
+                seconds.append(time.perf_counter() - began)
+            else:
+                outcomes["WRONG" if answer.status_code == 200 else str(answer.status_code)] += 1
+                if answer.status_code in CLEAN:
+                    await asyncio.sleep(min(1.0, float(answer.headers["Retry-After"])))
+
+    async def all_workers() -> None:
+        async with httpx.AsyncClient(timeout=120) as session:
+            await asyncio.gather(*[worker(session, count // AT_ONCE) for _ in range(AT_ONCE)])
+
+    began = time.perf_counter()
+    asyncio.run(all_workers())
+    return outcomes, seconds, (began, time.perf_counter())
+
+
+def load(url: str, count: int, asked: tuple[list[dict], list[dict]], first: int) -> dict:
+    """All clients at once; how it went."""
+    with get_context("spawn").Pool(CLIENTS) as pool:
+        parts = pool.starmap(client, [(url, first + i, count // CLIENTS, *asked) for i in range(CLIENTS)])
+    outcomes, seconds, times = zip(*parts, strict=True)
+    outcomes, seconds = sum(outcomes, Counter()), sorted(chain(*seconds))
+    taken = max(end for _, end in times) - min(began for began, _ in times)
+    p50, p95 = np.percentile(seconds, [50, 95])
+    return {
+        "requests": sum(outcomes.values()),
+        "outcomes": dict(outcomes),
+        "requests_per_second": round(len(seconds) / taken, 1),
+        "p50_ms": round(1e3 * p50, 1),
+        "p95_ms": round(1e3 * p95, 1),
+    }
+
+
+@contextmanager
+def process(*words: str, until: str):
+    """A command, once a line of its output has these words; gives the process and the line."""
+    started = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        line = next((line for line in started.stdout if until in line), None)
+        assert line, f"{words} ended with code {started.wait()}"
+        threading.Thread(target=lambda: [None for _ in started.stdout], daemon=True).start()
+        yield started, line
+    finally:
+        started.terminate()
+        started.wait()
+
+
+class Killer(threading.Thread):
+    """Kills a replica now and then, and looks at the memory of the service."""
+
+    def __init__(self, pid: int, every: float) -> None:
+        super().__init__(daemon=True)
+        self.service, self.every, self.done = psutil.Process(pid), every, threading.Event()
+        self.kills, self.memory = 0, []
+
+    def run(self) -> None:
+        """Until `done`."""
+        draw = random.Random(0)
+        while not self.done.wait(self.every):
+            self.memory.append(self.service.memory_full_info().uss / 1e6)
+            if found := [p for p in psutil.process_iter(["cmdline"]) if REPLICA in " ".join(p.info["cmdline"] or [])]:
+                os.kill(draw.choice(found).pid, signal.SIGKILL)
+                self.kills += 1
+
+
+def main() -> None:
+    """Both parts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--kill-every", type=float, default=10.0)
+    given, extra = parser.parse_known_args()
+    asked = questions()
+    with tempfile.TemporaryDirectory() as folder:
+        serve = [
+            "ray_job.py",
+            "serve",
+            f"--serve.folder={folder}",
+            "--serve.port=0",
+            "--serve.limits.queue=256",
+            *extra,
+        ]
+        plain = ["-m", "uvicorn", "tests.plain:app", "--port", "8123", "--log-level", "info", "--no-access-log"]
+        with process(*serve, until="http://") as (service, url), process(*plain, until="Uvicorn running"):
+            url = url.strip()
+            compare(url, "http://127.0.0.1:8123", asked)
+            killer = Killer(service.pid, given.kill_every)
+            killer.start()
+            result = load(url, given.requests, asked, first=1000)
+            killer.done.set()
+            killer.join()
+            memory = [round(m, 1) for m in killer.memory]
+            print(json.dumps({"part": "killed", **result, "kills": killer.kills, "service_mb": memory}), flush=True)
+            ready = httpx.get(url + "/ready").json()
+            print(json.dumps({"part": "after", **ready}), flush=True)
+
+
+def compare(url: str, plain: str, asked: tuple[list[dict], list[dict]]) -> None:
+    """The same load in turn, the order the other way round each time."""
+    for round in range(ROUNDS):
+        both = [("service", url), ("plain", plain)]
+        for name, address in both if round % 2 else reversed(both):
+            result = load(address, 640, asked, first=CLIENTS * round)
+            print(json.dumps({"part": name, "round": round, **result}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
