@@ -16,7 +16,7 @@ from typing import Any
 from ray import serve
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.config import AutoscalingConfig, ProxyLocation
-from ray.serve.exceptions import DeploymentUnavailableError
+from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
@@ -98,18 +98,26 @@ class Summaries(Replica):
     def __init__(self, config: Config, threads: int, root: str) -> None:
         super().__init__(config, threads, root)
 
-        async def read(adapter: str) -> Adapter:
-            return await asyncio.to_thread(self.model.read, adapter.rpartition("@")[0])
+        async def read(version: str) -> Adapter:
+            return await asyncio.to_thread(self.model.read, version.rpartition("@")[0])
 
         self.adapter = serve.multiplexed(max_num_models_per_replica=config.serve.adapters)(read)
 
-    async def __call__(self, question: Question) -> str:
-        """The summary by the adapter that the call names."""
-        return await self._ask(self.model.tokenize(question))
+    async def __call__(self, version: str, question: Question) -> str:
+        """The summary by an adapter, as `_version` names it."""
+        # Calls do not name it to Serve, which would have one replica answer all that is asked of an adapter.
+        return await self._ask((self.model.tokenize(question), await self.adapter(version)))
 
-    async def _answer(self, questions: list[Tokenized]) -> list[str]:
-        adapter = await self.adapter(serve.get_multiplexed_model_id())  # which is the same for all of a batch
-        return await self._work(self.model.summarize, questions, adapter)
+    async def _answer(self, questions: list[tuple[Tokenized, Adapter]]) -> list[str]:
+        return await self._work(self._by_adapter, questions)
+
+    def _by_adapter(self, questions: list[tuple[Tokenized, Adapter]]) -> list[str]:
+        found: dict[int, str] = {}
+        for adapter in dict.fromkeys(adapter for _, adapter in questions):
+            places = [place for place, (_, its) in enumerate(questions) if its is adapter]
+            texts = self.model.summarize([questions[place][0] for place in places], adapter)
+            found |= dict(zip(places, texts, strict=True))
+        return [found[place] for place in range(len(questions))]
 
 
 class Scores(Replica):
@@ -141,21 +149,20 @@ class Models:
 
         Raises `TooLong`; `UsageError` where there is no adapter, or one of another model; and what `score` raises.
         """
-        handle = self.handles["summaries"].options(multiplexed_model_id=_model_id(adapter))
-        return await self._ask("summaries", handle, question)
+        return await self._ask("summaries", _version(adapter), question)
 
     async def score(self, text: str) -> Verdict:
         """The reward model's verdict. Raises `Busy`, `TooSlow` or `Unavailable`."""
-        return await self._ask("scores", self.handles["scores"], text)
+        return await self._ask("scores", text)
 
-    async def _ask(self, kind: str, handle: DeploymentHandle, question: Any) -> Any:
+    async def _ask(self, kind: str, *question: Any) -> Any:
         # Counted here: Serve's own limit is passed by many that come at once, and its queue keeps replicas waiting.
         if self.under_way[kind] >= self.limits.queue:
             raise Busy(f"{self.limits.queue} texts wait for {kind} or are under way (serve.limits.queue); come again")
         self.under_way[kind] += 1
         try:
             async with asyncio.timeout(self.limits.timeout):
-                return await _answer(kind, handle, question)
+                return await self._answer(kind, question)
         except TimeoutError:
             told = f"no answer within {self.limits.timeout:g} s (serve.limits.timeout)"
             ready = await asyncio.to_thread(self.ready)
@@ -163,33 +170,35 @@ class Models:
         finally:
             self.under_way[kind] -= 1
 
+    async def _answer(self, kind: str, question: tuple[Any, ...]) -> Any:
+        """The answer, of another replica where one dies over it."""
+        for left in reversed(range(TRIES)):
+            response = self.handles[kind].remote(*question)
+            try:
+                return await response
+            except RayTaskError as error:
+                raise error.cause from None  # what the replica raised
+            except DeploymentUnavailableError as error:
+                raise Unavailable(f"no replica of {kind} is there, and none can be started") from error
+            except RayError as error:
+                if not left:
+                    raise Unavailable(f"{TRIES} replicas of {kind} died over it") from error
+            except asyncio.CancelledError:
+                response.cancel()  # nobody waits for it any more
+                raise
+
     def ready(self) -> dict[str, int]:
         """Replicas that are running, by kind. Waits for the cluster: not for an event loop's own thread."""
-        apps = serve.status().applications
+        try:
+            apps = serve.status().applications
+        except (RayError, RayServeException):
+            apps = {}  # who would know of them is not there
         found = {kind: apps[_app(kind)].deployments.values() for kind in KINDS if _app(kind) in apps}
         return {kind: sum(d.replica_states.get("RUNNING", 0) for d in found.get(kind, ())) for kind in KINDS}
 
     def stop(self) -> None:
         """End the replicas."""
         _clear()
-
-
-async def _answer(kind: str, handle: DeploymentHandle, question: Any) -> Any:
-    """The answer, of another replica where one dies over it."""
-    for left in reversed(range(TRIES)):
-        response = handle.remote(question)
-        try:
-            return await response
-        except RayTaskError as error:
-            raise error.cause from None  # what the replica raised
-        except DeploymentUnavailableError as error:
-            raise Unavailable(f"no replica of {kind} is there, and none can be started") from error
-        except RayError as error:
-            if not left:
-                raise Unavailable(f"{TRIES} replicas of {kind} died over it") from error
-        except asyncio.CancelledError:
-            response.cancel()  # nobody waits for it any more
-            raise
 
 
 def start_models(config: Config, machines: Sequence[Machine]) -> Models:
@@ -261,7 +270,8 @@ def _clear() -> None:
     there, own = set(serve.status().applications), set(map(_app, KINDS))
     if there <= own:
         serve.shutdown()
-    for app in there & own if there - own else ():
+        return
+    for app in there & own:
         serve.delete(app)
 
 
@@ -269,8 +279,8 @@ def _app(kind: str) -> str:
     return f"seqrlhf-{kind}"
 
 
-def _model_id(adapter: str) -> str:
-    """The adapter and when it was written: one that was written anew is another one to the replicas."""
+def _version(adapter: str) -> str:
+    """The adapter and when it was written: one that was written anew is another one."""
     if adapter == BASE:
         return f"{BASE}@"
     folder = Path(adapter).absolute()
