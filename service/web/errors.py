@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from cluster.serving import Busy, TooSlow, Unavailable
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from cluster.serving import Busy, TooSlow, Unavailable
 from configs.errors import RunError, UsageError
 from service.runs import Conflict, TooMany
 from service.web.observe import log, request_id
