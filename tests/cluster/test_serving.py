@@ -343,12 +343,14 @@ def test_nobody_works_for_whoever_has_given_up(models, setting, tmp_path, monkey
 
 
 @pytest.mark.chaos
-def test_replicas_share_what_is_asked_of_one_adapter(cluster, models, setting, dialogues):
+def test_replicas_share_what_is_asked_of_one_adapter(cluster, models, setting, dialogues, tmp_path):
     """Serve's own way with multiplexed models has the one that read it first answer all."""
     asyncio.run(all_there(models))
-    outcomes(models.summarize(BASE, Question(dialogues[0])))
+    adapter = write_adapter(tmp_path, 1, r=2, target_modules=["q"])
+    outcomes(models.summarize(adapter, Question(dialogues[0])))
+    time.sleep(2)  # in which Serve would spread who has read it
     before = len(noted(setting, "summarizing"))
-    outcomes(*[models.summarize(BASE, Question(text)) for text in dialogues])
+    outcomes(*[models.summarize(adapter, Question(text)) for text in dialogues])
     assert set(noted(setting, "summarizing")[before:]) == replicas(cluster, "summaries")
 
 
