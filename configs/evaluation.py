@@ -37,7 +37,7 @@ class Evaluation(Section):
     """Summaries sampled for each of them, with the same seeds for every policy; the greedy one comes beside."""
     unit_size: int = Field(50, ge=1)
     """Prompts per unit of work."""
-    seed: int = 1
+    seed: int = Field(1, ge=0)
     """Seed of the samples and of the bootstrap, apart from the run's."""
     second_judge: AnyJudge | None = Profanity()
     """A judge of toxicity that takes no part in training, also watched while a policy learns; null: none."""

@@ -11,6 +11,8 @@ from service.web.actions import SCALED, Actions
 
 LOOK = 2.0
 """Seconds between two looks at the runs."""
+AT_ONCE = 16
+"""People who may have pressed the same button and wait for it; Gradio's default is one."""
 EXAMPLE = """#Person1#: Good morning. I am a train passenger. Are you the station master?
 #Person2#: Yes, I am. What can I do for you?
 #Person1#: Let me remind you that the ferry had no free seats last night.
@@ -50,17 +52,17 @@ def build(actions: Actions) -> gr.Blocks:
     with Page(title="seqrlhf", analytics_enabled=False) as page:
         gr.Markdown("# seqrlhf\nFine-tune a summarizer by reinforcement learning so that its summaries are less toxic.")
         with gr.Tabs() as tabs:
-            with gr.Tab("Try a summary", id="try"):
-                _playground(page, actions)
+            with gr.Tab("Try a summary", id="try") as tab:
+                _playground(page, tab, actions)
             with gr.Tab("Start a run", id="start"):
                 start = _start(actions)
             with gr.Tab("Runs", id="runs"):
                 chosen = _runs(page, actions)
         start["button"].click(actions.start, start["inputs"], [tabs, chosen, start["told"]])
-    return page
+    return page.queue(default_concurrency_limit=AT_ONCE)
 
 
-def _playground(page: gr.Blocks, actions: Actions) -> None:
+def _playground(page: gr.Blocks, tab: gr.Tab, actions: Actions) -> None:
     with gr.Row():
         with gr.Column():
             dialogue = gr.Textbox(EXAMPLE, label="Dialogue", lines=8, max_lines=20, elem_id="dialogue")
@@ -77,7 +79,7 @@ def _playground(page: gr.Blocks, actions: Actions) -> None:
                 shown.append(gr.Textbox(label=f"Summary {name} training", lines=3, elem_id=f"summary-{name}"))
                 shown.append(gr.Label(label=f"Toxicity {name} training", elem_id=f"score-{name}"))
     button.click(actions.compare, [dialogue, after, seed], shown)
-    page.load(actions.adapters, None, after)
+    gr.on([page.load, tab.select], actions.adapters, None, after)  # runs may have ended meanwhile
 
 
 def _start(actions: Actions) -> dict:
