@@ -26,7 +26,8 @@ def test_a_line_a_step_and_one_for_all(capsys):
     for line in steps:
         assert line["new_tokens"] == 8 * 5, "however the policy would have ended them"
         phases = sum(line[phase] for phase in ("generate", "score", "reference", "update"))
-        assert 0.8 * line["total"] < phases <= line["total"], "inline, one thing is done after another"
+        rounded = line["total"] + 5 * 0.0005  # five figures, each to a thousandth
+        assert 0.8 * line["total"] < phases <= rounded, "inline, one thing is done after another"
     assert summary["steps"] == 2 and summary["peak_gb"]["all"] > 0.2 and summary["hand_over"] > 0
     assert 0 < summary["utilisation"] < 1
 
