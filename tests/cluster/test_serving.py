@@ -27,7 +27,7 @@ from tests.learner.test_lora import write_adapter
 from workers.inference import BASE, Question, Scorer, Summarizer, TooLong
 from workers.prompts import read_rows
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.chaos]  # a minute and a half; test_serve.py asks the same models
 
 FATAL = "a text that kills"
 ELSEWHERE = """
@@ -342,7 +342,6 @@ def test_nobody_works_for_whoever_has_given_up(models, setting, tmp_path, monkey
     assert not {*late, *gone} & {text for batch in noted(setting, "batches") for text in batch}
 
 
-@pytest.mark.chaos
 def test_replicas_share_what_is_asked_of_one_adapter(cluster, models, setting, dialogues, tmp_path):
     """Serve's own way with multiplexed models has the one that read it first answer all."""
     asyncio.run(all_there(models))
@@ -378,7 +377,6 @@ def others(cluster, models, tmp_path_factory):
     return lambda: serve.get_app_handle("other").remote().result(timeout_s=30)
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize(
     "settings, message",
     [

@@ -132,6 +132,7 @@ def test_a_run_goes_on_without_the_service_and_is_found_by_the_next_one(service)
     assert service.http.get("/ready").json()["ready"]
 
 
+@pytest.mark.chaos
 def test_a_run_that_was_stopped_is_resumed_to_the_same_bits(service):
     body = {"base": "inline", "steps": 12}
     run, whole = service.submit(body), service.submit(body)
