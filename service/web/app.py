@@ -61,9 +61,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _hosts(config: Config) -> frozenset[str]:
-    """Names that the service answers to; none where it listens for others and no names were given: any."""
+    """Names that the service answers to; none: any, where keys guard it and it was given none."""
     serve = config.serve
-    if serve.host not in (*LOOPBACK, "::1") and not serve.hosts:
+    if serve.keys and serve.host not in (*LOOPBACK, "::1") and not serve.hosts:
         return frozenset()
     return frozenset({*LOOPBACK, serve.host.lower(), *(host.lower() for host in serve.hosts)})
 

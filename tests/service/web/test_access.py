@@ -130,8 +130,13 @@ def test_an_address_that_others_reach_is_refused_without_keys(host, capsys):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.1.2.3"])
-def test_loopback_needs_no_keys(host):
-    check_address(load_config([f"--serve.host={host}"]))
+def test_loopback_needs_no_keys_and_answers_to_its_own_names_only(make_client, host):
+    check_address(load_config([f"--serve.host={host}"]))  # raises where keys are needed
+    client = make_client(f"--serve.host={host}")
+    own = f"[{host}]" if ":" in host else host
+    assert client.get("/runs", headers={"Host": f"{own}:8000"}).status_code == 200
+    # Else a page elsewhere could have its own name lead here, where no key keeps it out.
+    assert client.get("/runs", headers={"Host": "evil.example"}).status_code == 421
 
 
 def test_another_name_or_origin_is_refused(client):
