@@ -1,15 +1,12 @@
-"""The models that answer people, on Ray Serve: replicas of the policy and of the reward model, and calls to them.
+"""The models that answer people, on Ray Serve: how their replicas are started, and calls to them.
 
 All they compute are functions of what they are asked, so that a question may be asked again at any time.
 """
 
 import asyncio
 import logging
-import os
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +18,11 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
 from cluster.layout import Machine, resolve, workers_of
-from cluster.pools import make_worker
+from cluster.replicas import Replica, Scores, Summaries
 from configs.errors import RunError, UsageError
 from configs.schema import Config
 from configs.service import Limits
-from workers.inference import BASE, Adapter, Question, Tokenized, Verdict
+from workers.inference import BASE, Question, Verdict
 
 LOOK = 0.2
 """Seconds between two looks at what is starting or ending."""
@@ -37,100 +34,12 @@ TRIES = 2
 """Replicas that may die over a question before that is told: it could kill one after the other."""
 
 
-class Busy(Exception):
-    """As many texts are waiting as may."""
-
-
 class TooSlow(Exception):
     """There was no answer in time."""
 
 
 class Unavailable(Exception):
     """No replica is there to answer, or those that were died over it."""
-
-
-class Replica:
-    """One model, and the questions that wait for it."""
-
-    path: str  # of the model's class
-
-    def __init__(self, config: Config, threads: int, root: str) -> None:
-        os.chdir(root)  # paths may be relative, and Serve may have been begun elsewhere
-        # A thread of its own does all the model's work: it never meets another there, and the event loop stays free.
-        self.thread = ThreadPoolExecutor(max_workers=1)
-        self.model: Any = self.thread.submit(make_worker, self.path, config, threads).result()
-        self.at_work = asyncio.Lock()
-        self.since: float | None = None  # when it began with what it is doing
-        self.patience = config.cluster.call_timeout
-        size, wait = config.serve.batch_size, config.serve.batch_wait
-        self.batch = serve.batch(max_batch_size=size, batch_wait_timeout_s=wait)(self._answer)
-
-    async def _ask(self, question: Any) -> Any:
-        """The answer, worked out together with others'."""
-        # While a batch is answered, Serve makes others of whoever comes within `batch_wait`, which then take turns:
-        # many small ones. Here they wait outside, and go in together.
-        async with self.at_work:
-            pass
-        return await self.batch(question)
-
-    async def _answer(self, questions: list[Any]) -> list[Any]:
-        raise NotImplementedError
-
-    async def _work(self, method: Callable[..., list[Any]], *args: Any) -> list[Any]:
-        async with self.at_work:
-            self.since = time.monotonic()
-            try:
-                return await asyncio.get_running_loop().run_in_executor(self.thread, method, *args)
-            finally:
-                self.since = None
-
-    def check_health(self) -> None:
-        """Raises where the model has been at one thing for too long, which has the replica replaced."""
-        if self.since and time.monotonic() - self.since > self.patience:
-            raise RuntimeError(f"no answer within {self.patience:g} s (cluster.call_timeout)")
-
-
-class Summaries(Replica):
-    """A replica of the policy, with the adapters that it was asked for last."""
-
-    path = "workers.inference:Summarizer"
-
-    def __init__(self, config: Config, threads: int, root: str) -> None:
-        super().__init__(config, threads, root)
-
-        async def read(version: str) -> Adapter:
-            return await asyncio.to_thread(self.model.read, version.rpartition("@")[0])
-
-        self.adapter = serve.multiplexed(max_num_models_per_replica=config.serve.adapters)(read)
-
-    async def __call__(self, version: str, question: Question) -> str:
-        """The summary by an adapter, as `_version` names it."""
-        # Calls do not name it to Serve, which would have one replica answer all that is asked of an adapter.
-        return await self._ask((self.model.tokenize(question), await self.adapter(version)))
-
-    async def _answer(self, questions: list[tuple[Tokenized, Adapter]]) -> list[str]:
-        return await self._work(self._by_adapter, questions)
-
-    def _by_adapter(self, questions: list[tuple[Tokenized, Adapter]]) -> list[str]:
-        found: dict[int, str] = {}
-        for adapter in dict.fromkeys(adapter for _, adapter in questions):
-            places = [place for place, (_, its) in enumerate(questions) if its is adapter]
-            texts = self.model.summarize([questions[place][0] for place in places], adapter)
-            found |= dict(zip(places, texts, strict=True))
-        return [found[place] for place in range(len(questions))]
-
-
-class Scores(Replica):
-    """A replica of the reward model."""
-
-    path = "workers.inference:Scorer"
-
-    async def __call__(self, text: str) -> Verdict:
-        """The verdict on a text."""
-        return await self._ask(text)
-
-    async def _answer(self, questions: list[str]) -> list[Verdict]:
-        return await self._work(self.model.score, questions)
 
 
 KINDS: dict[str, tuple[type[Replica], str]] = {"summaries": (Summaries, "rollout"), "scores": (Scores, "reward")}
@@ -142,7 +51,6 @@ class Models:
 
     def __init__(self, handles: Mapping[str, DeploymentHandle], limits: Limits) -> None:
         self.handles, self.limits = handles, limits
-        self.under_way: Counter[str] = Counter()
 
     async def summarize(self, adapter: str, question: Question) -> str:
         """The summary by an adapter: `base`, or a folder, which must not be of a client's choosing.
@@ -152,14 +60,10 @@ class Models:
         return await self._ask("summaries", _version(adapter), question)
 
     async def score(self, text: str) -> Verdict:
-        """The reward model's verdict. Raises `Busy`, `TooSlow` or `Unavailable`."""
+        """The reward model's verdict. Raises `TooSlow` or `Unavailable`."""
         return await self._ask("scores", text)
 
     async def _ask(self, kind: str, *question: Any) -> Any:
-        # Counted here: Serve's own limit is passed by many that come at once, and its queue keeps replicas waiting.
-        if self.under_way[kind] >= self.limits.queue:
-            raise Busy(f"{self.limits.queue} texts wait for {kind} or are under way (serve.limits.queue); come again")
-        self.under_way[kind] += 1
         try:
             async with asyncio.timeout(self.limits.timeout):
                 return await self._answer(kind, question)
@@ -167,8 +71,6 @@ class Models:
             told = f"no answer within {self.limits.timeout:g} s (serve.limits.timeout)"
             ready = await asyncio.to_thread(self.ready)
             raise TooSlow(told) if ready[kind] else Unavailable(f"{told}: no replica of {kind} is there") from None
-        finally:
-            self.under_way[kind] -= 1
 
     async def _answer(self, kind: str, question: tuple[Any, ...]) -> Any:
         """The answer, of another replica where one dies over it."""

@@ -3,10 +3,10 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
-from cluster.serving import Busy, Models
+from cluster.serving import Models
 from configs.errors import UsageError
 from configs.schema import Config
 from service.artifacts import has_adapter
@@ -16,6 +16,10 @@ from service.runs import Runs
 from workers.inference import Question, Verdict
 
 T = TypeVar("T")
+
+
+class Busy(Exception):
+    """As many texts are waiting as may."""
 
 
 class Desk:
@@ -62,11 +66,11 @@ class Desk:
 
     def _folder(self, name: str) -> str:
         """Where the adapter is. Raises `UsageError` where there is none."""
-        try:
-            if name == BASE or self._is_ours(self.runs.registry.get(name)):
-                return BASE if name == BASE else str(self.runs.folder(name) / "adapter")
-        except KeyError:
-            pass
+        if name == BASE:
+            return BASE
+        with suppress(KeyError):
+            if self._is_ours(self.runs.registry.get(name)):
+                return str(self.runs.folder(name) / "adapter")
         raise UsageError(f"adapters: {name!r} is none of this service's policy; GET /models names those that are")
 
     def _check(self, field: str, texts: Sequence[str]) -> None:
@@ -80,6 +84,7 @@ class Desk:
     @contextmanager
     def _room(self, kind: str, count: int) -> Iterator[None]:
         """A request is taken on as a whole or not at all, so that none is half done when it is refused."""
+        # Counted here: Serve's own limit is passed by many that come at once, and its queue keeps replicas waiting.
         if self.under_way[kind] and self.under_way[kind] + count > self.config.serve.limits.queue:
             raise Busy(f"{self.under_way[kind]} texts are waiting already; come again")
         self.under_way[kind] += count

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,16 +81,15 @@ class Runs:
         # On the disk before the record is: a record without it could not be begun after a crash.
         replace_file(self._request(id), yaml.safe_dump(values, sort_keys=False).encode())
         try:
-            if self.registry.add(new, self.most):
-                self._wake.set()
-                return self.registry.get(id), True
-            same = None
+            added = self.registry.add(new, self.most)
         except KeyError:
-            same = self._same(owner, token, body)
-        self._request(id).unlink()
-        if not same:
+            self._request(id).unlink()
+            return self._same(owner, token, body), False
+        if not added:
+            self._request(id).unlink()
             raise TooMany(f"{self.most} runs are waiting or at work; stop one, or come again")
-        return same, False
+        self._wake.set()
+        return self.registry.get(id), True
 
     def _same(self, owner: str, token: str, body: Mapping[str, Any]) -> Record:
         record = self.registry.by_token(owner, token)
@@ -101,8 +101,12 @@ class Runs:
         """Have a run end early; it can be resumed. Raises `Conflict` where it has ended."""
         if record.ended:
             raise Conflict(f"run {record.id} has ended already: {record.state}")
-        self.jobs.stop(record.job)
-        return record
+        if record.state == QUEUED and self.registry.change(record, "stopped"):
+            with suppress(RunError):  # which has it only where a service was killed while it handed it over
+                self.jobs.stop(record.job)
+        else:
+            self.jobs.stop(record.job)
+        return self.registry.get(record.id)
 
     def resume(self, record: Record) -> Record:
         """Go on with a run that ended early. Raises `Conflict` where there is nothing to go on with."""
@@ -150,7 +154,7 @@ class Runs:
             self._lost(record)
         elif state == "failed":
             self.registry.change(record, state, self._reason(record))
-        elif state != record.state:
+        elif (state, "") != (record.state, record.message):  # what was wrong is so no longer
             self.registry.change(record, state)
 
     def _begin(self, record: Record) -> None:
@@ -158,7 +162,8 @@ class Runs:
         begun = ["--resume", str(folder)] if (folder / "config.yaml").exists() else []
         fresh = ["--config", str(self._request(record.id)), "--out", str(folder)]
         self.jobs.submit(record.job, [sys.executable, "ray_job.py", *(begun or fresh)])
-        self.registry.change(record, "pending")
+        if not self.registry.change(record, "pending"):  # it was stopped meanwhile
+            self.jobs.stop(record.job)
 
     def _lost(self, record: Record) -> None:
         """Its cluster is gone and another one is there."""

@@ -8,22 +8,21 @@ from typing import Any
 import gradio as gr
 from fastapi import FastAPI
 
-from cluster.serving import Busy, TooSlow, Unavailable
-from configs.errors import RunError, UsageError
 from configs.schema import Config
 from service.evaluate import BASE
 from service.keys import Holder
 from service.plots import live
 from service.registry import Record
-from service.runs import Conflict, Runs, TooMany
+from service.runs import Runs
 from service.steps import Tail, count_steps
+from service.web.errors import STATUS
 from service.web.shapes import Run
-from workers.inference import TooLong, Verdict
+from workers.inference import Verdict
 
 SCALED = ("rollout", "reward", "reference")
 SHOWN = 50
 """Runs, the newest ones, that the page has."""
-TOLD = (UsageError, RunError, TooLong, Busy, TooSlow, Unavailable, Conflict, TooMany)
+TOLD = tuple(STATUS)
 """Errors that are the answer to what somebody did."""
 
 
@@ -171,7 +170,7 @@ def _buttons(run: Run) -> list[Any]:
     ended, files = run.state in ("failed", "stopped", "interrupted"), {file.name: file.url for file in run.files}
     report, adapter = files.get("report.html"), files.get("adapter.zip")
     return [
-        gr.Button(interactive=run.state in ("pending", "running")),
+        gr.Button(interactive=run.state in ("queued", "pending", "running")),
         gr.Button(interactive=ended),
         gr.Button(link=report or "/", interactive=bool(report)),
         gr.Button(link=adapter or "/", interactive=bool(adapter)),

@@ -8,8 +8,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from cluster.serving import Busy, TooSlow, Unavailable
+from cluster.serving import TooSlow, Unavailable
 from configs.errors import RunError, UsageError
+from service.desk import Busy
 from service.runs import Conflict, TooMany
 from service.web.observe import log, request_id
 from workers.inference import TooLong

@@ -20,7 +20,8 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from cluster import serving
 from cluster.ray_pools import connected
-from cluster.serving import Busy, Scores, Summaries, TooSlow, Unavailable, start_models
+from cluster.replicas import Scores, Summaries
+from cluster.serving import TooSlow, Unavailable, start_models
 from configs.errors import RunError, UsageError
 from tests.conftest import small_config
 from tests.learner.test_lora import write_adapter
@@ -270,14 +271,6 @@ def test_bad_questions_are_told_and_harm_no_others(cluster, models, summarizer, 
     assert replicas(cluster, "summaries") == there
 
 
-def test_whoever_comes_when_all_places_are_taken_is_told_so(models, monkeypatch):
-    monkeypatch.setattr(models, "limits", models.limits.model_copy(update={"queue": 5}))
-    for _ in range(2):
-        answers = outcomes(*[models.score(f"text {number}") for number in range(8)])
-        assert [type(answer) for answer in answers[5:]] == [Busy] * 3
-        assert not [answer for answer in answers[:5] if isinstance(answer, Exception)]
-
-
 @asynccontextmanager
 async def busy(models, setting, folder):
     """For as long as this lasts, the replica of the one model has something to do."""
@@ -338,7 +331,6 @@ def test_nobody_works_for_whoever_has_given_up(models, setting, tmp_path, monkey
 
     told, _ = asyncio.run(ask())
     assert {type(error) for error in told} == {TooSlow}
-    assert not +models.under_way
     assert not {*late, *gone} & {text for batch in noted(setting, "batches") for text in batch}
 
 
