@@ -5,20 +5,16 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-HTML, JSON, LINES, YAML, ZIP = (
-    "text/html",
-    "application/json",
-    "application/x-ndjson",
-    "application/yaml",
-    "application/zip",
-)
+LINES, ZIP = "application/x-ndjson", "application/zip"
 FILES = {
-    "config.yaml": YAML,
-    "report.html": HTML,
-    "report.json": JSON,
-    "steps.jsonl": LINES,
-    "summaries.jsonl": LINES,
+    "config.yaml": ("config.yaml", "application/yaml"),
+    "report.html": ("report.html", "text/html"),
+    "report.json": ("report.json", "application/json"),
+    "steps.jsonl": ("steps.jsonl", LINES),
+    "summaries-before.jsonl": ("evaluation/before.jsonl", LINES),
+    "summaries-after.jsonl": ("evaluation/after.jsonl", LINES),
 }
+"""Where each is in a run's folder, and what."""
 ADAPTER = "adapter.zip"
 IN_ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -29,14 +25,16 @@ class Artifact:
 
     name: str
     media_type: str
-    content: bytes | Path
+    path: Path
 
 
 def artifacts(folder: Path) -> dict[str, Artifact]:
     """Those that are there, by name."""
-    found = {name: Artifact(name, kind, folder / name) for name, kind in FILES.items() if (folder / name).is_file()}
+    found = {
+        name: Artifact(name, kind, folder / path) for name, (path, kind) in FILES.items() if (folder / path).is_file()
+    }
     if has_adapter(folder):
-        found[ADAPTER] = Artifact(ADAPTER, "application/zip", folder / "adapter")
+        found[ADAPTER] = Artifact(ADAPTER, ZIP, folder / "adapter")
     return found
 
 

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from configs.errors import UsageError
-from service.artifacts import FILES, ZIP, artifacts, zipped
+from service.artifacts import ADAPTER, FILES, ZIP, artifacts, zipped
 from service.registry import Record
 from service.runs import Runs
 from service.steps import Tail, finite
@@ -153,7 +153,11 @@ def log(request: Request, holder: Reader, run: RunId) -> Response:
 @router.get(
     "/runs/{run}/files/{name}",
     response_class=Response,
-    responses={200: {"content": {kind: {"example": "the file"} for kind in sorted({*FILES.values(), ZIP})}}},
+    responses={
+        200: {
+            "content": {kind: {"example": "the file"} for kind in sorted({*(kind for _, kind in FILES.values()), ZIP})}
+        }
+    },
 )
 def file(
     request: Request, holder: Reader, run: RunId, name: Annotated[str, Path(examples=["report.html"])]
@@ -163,11 +167,11 @@ def file(
     artifact = artifacts(runs.folder(found(runs, run).id)).get(name)
     if not artifact:
         raise Missing(f"run {run} has no file {name!r} (yet); its `files` are what there is")
-    if artifact.name == "adapter.zip":
+    if artifact.name == ADAPTER:
         headers = {"Content-Disposition": f'attachment; filename="adapter-{run}.zip"'}
-        return Response(zipped(artifact.content), media_type=artifact.media_type, headers=headers)
+        return Response(zipped(artifact.path), media_type=artifact.media_type, headers=headers)
     headers = {"Content-Security-Policy": REPORT_POLICY}
-    return FileResponse(artifact.content, media_type=artifact.media_type, headers=headers)
+    return FileResponse(artifact.path, media_type=artifact.media_type, headers=headers)
 
 
 @router.get(

@@ -111,6 +111,9 @@ def test_a_run_from_submission_to_its_adapter_in_use(service):
     assert found["state"] == "succeeded" and found["step"] == found["steps"] == 6
     assert found["workers"]["reward"]["wanted"] == 2
     assert {file["name"] for file in found["files"]} >= {"report.html", "report.json", "config.yaml", "adapter.zip"}
+    for name in ("summaries-before.jsonl", "summaries-after.jsonl"):
+        lines = service.http.get(f"/runs/{run}/files/{name}").text.splitlines()
+        assert len(lines) > 1 and all(json.loads(line) for line in lines)
     assert "after against before" in service.http.get(f"/runs/{run}/files/report.html").text
     assert len(service.http.get(f"/runs/{run}/steps", params={"after": 2}).json()) == 3
     asked = {
