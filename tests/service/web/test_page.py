@@ -343,3 +343,15 @@ def test_a_report_has_no_origin(client, browser, served):
     browser.get(f"{served(client)}/runs/{run}/files/report.html")
     assert browser.title == f"null /runs/{run}/files/report.html"
     browser.get("about:blank")
+
+
+def test_the_description_of_the_api_shows_every_operation_without_another_host(client, browser, served):
+    url, operations = served(client), client.app.openapi()["paths"].values()
+    browser.get_log("browser")
+    browser.get(f"{url}/docs")
+    count = sum(len(methods) for methods in operations)
+    WebDriverWait(browser, PATIENCE).until(lambda _: len(browser.find_elements(By.CSS_SELECTOR, ".opblock")) == count)
+    asked = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert asked and all(name.startswith((url, "data:")) for name in asked)
+    assert browser.get_log("browser") == []
+    browser.get("about:blank")
