@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 import torch
+from ray._private.services import canonicalize_bootstrap_address
 from ray.exceptions import RayError
 
 from cluster.crew import Crew
@@ -49,9 +50,9 @@ def connected(address: str | None, dashboard: bool = False) -> Iterator[list[Mac
 
     Raises `RunError` where there is no cluster at the address.
     """
-    keep_token_private()
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
+        keep_token_private(address)
         # For a local Ray of our own; where there is a cluster already, the argument means nothing.
         ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
@@ -80,19 +81,19 @@ def about() -> str:
     )
 
 
-def keep_token_private() -> None:
-    """Have the token of clusters that are started here readable by its owner alone; Ray's own file is not."""
-    path = Path.home() / ".ray" / "auth_token"
-    if path.is_file():
-        if path.stat().st_uid == os.getuid():
-            path.chmod(0o600)
-        return
-    try:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-    except OSError:
-        return  # a home that cannot be written: Ray makes do without a file
+def keep_token_private(address: str | None) -> None:
+    """Have a cluster that is started here ask for a token that this process and those it starts have, and nobody else.
+
+    Ray itself would leave one in the home directory, readable by all, and with it there the next `ray start` of this
+    user asks for it too, while no client sends it.
+    """
+    file = Path.home() / ".ray" / "auth_token"
+    if file.is_file():
+        if file.stat().st_uid == os.getuid():
+            file.chmod(0o600)
+    elif os.environ.get("RAY_AUTH_MODE", "token") == "token" and canonicalize_bootstrap_address(address) is None:
+        if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The same bits wherever a run runs: inline, on Ray, with any number of workers."""
 
 import math
+import os
 
 import pytest
 from ray.cluster_utils import Cluster
@@ -98,25 +99,41 @@ def test_a_deadline_that_passes_ends_the_run(address):
         driver.start(pools)
 
 
+def without_ray_settings(monkeypatch, home):
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ADDRESS"):
+        monkeypatch.setenv(name, "")  # so that what the test sets is taken back
+        monkeypatch.delenv(name)
+
+
 @pytest.mark.parametrize("before", [None, 0o644])
 def test_the_token_of_a_cluster_started_here_is_for_its_owner_alone(tmp_path, monkeypatch, before):
-    """Ray itself writes it readable by everybody."""
-    monkeypatch.setenv("HOME", str(tmp_path))
+    """Ray itself writes it readable by everybody, into the home directory, where the next `ray start` finds it."""
+    without_ray_settings(monkeypatch, tmp_path)
     file = tmp_path / ".ray/auth_token"
     if before:
         file.parent.mkdir()
         file.write_text("from an earlier day")
         file.chmod(before)
-    keep_token_private()
-    assert file.stat().st_mode & 0o777 == 0o600
-    assert file.read_text() == "from an earlier day" if before else len(file.read_text()) == 64
+    keep_token_private("local")
+    if before:
+        assert file.stat().st_mode & 0o777 == 0o600 and file.read_text() == "from an earlier day"
+        assert "RAY_AUTH_TOKEN" not in os.environ
+    else:
+        assert not list(tmp_path.iterdir()) and len(os.environ["RAY_AUTH_TOKEN"]) == 64
+
+
+def test_a_cluster_that_is_joined_gets_no_token_of_ours(tmp_path, monkeypatch):
+    without_ray_settings(monkeypatch, tmp_path)
+    keep_token_private("127.0.0.1:6379")
+    assert "RAY_AUTH_TOKEN" not in os.environ and not list(tmp_path.iterdir())
 
 
 def test_a_reversed_reward_is_refused(prompts):
     """Bug 1: hateful text earned its own logit. The probe's two sentences are in the wrong order then."""
     with (
         open_pools(small_config(reward__label="hate")) as pools,
-        pytest.raises(RunError, match="prefers the worse probe"),
+        pytest.raises(UsageError, match=r"reward.label_is: the kind sentence .* is toxic by 0\.9"),
     ):
         driver.start(pools)
 
