@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from configs.rewards import AnyExtra, FunctionReward, LengthReward, RougeReward
 from learner.types import Rollouts
+from workers.rouge import make_scorer
 
 RewardFunction = Callable[[Sequence[str], Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
 """(prompts, completions, references) -> one score per completion."""
@@ -21,13 +22,9 @@ def make_extra(config: AnyExtra) -> RewardFunction:
         case LengthReward():
             return lambda prompts, texts, references: [-abs(len(t.split()) / config.words - 1) for t in texts]
         case RougeReward():
-            # Loaded where it is used: importing it takes seconds, which every worker would pay at its start.
-            from rouge_score import rouge_scorer
-
-            scorer = rouge_scorer.RougeScorer([config.variant], use_stemmer=True)
+            scorer = make_scorer([config.variant])
             return lambda prompts, texts, references: [
-                scorer.score_multi(refs, text)[config.variant].fmeasure
-                for text, refs in zip(texts, references, strict=True)
+                scorer(refs, text)[config.variant] for text, refs in zip(texts, references, strict=True)
             ]
         case FunctionReward():
             return load_function(config.function)

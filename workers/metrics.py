@@ -4,8 +4,7 @@ import datasets
 import evaluate
 
 from workers.judges import Judge
-
-ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+from workers.rouge import ROUGE_TYPES, make_scorer
 
 
 class Rouge(evaluate.Metric):
@@ -21,12 +20,9 @@ class Rouge(evaluate.Metric):
         return evaluate.MetricInfo(description=self.__doc__ or "", citation="Lin 2004", features=features)
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, list[float]]:
-        # Loaded where it is used: importing it takes seconds, by which the first step would be later.
-        from rouge_score import rouge_scorer
-
-        scorer = rouge_scorer.RougeScorer(list(ROUGE_TYPES), use_stemmer=True)
-        scores = [scorer.score_multi(refs, text) for text, refs in zip(predictions, references, strict=True)]
-        return {name: [100 * score[name].fmeasure for score in scores] for name in ROUGE_TYPES}
+        scorer = make_scorer()
+        scores = [scorer(refs, text) for text, refs in zip(predictions, references, strict=True)]
+        return {name: [100 * score[name] for score in scores] for name in ROUGE_TYPES}
 
 
 class Toxicity(evaluate.Measurement):
