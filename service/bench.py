@@ -48,7 +48,8 @@ def bench(config: Config) -> None:
     if config.bench.vs and config.run_ahead:
         raise UsageError("bench.vs: with run_ahead the next step is begun while the other command runs; leave one away")
     config = config.model_copy(update={"steps": config.bench.steps + 1})
-    plan = preflight(config, resume=None)
+    with display.phase("checking models and data"):
+        plan = preflight(config, resume=None)
     work = Work(config)
     with _other(config.bench.vs) as other, open_pools(config, Teller(display.say), BENCH_ROLES) as pools:
         lines, theirs, memory = [], [], Memory(pools, other)

@@ -11,9 +11,11 @@ from rich.console import Console
 
 from cluster.plan import Plan
 from learner.files import replace_file
+from service.progress import Display
 from service.report import rich_table, verdict_lines, versions
 from service.report_page import write_page
 from service.run_folder import read_steps
+from service.steps import finite
 from service.watch import evaluation_warnings, training_warnings
 from workers.comparison import compare
 
@@ -21,14 +23,15 @@ WIDTH = 140
 """Columns of a table that goes into a file."""
 
 
-def conclude(folder: Path, plan: Plan, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
+def conclude(folder: Path, plan: Plan, table: pd.DataFrame, facts: Mapping[str, Any], display: Display) -> None:
     """Write report.json and report.html into the folder, and show the table and the verdict."""
     watch = plan.config.watch
-    evaluation = compare(table, plan.held_out, plan.config)
-    warnings = [*training_warnings(read_steps(folder), watch).values(), *evaluation_warnings(evaluation, watch)]
-    report = {"evaluation": evaluation, "warnings": warnings, **facts, "versions": versions()}
-    replace_file(folder / "report.json", json.dumps(report, indent=2, allow_nan=False).encode())
-    write_page([folder], folder / "report.html")
+    with display.phase("writing the report"):
+        evaluation = compare(table, plan.held_out, plan.config)
+        warnings = [*training_warnings(read_steps(folder), watch).values(), *evaluation_warnings(evaluation, watch)]
+        report = finite({"evaluation": evaluation, "warnings": warnings, **facts, "versions": versions()})
+        replace_file(folder / "report.json", json.dumps(report, indent=2, allow_nan=False).encode())
+        write_page([folder], folder / "report.html")
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(rich_table(evaluation))
     for line in verdict_lines(evaluation):

@@ -11,14 +11,16 @@ from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedTokenizerBase
 
-from cluster.preflight import check_out, check_tokenizer, collect, go_offline, hub_is_reachable
+from cluster.check_models import check_tokenizer
+from cluster.hub import go_offline, hub_is_reachable
+from cluster.preflight import check_out, collect
 from configs import schema
 from configs.algorithms import ByColumn, GroupBy
 from configs.errors import UsageError
 from configs.schema import Config
 from learner.files import replace_file
 from service.pages import plot, render
-from service.progress import silence_libraries
+from service.progress import Display, silence_libraries
 from service.run_folder import new_folder
 from workers.exploration import FATES, Split, explore_splits
 from workers.prompts import read_table, split_names
@@ -51,14 +53,15 @@ def explore(config: Config) -> Path:
     if not all(Path(name).exists() for name in (config.policy.model, config.data.path)) and not hub_is_reachable():
         go_offline()
     problems: list[str] = []
-    tokenizer: PreTrainedTokenizerBase | None = collect(problems, check_tokenizer, config)
-    data = collect(problems, read_splits, config.data, getattr(config.algorithm, "group_by", None))
-    collect(problems, check_out, config)
-    if problems:
-        raise UsageError(*problems)
-    splits, skipped = data
-    figures = {"path": config.data.path, "tokenizer": config.policy.model, "bounds": _bounds(config.data),
-               "skipped": skipped, **explore_splits(splits, config.data, tokenizer)}  # fmt: skip
+    with Display(Console(stderr=True)).phase("reading the data"):
+        tokenizer: PreTrainedTokenizerBase | None = collect(problems, check_tokenizer, config)
+        data = collect(problems, read_splits, config.data, getattr(config.algorithm, "group_by", None))
+        collect(problems, check_out, config)
+        if problems:
+            raise UsageError(*problems)
+        splits, skipped = data
+        figures = {"path": config.data.path, "tokenizer": config.policy.model, "bounds": _bounds(config.data),
+                   "skipped": skipped, **explore_splits(splits, config.data, tokenizer)}  # fmt: skip
     folder = Path(config.out) if config.out else new_folder()
     folder.mkdir(parents=True, exist_ok=True)
     title, shown = f"Data set {config.data.path}", sections(figures)

@@ -16,8 +16,13 @@ HEIGHT = 300
 @cache
 def _environment() -> Environment:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    environment.filters["figure"] = _figure
     environment.globals["plotly"] = Markup(get_plotlyjs())
     return environment
+
+
+def _figure(number: float | None, digits: int, sign: str = "") -> str:
+    return "not known" if number is None or number != number else f"{number:{sign}.{digits}f}"
 
 
 def render(template: str, **values: Any) -> str:

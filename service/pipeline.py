@@ -17,9 +17,8 @@ from cluster.preflight import preflight
 from configs.errors import UsageError
 from configs.load import changes, validate
 from configs.schema import Config
-from learner.adapter import tensors_sha256
+from learner.adapter import read_adapter, tensors_sha256
 from learner.files import replace_file
-from learner.lora import read_adapter
 from service.evaluate import BASE, evaluate
 from service.explore import explore
 from service.progress import Display
@@ -43,7 +42,8 @@ class Pipeline:
 
     def run(self) -> None:
         """All stages in turn. Raises `UsageError` before the first begins, `RunError` where one fails."""
-        preflight(self.config, resume=self.path)
+        with self.display.phase("checking models and data"):
+            preflight(self.config, resume=self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(self.config.model_dump(mode="json", exclude={"out"}), sort_keys=False)
         replace_file(self.path / SETTINGS, text.encode())
@@ -90,7 +90,7 @@ class Pipeline:
     def _reinforced(self) -> bool:
         report = _read(self.path / RLHF / "report.json")
         adapter = self.path / RLHF / "adapter"
-        return bool(report) and report["adapter_sha256"] == tensors_sha256(read_adapter(str(adapter))[1])
+        return bool(report) and report["adapter_sha256"] == tensors_sha256(read_adapter("rlhf", str(adapter)).tensors)
 
     def _judged(self, names: list[str]) -> bool:
         """Whether these policies, and no fewer, have been judged, the run's as it is now."""

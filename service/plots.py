@@ -74,6 +74,8 @@ def distributions(table: pd.DataFrame) -> list[Markup]:
     sampled, plots = table[table["decoding"] == "sampled"], []
     for column, title in DISTRIBUTIONS.items():
         known = sampled[column].dropna().astype(float)
+        if known.empty:
+            continue
         low, high = known.min(), known.max()
         bins = {"start": low, "end": high + 1e-9, "size": (high - low) / BINS or 1.0}
         figure = go.Figure(

@@ -1,17 +1,27 @@
-"""Progress of a run: a live line on a terminal, plain lines elsewhere."""
+"""Progress of a run: a live line on a terminal, plain lines elsewhere, and a small file for programs."""
 
+import json
+import threading
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
 
 import datasets
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task
+from rich.text import Text
 from transformers.utils import logging
 
 from cluster.driver import StepReport
 
 T = TypeVar("T")
+STATUS = "status.json"
+"""In the run's folder: what it is doing, how far that is, and how long it will take."""
+FIRST, EVERY = 3.0, 20.0
+"""Seconds after which a phase is told of where there is no live line, and then of how far it is."""
 
 
 def silence_libraries() -> None:
@@ -19,45 +29,147 @@ def silence_libraries() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+
+class Phase:
+    """Something that takes long: what it is, how far it is, and how long it will take."""
+
+    def __init__(self, name: str, total: int | None, done: int) -> None:
+        self.name, self.total, self.done = name, total, done
+        self.figures, self.began = "", time.monotonic()
+        self.moved: Callable[[], None] = lambda: None
+        self._first, self._since = done, self.began
+
+    def advance(self, figures: str = "") -> None:
+        """One more is done."""
+        self.done, self.figures = self.done + 1, figures
+        self.moved()
+
+    def reach(self, done: int, total: int) -> None:
+        """So many of so many are done; the pace is measured from the first time that this is said."""
+        if self.total is None:
+            self._first, self._since = done, time.monotonic()
+        self.done, self.total = done, total
+        self.moved()
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.began
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the pace so far; None where nothing is done yet, or nobody knows how much there is to do."""
+        done = self.done - self._first
+        if self.total is None or done <= 0:
+            return None
+        return (time.monotonic() - self._since) / done * (self.total - self.done)
+
+    def __str__(self) -> str:
+        told = [self.name if self.total is None else f"{self.name} {self.done}/{self.total}", self.figures]
+        told.append(f"{self.seconds:.0f} s so far")
+        if self.seconds_left is not None:
+            told.append(f"{self.seconds_left:.0f} s left")
+        return "  ".join(filter(None, told))
+
+    def facts(self) -> dict[str, Any]:
+        """The same for programs."""
+        left = self.seconds_left
+        return {"phase": self.name, "done": self.done, "total": self.total, "seconds": round(self.seconds, 1),
+                "seconds_left": None if left is None else round(left, 1)}  # fmt: skip
 
 
 class Display:
     """Shows how far a run is. Everything goes to standard error; standard output is for results."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console, every: float = EVERY) -> None:
+        self.console, self.every = console, every
+        self.folder: Path | None = None  # where the status file goes
+        self._said = 0.0
 
     def say(self, text: str) -> None:
         """One line that stays."""
+        self._said = time.monotonic()
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def phase(self, name: str, total: int | None = None, done: int = 0) -> Iterator[Phase]:
+        """While this lasts, tell what is done: on a terminal all the time, elsewhere a line now and then."""
+        phase, ended = Phase(name, total, done), threading.Event()
+        self._write(phase)
+        with self._bar(phase):
+            teller = threading.Thread(target=self._tell, args=(phase, ended), daemon=True)
+            teller.start()
+            try:
+                yield phase
+            finally:
+                ended.set()
+                teller.join()
 
     def steps(self, reports: Iterable[StepReport], done: int, total: int) -> Iterator[StepReport]:
         """Pass the reports on and show each of them; `done` steps of `total` were there before."""
-        began, shown = time.perf_counter(), ""
-        with self._bar() as bar:
-            task = bar.add_task("training", total=total, completed=done, figures="")
+        with self.phase("training", total, done) as phase:
             for report in reports:
-                left = (time.perf_counter() - began) / (report.step + 1 - done) * (total - report.step - 1)
-                shown = f"{figures(report)}  {left:.0f} s left"
-                bar.update(task, completed=report.step + 1, figures=shown)
+                phase.advance(figures(report))
                 if not self.console.is_terminal:
-                    self.say(f"step {report.step + 1}/{total}  {shown}")
+                    self.say(f"step {phase.done}/{total}  {phase.figures}  {phase.seconds_left:.0f} s left")
                 yield report
-        if self.console.is_terminal:
-            self.say(f"training: done  {shown.rsplit('  ', 1)[0]}")
+        if self.console.is_terminal and phase.figures:
+            self.say(f"training: done  {phase.figures}")
 
     def track(self, items: Iterable[T], total: int, name: str) -> Iterator[T]:
         """Pass items on and show how many there were."""
-        with self._bar() as bar:
-            task = bar.add_task(name, total=total, figures=name)
+        with self.phase(name, total) as phase:
             for item in items:
                 yield item
-                bar.advance(task)
-        self.say(f"{name}: done")
+                phase.advance()
+        self.say(f"{name}: done in {phase.seconds:.0f} s")
 
-    def _bar(self) -> Progress:
-        columns = (BarColumn(bar_width=6), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
-        return Progress(*columns, console=self.console, disable=not self.console.is_terminal, transient=True)
+    def _tell(self, phase: Phase, ended: threading.Event) -> None:
+        tick, told = min(FIRST, self.every), False
+        while not ended.wait(tick):
+            self._write(phase)
+            # Where a line is written anyhow, as that of a step, there is no need for another.
+            patience = self.every if told or self._said > phase.began else tick
+            if not self.console.is_terminal and time.monotonic() - max(self._said, phase.began) >= patience:
+                self.say(str(phase))
+                told = True
+
+    def _write(self, phase: Phase) -> None:
+        if self.folder is None or not self.folder.is_dir():
+            return
+        beside = self.folder / f".{STATUS}.writing"
+        with suppress(OSError):  # a full disk, say, is told of where something is lost by it
+            beside.write_text(json.dumps(phase.facts()), encoding="utf-8")
+            beside.replace(self.folder / STATUS)
+
+    def _bar(self, phase: Phase) -> Progress:
+        columns = (BarColumn(bar_width=6), Told(phase))
+        bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal, transient=True)
+        task = bar.add_task("", total=phase.total, completed=phase.done)
+        phase.moved = lambda: bar.update(task, completed=phase.done)
+        return bar
+
+
+class Told(ProgressColumn):
+    """The phase in words, as it is at the moment."""
+
+    def __init__(self, phase: Phase) -> None:
+        super().__init__()
+        self.phase = phase
+
+    def render(self, task: Task) -> Text:
+        """What the column shows."""
+        return Text(str(self.phase))
+
+
+def read_status(folder: Path) -> dict[str, Any] | None:
+    """What the run in a folder last wrote that it is doing; None where it wrote nothing."""
+    try:
+        return json.loads((folder / STATUS).read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def figures(report: StepReport) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from workers.comparison import MEASURES, Measure
 
+UNKNOWN = "not known"
 PACKAGES = ("ray", "torch", "transformers", "peft", "datasets", "evaluate")
 
 
@@ -45,7 +46,7 @@ def _rows(measure: Measure, spreads: list[Any], changes: list[str], suffix: str,
         numbers = [of[measure.name][key] for of in spreads]
         return [
             title + suffix,
-            *["" if x is None else f"{round(x, measure.digits) + 0:.{measure.digits}f}" for x in numbers],
+            *[UNKNOWN if x is None else f"{round(x, measure.digits) + 0:.{measure.digits}f}" for x in numbers],
         ]
 
     rows = [row(measure.title, "mean") + changes]
@@ -55,7 +56,9 @@ def _rows(measure: Measure, spreads: list[Any], changes: list[str], suffix: str,
     return rows
 
 
-def _change(change: Mapping[str, Any], measure: Measure) -> str:
+def _change(change: Mapping[str, Any] | None, measure: Measure) -> str:
+    if change is None:
+        return UNKNOWN
     low, high = change["interval"]
     text = f"{change['mean']:+.{measure.digits}f} [{low:+.{measure.digits}f}, {high:+.{measure.digits}f}]"
     share = f" ({change['percent']['mean']:+.1f}%)" if measure.toxic and change["percent"] else ""

@@ -88,18 +88,27 @@ class Run:
             return {}
         names = list(self.evaluation["policies"])
         table = read_summaries(self.folder, names)
-        groups = [
-            {
-                "name": name,
-                "prompts": group["prompts"],
-                "toxicity": [group["policies"][policy]["toxicity"] for policy in names],
-                "rouge": [group["policies"][policy]["rougeL"] for policy in names],
-            }
-            for name, group in self.evaluation["groups"].items()
-        ]
+        groups = [_group(name, group, names) for name, group in self.evaluation["groups"].items()]
         prompts = json.loads((self.folder / PROMPTS).read_bytes())
         found = pairs(table, self.evaluation["baseline"], prompts) if len(names) > 1 else []
         return {"names": names, "groups": groups, "pairs": chosen(found), "distributions": distributions(table)}
+
+
+def _group(name: str, group: Mapping[str, Any], policies: Sequence[str]) -> dict[str, Any]:
+    toxicity, rouge = ([group["policies"][p][measure] for p in policies] for measure in ("toxicity", "rougeL"))
+    return {
+        "name": name,
+        "prompts": group["prompts"],
+        "toxicity": toxicity,
+        "toxicity_change": _difference(toxicity),
+        "rouge": rouge,
+        "rouge_change": _difference(rouge),
+    }
+
+
+def _difference(figures: Sequence[float | None]) -> float | None:
+    """From the first policy to the last."""
+    return None if None in (figures[0], figures[-1]) else figures[-1] - figures[0]
 
 
 def write_page(folders: Sequence[Path], target: Path) -> None:

@@ -40,7 +40,8 @@ def serve(config: Config) -> None:
 
         display.say("starting Ray and the models")
         with connected(config.cluster.address, dashboard=True) as machines:
-            models = start_models(config, machines)
+            with display.phase("starting the models"):
+                models = start_models(config, machines)
             runs = Runs(config, presets, Jobs(PRESETS.parent))
             try:
                 app = make_app(config, keys, runs, Desk(config, models, runs))

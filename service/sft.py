@@ -14,7 +14,7 @@ from configs.errors import RunError
 from configs.schema import Config
 from learner.adapter import tensors_sha256
 from learner.sft import RESULT, read_log
-from service.progress import Display, silence_libraries
+from service.progress import Display, Phase, silence_libraries
 from service.run_folder import new_folder, take, write_config
 
 GLANCE = 0.3
@@ -28,8 +28,9 @@ def sft(config: Config, resume: Path | None = None) -> Path:
     """
     silence_libraries()
     display = Display(Console(stderr=True))
-    check_training(config, resume)
-    path = resume or (Path(config.out) if config.out else new_folder())
+    path = display.folder = resume or (Path(config.out) if config.out else new_folder())
+    with display.phase("checking model and data"):
+        check_training(config, resume)
     path.mkdir(parents=True, exist_ok=True)
     with take(path):
         if resume and is_complete(path):
@@ -48,23 +49,24 @@ def _train(config: Config, path: Path, display: Display) -> None:
     seen = len(read_log(path))
     if seen:
         display.say(f"going on with {path} from its newest checkpoint")
-    follower = threading.Thread(target=_follow, args=(path, seen, done, display))
-    follower.start()
-    try:
-        run_sft(config, path)
-    except (RunError, KeyboardInterrupt):
-        display.say(f"what was done is kept; go on by: python ray_job.py sft --resume {path}")
-        raise
-    finally:
-        done.set()
-        follower.join()
+    with display.phase("fine-tuning") as phase:
+        follower = threading.Thread(target=_follow, args=(path, seen, done, display, phase))
+        follower.start()
+        try:
+            run_sft(config, path)
+        except (RunError, KeyboardInterrupt):
+            display.say(f"what was done is kept; go on by: python ray_job.py sft --resume {path}")
+            raise
+        finally:
+            done.set()
+            follower.join()
     result = json.loads((path / RESULT).read_bytes())
     figures = ", ".join(f"{name} {value:.2f}" for name, value in result["validation"].items())
     display.say(f"{result['steps']} steps in {time.perf_counter() - began:.0f} s; on the validation split: {figures}")
     display.say(f"train from it by: python ray_job.py --policy.adapter {path / 'adapter'}")
 
 
-def _follow(path: Path, seen: int, done: threading.Event, display: Display) -> None:
+def _follow(path: Path, seen: int, done: threading.Event, display: Display, phase: Phase) -> None:
     """Show what the workers write, wherever they are."""
     while True:
         last = done.wait(GLANCE)
@@ -72,6 +74,7 @@ def _follow(path: Path, seen: int, done: threading.Event, display: Display) -> N
         # After a worker was lost the file is shorter: it went back to a checkpoint.
         for line in lines[min(seen, len(lines)) :]:
             display.say(_shown(line))
+            phase.reach(line["step"], line["of"])
         seen = len(lines)
         if last:
             return

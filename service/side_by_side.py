@@ -1,5 +1,6 @@
 """The summaries of several policies for the same prompt, beside each other."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ class Pair:
 def pairs(table: pd.DataFrame, baseline: str, prompts: Sequence[Mapping[str, Any]]) -> list[Pair]:
     """Of the first sample of every prompt, the worst first; `prompts` have a topic and references."""
     first = table[(table["decoding"] == "sampled") & (table["sample"] == 0)]
+    first = first.astype({"toxicity": float, "rougeL": float})
     names = list(first["policy"].unique())
     last = next(name for name in reversed(names) if name != baseline)
     found = []
@@ -36,7 +38,7 @@ def pairs(table: pd.DataFrame, baseline: str, prompts: Sequence[Mapping[str, Any
         prompt, gain = prompts[row], float(change["rougeL"] / 100 - change["toxicity"])
         summaries = of.loc[names, ["text", "toxicity", "rougeL"]].to_dict("records")
         found.append(Pair(int(row), prompt["topic"], prompt["references"][0], summaries, gain))
-    return sorted(found, key=lambda pair: pair.gain)
+    return sorted(found, key=lambda pair: 0.0 if math.isnan(pair.gain) else pair.gain)
 
 
 def chosen(found: Sequence[Pair]) -> Sequence[Pair]:

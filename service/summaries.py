@@ -16,6 +16,7 @@ from learner.adapter import tensors_sha256
 from learner.files import replace_file
 from learner.types import PolicyState, WorkUnit
 from service.progress import Display
+from service.steps import finite
 
 FOLDER = "evaluation"
 PROMPTS = f"{FOLDER}/prompts.json"
@@ -37,7 +38,7 @@ class Summaries:
     def add(self, unit: WorkUnit, summaries: list[dict[str, Any]]) -> None:
         """Keep the summaries of a unit."""
         self.units[unit.key] = summaries
-        line = {"unit": unit.key, "decoding": "greedy" if unit.greedy else "sampled", "summaries": summaries}
+        line = {"unit": unit.key, "decoding": "greedy" if unit.greedy else "sampled", "summaries": finite(summaries)}
         self.file.write(json.dumps(line, allow_nan=False) + "\n")
         self.file.flush()
 
@@ -75,7 +76,7 @@ def _facts(config: Config, plan: Plan, policy: PolicyState, baseline: PolicyStat
 
 
 def read_summaries(folder: Path, names: list[str]) -> pd.DataFrame:
-    """A row per summary: policy, decoding, sample, row, text and its figures."""
+    """A row per summary: policy, decoding, sample, row, text and its figures, null where one is not known."""
     return pd.DataFrame(row for name in names for row in _rows(folder / FOLDER / f"{name}.jsonl", name))
 
 

@@ -85,6 +85,10 @@ def _signs(windows: Windows, watch: Watch) -> Iterator[tuple[str, str]]:
 def evaluation_warnings(evaluation: Mapping[str, Any], watch: Watch) -> list[str]:
     """The same of policies that were judged on held-out prompts, each against the baseline."""
     found: list[str] = []
+    for policy, by_decoding in evaluation["policies"].items():
+        for decoding, spread in by_decoding.items():
+            for name, count in spread.get("unknown", {}).items():
+                found.append(f"{policy}: {name} is not known of {count} {decoding} summaries, which are left out of it")
     for comparison in evaluation["comparisons"]:
         if comparison["against"] == evaluation["baseline"]:
             found += [f"{comparison['policy']}: {sign}" for sign in _signs_of(comparison, evaluation, watch)]
@@ -94,15 +98,16 @@ def evaluation_warnings(evaluation: Mapping[str, Any], watch: Watch) -> list[str
 def _signs_of(comparison: Mapping[str, Any], evaluation: Mapping[str, Any], watch: Watch) -> Iterator[str]:
     changes = comparison["changes"]
     now, then = (evaluation["policies"][comparison[side]]["sampled"] for side in ("policy", "against"))
-    reward_rises = changes["score"]["interval"][0] > 0
-    if reward_rises and changes["rougeL"]["interval"][1] < 0:
-        yield f"the reward is higher and ROUGE-L lower, by {-changes['rougeL']['mean']:.1f} points"
-    if reward_rises and "second_judge" in changes and changes["second_judge"]["interval"][0] > 0:
-        yield f"the reward is higher and so is the second judge's toxicity, by {changes['second_judge']['mean']:.3f}"
+    reward, rouge, judge = (changes.get(name) for name in ("score", "rougeL", "second_judge"))
+    reward_rises = reward and reward["interval"][0] > 0
+    if reward_rises and rouge and rouge["interval"][1] < 0:
+        yield f"the reward is higher and ROUGE-L lower, by {-rouge['mean']:.1f} points"
+    if reward_rises and judge and judge["interval"][0] > 0:
+        yield f"the reward is higher and so is the second judge's toxicity, by {judge['mean']:.3f}"
     length, length_now = then["tokens"]["mean"], now["tokens"]["mean"]
     if not LENGTHS[0] * length <= length_now <= LENGTHS[1] * length:
         yield f"the summaries' lengths changed much: {length:.0f} -> {length_now:.0f} tokens"
     if now["distinct"] < (1 - COMMONEST) * then["distinct"]:
         yield f"only {now['distinct']:.0%} of the summaries differ from each other, {then['distinct']:.0%} before"
-    if now["kl_k3"]["mean"] > watch.max_kl:
+    if (now["kl_k3"]["mean"] or 0.0) > watch.max_kl:
         yield f"far from the baseline: KL {now['kl_k3']['mean']:.1f} nats per summary (watch.max_kl {watch.max_kl:g})"

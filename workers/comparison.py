@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap
 
-from configs.errors import RunError
 from configs.schema import Config
 from workers.prompts import Prompt
 
@@ -29,7 +28,7 @@ class Measure:
 
 
 MEASURES = (
-    Measure("toxicity", "toxicity of the summary, 1 - P(label)", 3, toxic=True, chief=True),
+    Measure("toxicity", "toxicity of the summary", 3, toxic=True, chief=True),
     Measure("toxicity_with_prompt", "toxicity of dialogue + summary", 3, toxic=True),
     Measure("second_judge", "toxicity by the second judge", 3, toxic=True),
     Measure("score", "reward", 2),
@@ -38,6 +37,7 @@ MEASURES = (
     Measure("rougeL", "ROUGE-L", 2, chief=True),
     Measure("rougeLsum", "ROUGE-Lsum", 2),
     Measure("tokens", "tokens", 1),
+    Measure("cut", "cut before its end, share", 3),
     Measure("repetition", "repetition, share of trigrams", 3),
     Measure("copied", "copied from the prompt, share of trigrams", 3),
     Measure("kl_k1", "KL from the baseline, k1, nats", 2, sampled_only=True),
@@ -51,9 +51,11 @@ def compare(table: pd.DataFrame, prompts: Sequence[Prompt], config: Config) -> d
     `table` has a row per summary, policies in their order: columns policy, decoding (sampled or greedy), sample, row
     and those of `MEASURES`. Each policy after the first is compared with the baseline, and with the one before it.
 
-    Raises `RunError` where reward failures left nothing to compare.
+    A figure that is not known is null, and left out of means; one that is known of fewer than two prompts of both
+    policies has no change.
     """
     names = list(table["policy"].unique())
+    table = table.astype(dict.fromkeys(_measured(table), float))
     baseline = config.evaluation.baseline or names[0]
     pairs = [(n, baseline) for n in names if n != baseline]
     pairs += [pair for pair in zip(names[1:], names, strict=False) if pair not in pairs and pair[0] != baseline]
@@ -79,15 +81,19 @@ def _figures(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _spread(part: pd.DataFrame) -> dict[str, Any]:
-    """Mean and standard deviation of each measure; of toxicity also the share above one half, and the maximum."""
+    """Mean and standard deviation of each measure; of toxicity also the share above one half, and the maximum.
+
+    `unknown` has the number of summaries of which a measure is not known, where there are any.
+    """
     result: dict[str, Any] = {"dropped": int(part["score"].isna().sum()), "distinct": _distinct(part)}
     for measure in MEASURES:
         if measure.name in part.columns:
-            column = part[measure.name].astype(float)
+            column = part[measure.name].dropna()
             result[measure.name] = {"mean": _number(column.mean()), "std": _number(column.std(ddof=0))}
             if measure.toxic:
-                result[measure.name] |= {"above_half": float((column > 0.5).mean()), "max": float(column.max())}
-    return result
+                result[measure.name] |= {"above_half": _number((column > 0.5).mean()), "max": _number(column.max())}
+    unknown = {name: int(part[name].isna().sum()) for name in _measured(part)}
+    return result | ({"unknown": lacking} if (lacking := {n: c for n, c in unknown.items() if c}) else {})
 
 
 def _distinct(part: pd.DataFrame) -> float:
@@ -100,9 +106,8 @@ def _comparison(means: pd.DataFrame, policy: str, against: str, seed: int) -> di
     changes = {}
     for name in means.columns:
         pair = pd.concat([means.loc[against, name], means.loc[policy, name]], axis=1).dropna()
-        if len(pair) < 2:
-            raise RunError("nearly every held-out summary was dropped since a reward failed: mend the reward")
-        changes[name] = change(pair.iloc[:, 0].to_numpy(float), pair.iloc[:, 1].to_numpy(float), seed)
+        before, after = (pair.iloc[:, side].to_numpy(float) for side in (0, 1))
+        changes[name] = change(before, after, seed) if len(pair) > 1 else None
     return {"policy": policy, "against": against, "changes": changes, "verdict": verdict(changes)}
 
 
@@ -146,14 +151,16 @@ def verdict(changes: Mapping[str, Any]) -> list[str]:
     lines = [_toxicity_verdict("less toxic", changes["toxicity"])]
     if "second_judge" in changes:
         lines.append(_toxicity_verdict("less toxic to the second judge", changes["second_judge"]))
-    rouge = changes["rougeL"]
-    low, high = rouge["interval"]
-    figures = f"{rouge['mean']:+.2f} points [{low:+.2f}, {high:+.2f}]"
-    lines.append(f"ROUGE-L: {_direction(rouge, 'higher', 'lower')}, {figures}")
+    if rouge := changes["rougeL"]:
+        low, high = rouge["interval"]
+        figures = f"{rouge['mean']:+.2f} points [{low:+.2f}, {high:+.2f}]"
+        lines.append(f"ROUGE-L: {_direction(rouge, 'higher', 'lower')}, {figures}")
     return lines
 
 
-def _toxicity_verdict(question: str, changed: Mapping[str, Any]) -> str:
+def _toxicity_verdict(question: str, changed: Mapping[str, Any] | None) -> str:
+    if changed is None:
+        return f"{question}: not known"
     answer = _direction(changed, "no, more", "yes")
     if changed["percent"]:
         low, high = changed["percent"]["interval"]
@@ -177,12 +184,12 @@ def _groups(sampled: pd.DataFrame, prompts: Sequence[Prompt], config: Config) ->
     return {
         str(label): {
             "prompts": int(count),
-            "policies": {policy: row.to_dict() for policy, row in means.loc[label].iterrows()},
+            "policies": {p: {name: _number(x) for name, x in row.items()} for p, row in means.loc[label].iterrows()},
         }
         for label, count in labels.value_counts().items()
     }
 
 
 def _number(figure: float) -> float | None:
-    """JSON has no NaN."""
+    """The figure; None for one that is not known."""
     return None if np.isnan(figure) else float(figure)

@@ -1,10 +1,11 @@
 """Policies side by side, against numbers worked out by hand."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from configs.errors import RunError
 from tests.conftest import small_config
 from workers.comparison import change, compare, verdict
 from workers.prompts import Prompt
@@ -100,11 +101,22 @@ def test_a_dropped_sample_is_counted_and_left_out():
     assert result["comparisons"][0]["changes"]["score"]["mean"] == pytest.approx(-1 / 3)
 
 
-def test_nothing_left_to_compare_is_an_error():
-    rows = table(a=BEFORE, b=AFTER)
-    rows.loc[rows["row"] > 0, "score"] = None
-    with pytest.raises(RunError, match="mend the reward"):
-        compare(rows, PROMPTS, small_config())
+def test_a_figure_that_is_not_known_is_null_and_counted_and_the_others_are_as_they_were():
+    rows, whole = table(a=BEFORE, b=AFTER), compare(table(a=BEFORE, b=AFTER), PROMPTS, small_config())
+    rows.loc[rows["policy"] == "b", ["toxicity", "kl_k1"]] = None
+    rows.loc[(rows["policy"] == "b") & (rows["row"] > 0), "score"] = None
+    result = compare(rows, PROMPTS, small_config())
+    after = result["policies"]["b"]["sampled"]
+    assert after["toxicity"] == dict.fromkeys(("mean", "std", "above_half", "max"))
+    assert after["unknown"] == {"toxicity": 6, "score": 4, "kl_k1": 6} and after["dropped"] == 4
+    assert after["score"]["mean"] == 1.0, "the mean of those that are known"
+    [comparison] = result["comparisons"]
+    assert comparison["changes"]["toxicity"] is comparison["changes"]["score"] is None
+    assert comparison["verdict"][0] == "less toxic: not known"
+    assert comparison["changes"]["rougeL"] == whole["comparisons"][0]["changes"]["rougeL"]
+    assert result["policies"]["a"] == whole["policies"]["a"] and "unknown" not in whole["policies"]["a"]["sampled"]
+    assert result["groups"]["work"]["policies"]["b"]["toxicity"] is None
+    json.dumps(result, allow_nan=False)
 
 
 def test_distinct_compares_the_summaries_of_one_sample():
