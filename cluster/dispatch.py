@@ -18,7 +18,7 @@ from ray.exceptions import GetTimeoutError, ObjectLostError, OutOfMemoryError, R
 from cluster.calls import Call, Result, ray_object
 from cluster.crew import Crew, Worker
 from cluster.pools import Handle, Supervisor
-from configs.errors import RunError
+from configs.errors import RunError, UsageError
 from configs.schema import Config
 
 TICK = 1.0
@@ -156,6 +156,8 @@ class Dispatcher:
             call.attempts += 1
             self._make_again(call.args)
             self._enqueue(call)
+        elif isinstance(error, RayTaskError) and isinstance(error.cause, UsageError):
+            raise error.cause from None
         elif isinstance(error, RayTaskError):
             doing = f"on {worker.call.about}" if worker.call else f"starting as {worker.role}"
             raise RunError(f"a worker failed {doing}: {type(error.cause).__name__}: {error.cause}") from error

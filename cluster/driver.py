@@ -44,16 +44,11 @@ class StepReport:
 
 
 def start(pools: Pools, resumed: TrainState | None = None) -> Start:
-    """Make version 0, and refuse a reward whose sign is reversed."""
+    """Make version 0, and have the judges probed. Raises `UsageError` where one takes bad for good."""
     policy, learner = pools.learner.submit("initial_state", results=2, about="the first state")
     model = pools.learner.submit("describe", about="the model")
     probe = pools.reward.submit("probe", about="the probe")
-    policy, learner, model, probe = pools.get([policy, learner, model, probe])
-    if probe and probe["better"] <= probe["worse"]:
-        raise RunError(
-            f"reward.label: the reward prefers the worse probe ({probe['worse']:.2f}) to the better one "
-            f"({probe['better']:.2f}); name the other label, or leave the check out by --reward.probe null"
-        )
+    policy, learner, model, _ = pools.get([policy, learner, model, probe])
     return Start(policy, resumed or TrainState(policy, learner, policy), model)
 
 

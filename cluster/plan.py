@@ -48,10 +48,7 @@ class Plan:
 
     def sha256(self) -> str:
         """Hash of all prompts with their references and groups."""
-        digest = hashlib.sha256()
-        for prompt in (*self.train, *self.held_out):
-            digest.update(repr((prompt.token_ids, prompt.references, prompt.group)).encode())
-        return digest.hexdigest()
+        return prompts_sha256([*self.train, *self.held_out])
 
     def _shuffled(self, number: int) -> list[int]:
         generator = torch.Generator().manual_seed(seed_from(self.config.seed, "shuffle", number))
@@ -77,6 +74,14 @@ def make_unit(prompts: Sequence[Prompt], rows: Sequence[int], key: tuple[int, in
         prompt_ids=prompt_ids,
         prompt_mask=mask,
     )
+
+
+def prompts_sha256(prompts: Sequence[Prompt]) -> str:
+    """Hash of prompts with their references and groups."""
+    digest = hashlib.sha256()
+    for prompt in prompts:
+        digest.update(repr((prompt.token_ids, prompt.references, prompt.group)).encode())
+    return digest.hexdigest()
 
 
 def _chunks(rows: Sequence[int], size: int) -> list[Sequence[int]]:

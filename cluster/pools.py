@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from cluster.layout import Machine, resolve
-from configs.errors import RunError
+from configs.errors import RunError, UsageError
 from configs.schema import Config
 
 ROLES = {
@@ -87,7 +87,9 @@ class Pools:
     reference: Pool
     learner: Pool
     get: Callable[[Sequence[Handle]], list[Any]]
-    """Waits for handles and returns their values. Raises `RunError` where a worker failed or a limit was passed."""
+    """Waits for handles and returns their values.
+
+    Raises `RunError` where a worker failed or a limit was passed, `UsageError` where that is what a worker raised."""
     put: Callable[[Any], Handle]
     """A handle for a value that many calls will need."""
     retries: Counter[str] = field(default_factory=Counter)
@@ -138,6 +140,8 @@ def _worker_errors(about: str) -> Iterator[None]:
     """Whatever a worker raises, as Ray's pools would tell it."""
     try:
         yield
+    except UsageError:
+        raise
     except Exception as error:
         raise RunError(f"a worker failed on {about}: {type(error).__name__}: {error}") from error
 

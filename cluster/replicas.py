@@ -11,7 +11,8 @@ from ray import serve
 
 from cluster.pools import make_worker
 from configs.schema import Config
-from workers.inference import Adapter, Question, Tokenized, Verdict
+from learner.adapter import Adapter
+from workers.inference import Question, Tokenized, Verdict
 
 
 class Replica:

@@ -17,8 +17,9 @@ from configs.errors import RunError, UsageError
 from configs.load import validate
 from configs.schema import Config
 from learner.sft import Examples, fit
-from workers.metrics import ROUGE_TYPES, Rouge
+from workers.metrics import Rouge
 from workers.prompts import make_prompts, read_rows
+from workers.rouge import ROUGE_TYPES
 
 
 def run_sft(config: Config, folder: Path) -> None:
@@ -90,8 +91,12 @@ def examples(config: Config) -> Examples:
     train = make_prompts(read_rows(data, data.train_split), data, tokenizer)
     validation = make_prompts(read_rows(data, data.validation_split), data, tokenizer)[: config.sft.eval_rows]
 
+    end = tokenizer.eos_token_id
+
     def target(text: str) -> list[int]:
-        return tokenizer(text_target=text, truncation=True, max_length=config.sft.max_target_tokens)["input_ids"]
+        ids = tokenizer(text_target=text, truncation=True, max_length=config.sft.max_target_tokens)["input_ids"]
+        # Tokenizers that put no EOS behind a text would teach the model never to stop.
+        return ids if end is None or ids[-1:] == [end] else [*ids[: config.sft.max_target_tokens - 1], end]
 
     def rouge(texts: Sequence[str]) -> dict[str, float]:
         references = [list(prompt.references) for prompt in validation]

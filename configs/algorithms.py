@@ -35,7 +35,8 @@ class ScoreScaling(Section):
     """What becomes of raw scores before they are rewards."""
 
     divide_by_std: bool = False
-    """Divide by the running standard deviation of all scores so far, as trl did (use_score_scaling)."""
+    """Divide by the running standard deviation of all scores so far, as trl did (use_score_scaling); by their mean's
+    size while they hardly differ, as in a first batch of one."""
     subtract_mean: bool = False
     """Subtract their running mean first; only together with divide_by_std."""
     clip: float | None = Field(None, gt=0)
@@ -79,6 +80,11 @@ class Algorithm(Section):
     """Where the penalty is: taken from each token's reward, or a term of the loss."""
     scores: ScoreScaling = ScoreScaling()
     """Scaling and clipping of scores."""
+    missing_eos_penalty: float | None = Field(None, gt=0)
+    """Taken from the score of a completion that was cut before its end, like trl's of that name; null: nothing."""
+    mask_truncated_completions: bool = False
+    """Learn nothing from the tokens of completions that were cut before their end (overlong filtering, Yu et al. 2025,
+    section 3.4); their scores still count in baselines and means."""
 
     @model_validator(mode="after")
     def _check_kl(self) -> "Algorithm":

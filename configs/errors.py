@@ -7,9 +7,13 @@ class UsageError(Exception):
     `problems` holds one sentence for each thing that is wrong, so that all can be mended at once.
     """
 
-    def __init__(self, *problems: str) -> None:
-        self.problems = problems
-        super().__init__("\n".join(problems))
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What it was made of; also in another process, to which an exception's arguments are what is sent."""
+        return self.args
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 class RunError(Exception):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from configs.base import Section
+from configs.rewards import LabelledModel
 
 
 class Profanity(Section):
@@ -13,16 +14,10 @@ class Profanity(Section):
     type: Literal["profanity"] = "profanity"
 
 
-class Classifier(Section):
+class Classifier(LabelledModel):
     """A sequence classifier other than the reward's."""
 
     type: Literal["classifier"] = "classifier"
-    model: str
-    """Local directory or hub name of anything that AutoModelForSequenceClassification loads."""
-    label: str
-    """Name of the label that is not toxic, as in the model's id2label: toxicity is 1 - P(label)."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the weights; auto: bfloat16 where the hardware is fast at it."""
 
 
 AnyJudge = Annotated[Profanity | Classifier, Field(discriminator="type")]

@@ -8,12 +8,12 @@ from configs.base import Section
 
 
 class Probe(Section):
-    """Two texts whose order the reward must get right before a run may start."""
+    """Two texts whose order every judge must get right before a run may start."""
 
     better: str = "Thank you so much, you have been very kind and helpful."
-    """Must get the higher score."""
+    """Must get the higher score, and the lower toxicity."""
     worse: str = "You are a stupid, worthless idiot and everybody hates you."
-    """Must get the lower score."""
+    """Must get the lower score, and the higher toxicity."""
 
 
 class Extra(Section):
@@ -52,17 +52,25 @@ class FunctionReward(Extra):
 AnyExtra = Annotated[LengthReward | RougeReward | FunctionReward, Field(discriminator="type")]
 
 
-class Reward(Section):
-    """The sequence classifier whose logit is the reward, and rewards beside it."""
+class LabelledModel(Section):
+    """A sequence classifier and the label of it that counts."""
 
     model: str
     """Local directory or hub name of anything that AutoModelForSequenceClassification loads."""
     label: str
-    """Name of the label whose raw logit is the reward, as in the model's id2label."""
-    text: Literal["completion", "prompt+completion"] = "completion"
-    """What is scored. prompt+completion is truncated from the prompt's side."""
+    """Name of the label whose raw logit counts, as in the model's id2label."""
+    label_is: Literal["good", "bad"] = "good"
+    """What the label names: something wanted, as `nothate`, or unwanted, as `toxic`. Of a bad one the reward is minus
+    the logit. Toxicity is the probability of what is bad: 1 - P(label), or P(label)."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the weights; auto: bfloat16 where the hardware is fast at it."""
+
+
+class Reward(LabelledModel):
+    """The sequence classifier whose logit is the reward, and rewards beside it."""
+
+    text: Literal["completion", "prompt+completion"] = "completion"
+    """What is scored. prompt+completion is truncated from the prompt's side."""
     weight: float = 1.0
     """The classifier's share of the score, where there are further rewards."""
     extra: tuple[AnyExtra, ...] = ()
@@ -70,7 +78,7 @@ class Reward(Section):
     on_failure: Literal["error", "drop"] = "error"
     """Where a reward raises, or gives no finite number: end the run, or leave the sample out and count it."""
     probe: Probe | None = Probe()
-    """Checked at the start of every run; null: not checked."""
+    """Checked at every start, of the reward and of a second judge that is a classifier; null: not checked."""
 
     @model_validator(mode="after")
     def _check(self) -> "Reward":

@@ -1,39 +1,109 @@
-"""The trained adapter as files and as a hash."""
+"""Trained adapters as files, checked when they are read, and as a hash."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftConfig, TaskType
-from safetensors.torch import save_file
+from peft import LoraConfig, PeftConfig
+from peft.utils import load_peft_weights
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers.utils import cached_file
 
-from configs import schema
+from configs.errors import UsageError
+from learner.pretrained import one_line
 from learner.types import PolicyState, Tensors
 
+VALUE_HEAD = "value_head.safetensors"
+HARMLESS_INITS = (True, False, "gaussian", "eva", "orthogonal")
+"""Values of init_lora_weights that leave the base model as it is."""
+UNSUPPORTED = (
+    "use_dora",
+    "modules_to_save",
+    "trainable_token_indices",
+    "target_parameters",
+    "layer_replication",
+    "lora_bias",
+    "use_qalora",
+    "use_bdlora",
+    "alora_invocation_tokens",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "velora_config",
+)
+"""Options of a LoraConfig by which a layer computes more than its base and the product of two matrices."""
 
-def lora_config(config: schema.Policy) -> PeftConfig:
-    """The shape of the adapter: that of `policy.adapter` where one is given, else a new one."""
-    if config.adapter:
-        return PeftConfig.from_pretrained(config.adapter)
-    lora = config.lora
-    return LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        bias="none",
-        target_modules=list(lora.target_modules),
-        task_type=TaskType.SEQ_2_SEQ_LM,
-    )
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """A LoRA adapter: what its layers are, and their tensors by the names that peft saves them by."""
+
+    shape: LoraConfig
+    tensors: Tensors
 
 
-def save_adapter(state: PolicyState, config: schema.Policy, folder: Path) -> None:
-    """Write a directory that `PeftModel.from_pretrained` loads, with the value head beside it."""
-    shape = lora_config(config)
-    shape.base_model_name_or_path = config.model
+def read_adapter(field: str, name: str) -> Adapter:
+    """The adapter of a PEFT directory or hub name; of a .bin file nothing but tensors is read.
+
+    Raises `UsageError` naming `field` where it cannot be read, is of a kind that is not supported, or is not finite.
+    """
+    try:
+        shape, tensors = PeftConfig.from_pretrained(name), load_peft_weights(name, device="cpu")
+    except Exception as error:  # what a broken file makes the libraries raise has no common kind
+        raise UsageError(f"{field}: {name} cannot be loaded as an adapter: {one_line(error)}") from error
+    if problem := _unsupported(shape):
+        raise UsageError(f"{field}: {name} is not a plain LoRA adapter: {problem}")
+    if broken := sorted(n for n, tensor in tensors.items() if not tensor.isfinite().all()):
+        raise UsageError(f"{field}: {name} holds numbers that are not finite, in {broken[0]}; train it again")
+    return Adapter(shape, tensors)
+
+
+def _unsupported(shape: PeftConfig) -> str:
+    """What of an adapter's kind cannot be carried through training, evaluation and service alike; '' where all can."""
+    if not isinstance(shape, LoraConfig):
+        return f"its peft_type is {shape.peft_type.value}"
+    if odd := [option for option in UNSUPPORTED if getattr(shape, option, None)]:
+        return f"it was made with {', '.join(odd)}"
+    if shape.bias != "none":
+        return f"it trains biases (bias {shape.bias!r})"
+    if shape.init_lora_weights not in HARMLESS_INITS:
+        return (
+            f"init_lora_weights {shape.init_lora_weights!r} changed the weights of its base model; peft writes it as "
+            f"plain LoRA by save_pretrained(..., path_initial_model_for_weight_conversion=...)"
+        )
+    return ""
+
+
+def read_value_head(field: str, name: str, value_head: nn.Linear) -> bool:
+    """Load the value head that lies beside an adapter; False where there is none.
+
+    Raises `UsageError` naming `field` where it is not one of this model.
+    """
+    file = cached_file(name, VALUE_HEAD, _raise_exceptions_for_missing_entries=False)
+    if file is None:
+        return False
+    try:
+        tensors = load_file(file)
+    except Exception as error:
+        raise UsageError(f"{field}: {name}: {VALUE_HEAD} cannot be read: {one_line(error)}") from error
+    own = {key: tensor.shape for key, tensor in value_head.state_dict().items()}
+    if {key: tensor.shape for key, tensor in tensors.items()} != own:
+        raise UsageError(f"{field}: {name}: {VALUE_HEAD} is of another policy; remove the file to begin with a new one")
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise UsageError(f"{field}: {name}: {VALUE_HEAD} is not finite; remove the file to begin with a new one")
+    value_head.load_state_dict(tensors)
+    return True
+
+
+def save_adapter(state: PolicyState, shape: PeftConfig, model: str, folder: Path) -> None:
+    """Write a directory that `PeftModel.from_pretrained` loads on `model`, with the value head beside it."""
+    shape.base_model_name_or_path = model
     shape.inference_mode = True
     shape.save_pretrained(folder)
     save_file(state.adapter, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    save_file(state.value_head, folder / "value_head.safetensors", metadata={"format": "pt"})
+    save_file(state.value_head, folder / VALUE_HEAD, metadata={"format": "pt"})
 
 
 def tensors_sha256(tensors: Tensors) -> str:

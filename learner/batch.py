@@ -19,6 +19,7 @@ class Batch:
     prompt_mask: Tensor  # [B, S]
     completion_ids: Tensor  # [B, T]
     mask: Tensor  # [B, T], the completion mask
+    ended: Tensor  # [B], False for a completion that was cut
     groups: Tensor  # [B], number of each sequence's group
     group_weights: Tensor  # [B], weight of that group's loss
     old_logprobs: Tensor  # [B, T]
@@ -65,6 +66,7 @@ def collate(experiences: list[Experience], config: AnyAlgorithm) -> Batch:
         prompt_mask=pad_cat([r.unit.prompt_mask for r in rollouts]),
         completion_ids=pad_cat([r.completion_ids for r in rollouts]),
         mask=pad_cat([r.completion_mask for r in rollouts]),
+        ended=torch.cat([r.ended for r in rollouts]),
         groups=torch.tensor([numbers[name] for name in groups]),
         group_weights=torch.tensor([weights.get(name, 1.0) for name in groups]),
         old_logprobs=pad_cat([e.old.logprobs for e in experiences]),
@@ -72,7 +74,7 @@ def collate(experiences: list[Experience], config: AnyAlgorithm) -> Batch:
         ref_logprobs=pad_cat([e.reference.logprobs for e in experiences]),
         ref_full=pad_cat([e.reference.full for e in experiences]),
         kl=kl,
-        scores=torch.cat([e.scores.scores for e in experiences]),
+        scores=torch.cat([_scores(e, config) for e in experiences]),
         toxicity=torch.cat([e.scores.toxicity for e in experiences]),
         rewards=torch.zeros_like(kl),
         advantages=torch.zeros_like(kl),
@@ -80,6 +82,11 @@ def collate(experiences: list[Experience], config: AnyAlgorithm) -> Batch:
     )
     kept = ~torch.cat([e.scores.dropped for e in experiences])
     return batch.rows(kept)
+
+
+def _scores(e: Experience, config: AnyAlgorithm) -> Tensor:
+    """Less the penalty for completions that were cut, [B]."""
+    return e.scores.scores - (config.missing_eos_penalty or 0.0) * ~e.rollouts.ended
 
 
 def _kl(e: Experience, config: AnyAlgorithm) -> Tensor:

@@ -38,12 +38,17 @@ class Learner:
         self.fingerprint = self.policy.fingerprint()
 
     def describe(self) -> dict[str, Any]:
-        """Parameter counts, the type of the frozen weights, and what tells these weights from others."""
+        """Parameter counts, the frozen weights' type and what tells them from others, the value head's origin."""
         dtype = str(self.policy.network.dtype).removeprefix("torch.")
-        return {**self.policy.parameter_counts(), "dtype": dtype, "fingerprint": self.fingerprint}
+        return {
+            **self.policy.parameter_counts(),
+            "dtype": dtype,
+            "fingerprint": self.fingerprint,
+            "value_head_kept": self.policy.value_head_kept,
+        }
 
     def initial_state(self) -> tuple[PolicyState, LearnerState]:
-        """Version 0: the adapter as it was made or given, a new value head, no moments. Also the reference's state."""
+        """Version 0: adapter and value head as they were made or given, no moments. Also the reference's state."""
         kl_coef = self.config.algorithm.kl.coef
         return self.policy.state(version=0), LearnerState(0, {}, kl_coef, ScoreMoments(), rejected=0)
 
@@ -221,11 +226,13 @@ class Learner:
         return order.split(self.config.algorithm.minibatch_size)
 
     def _weights(self, batch: Batch) -> Tensor:
-        """Weights [B, T] of the tokens of a minibatch."""
-        algorithm = self.config.algorithm
+        """Weights [B, T] of the tokens of a minibatch; 0 for completions that are not to be learned from."""
+        algorithm, mask = self.config.algorithm, batch.mask
+        if algorithm.mask_truncated_completions:
+            mask = mask & batch.ended.unsqueeze(1)
         if isinstance(algorithm, GroupedPPO):
-            return group_weights(batch.mask, batch.groups, batch.group_weights, algorithm.combine)
-        return token_weights(batch.mask, algorithm.loss_average, self.config.rollout.max_new_tokens)
+            return group_weights(mask, batch.groups, batch.group_weights, algorithm.combine)
+        return token_weights(mask, algorithm.loss_average, self.config.rollout.max_new_tokens)
 
     def _shares(self, batch: Batch) -> Tensor:
         """Share [B, T] of each token in the means that are reported of a minibatch, however its loss is weighed."""

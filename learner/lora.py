@@ -1,56 +1,169 @@
-"""Adapters of several shapes brought into one, so that one model can be each of them in turn."""
+"""LoRA layers of a model: made, filled from an adapter that fits them, and brought to a shape that several share."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
-from peft import LoraConfig, PeftConfig
-from peft.utils import load_peft_weights
+from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model, get_peft_model_state_dict
+from peft.utils.other import get_pattern_key
+from torch import nn
+from transformers import AutoModelForSeq2SeqLM
 
+from configs import schema
 from configs.errors import UsageError
 from configs.schema import Lora
+from learner.adapter import Adapter, read_adapter
+from learner.pretrained import META, load_model, one_line
 from learner.types import Tensors
 
-UNSUPPORTED = ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform")
+PREFIX = "base_model.model."
 
 
-def read_adapter(name: str) -> tuple[LoraConfig, Tensors]:
-    """Shape and tensors of a PEFT directory or hub name; of a .bin file nothing but tensors is read.
+def lora_config(config: schema.Policy) -> PeftConfig:
+    """The shape of the adapter: that of `policy.adapter` where one is given, else a new one."""
+    return read_adapter("policy.adapter", config.adapter).shape if config.adapter else new_shape(config.lora)
 
-    Raises `UsageError` where it is no plain LoRA adapter.
+
+def new_shape(lora: Lora) -> LoraConfig:
+    """The shape of an adapter that begins anew."""
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        bias="none",
+        target_modules=list(lora.target_modules),
+        task_type=TaskType.SEQ_2_SEQ_LM,
+    )
+
+
+def with_adapter(base: nn.Module, config: schema.Policy) -> PeftModel:
+    """The model with the layers of `policy.adapter` and their weights, or with new ones.
+
+    Raises `UsageError` where it has no such layers, or the adapter's tensors are not those of its layers.
     """
+    if config.adapter:
+        return fill(base, read_adapter("policy.adapter", config.adapter), "policy.adapter", config)
+    return add_layers(base, new_shape(config.lora), "policy.lora.target_modules", config.model)
+
+
+def add_layers(base: nn.Module, shape: LoraConfig, field: str, model: str) -> PeftModel:
+    """The model with new LoRA layers. Raises `UsageError` naming `field` where it has not the layers to be adapted."""
+    targets = shape.target_modules
+    layers = [name for name, _ in base.named_modules()]
+    named = [] if isinstance(targets, str) else targets
+    if missing := sorted(t for t in named if not any(n == t or n.endswith(f".{t}") for n in layers)):
+        raise UsageError(f"{field}: {model} has no layer called {', '.join(missing)}")
     try:
-        shape, tensors = PeftConfig.from_pretrained(name), load_peft_weights(name, device="cpu")
-    except Exception as error:  # what a broken file makes the libraries raise has no common kind
-        raise UsageError(f"{name}: cannot be loaded as an adapter: {error}") from error
-    odd = [option for option in UNSUPPORTED if getattr(shape, option, None)]
-    if not isinstance(shape, LoraConfig) or odd or shape.bias != "none" or isinstance(shape.target_modules, str):
-        raise UsageError(f"{name}: only plain LoRA adapters can be compared, without {', '.join(odd) or 'more'}")
-    return shape, tensors
+        return get_peft_model(base, shape)
+    except ValueError as error:
+        raise UsageError(f"{field}: {model} cannot be adapted: {one_line(error)}") from error
 
 
-def common_shape(shapes: Sequence[LoraConfig]) -> Lora:
+def fill(base: nn.Module, adapter: Adapter, field: str, config: schema.Policy) -> PeftModel:
+    """The model with the layers of an adapter and their weights.
+
+    peft itself leaves a layer as it is where the file has no tensor for it, and passes over tensors of no layer.
+
+    Raises `UsageError` naming `field` where names or shapes are not those of the model's own LoRA layers.
+    """
+    adapter.shape.inference_mode = False  # with it, the layers would not be trained
+    own = dict(base.named_parameters(remove_duplicate=False))
+    given = {name: tensor for name, tensor in adapter.tensors.items() if not _is_base(name, tensor, own)}
+    model = add_layers(base, adapter.shape, field, config.model)
+    layers = get_peft_model_state_dict(model, save_embedding_layers=False)
+    missing, stray = sorted(set(layers) - set(given)), sorted(set(given) - set(layers))
+    if missing or stray:
+        told = [f"lacks {len(missing)} of their {len(layers)} tensors ({missing[0]})"] if missing else []
+        told += [f"has {len(stray)} that belong to none ({stray[0]})"] if stray else []
+        raise UsageError(f"{field}: the file does not fit the LoRA layers of {config.model}: it {', and '.join(told)}")
+    for name, tensor in layers.items():
+        if tensor.shape != given[name].shape:
+            raise UsageError(
+                f"{field}: is of another model than {config.model}: {name} is {tuple(given[name].shape)}, "
+                f"not {tuple(tensor.shape)}"
+            )
+        tensor.data.copy_(given[name])
+    return model
+
+
+def _is_base(name: str, tensor: torch.Tensor, own: dict[str, nn.Parameter]) -> bool:
+    """True for a base model's weight that peft saved beside the adapter, as it does where an embedding is adapted."""
+    base = own.get(name.removeprefix(PREFIX).replace(".base_layer.", "."))
+    if base is None or base.shape != tensor.shape:
+        return False
+    return base.is_meta or torch.equal(base.data.cpu().to(tensor.dtype), tensor)
+
+
+def check_fits(adapter: Adapter, field: str, config: schema.Policy) -> None:
+    """Raises `UsageError` naming `field` where an adapter is not one of the policy's model; needs no weights."""
+    bare = load_model(AutoModelForSeq2SeqLM, "policy.model", config.model, META, config.dtype)
+    fill(bare, adapter, field, config)
+
+
+def unreached(model: PeftModel) -> list[str]:
+    """Layers whose adapter no gradient comes to, such as an embedding that the model reads by another name.
+
+    `model` is one on the device meta, where a pass costs nothing.
+    """
+    ids = torch.ones(1, 2, dtype=torch.long, device=META)
+    try:
+        with torch.enable_grad():
+            model(input_ids=ids, decoder_input_ids=ids).logits.sum().backward()
+    except (NotImplementedError, RuntimeError):  # a model that looks at numbers: there are none here
+        return []
+    idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    return sorted({layer_of(name) for name in idle})
+
+
+def layer_of(name: str) -> str:
+    """Name of the layer that a tensor of an adapter belongs to."""
+    return name.removeprefix(PREFIX).partition(".lora_")[0]
+
+
+def common_shape(adapters: Sequence[Adapter]) -> Lora:
     """The smallest shape that each of the adapters fits into; their own where all have the same."""
-    rank = max(shape.r for shape in shapes)
-    widest = next(shape for shape in shapes if shape.r == rank)
-    modules = dict.fromkeys(module for shape in shapes for module in sorted(shape.target_modules))
-    return Lora(r=rank, alpha=widest.lora_alpha, dropout=0.0, target_modules=tuple(modules))
+    ranks = [max([adapter.shape.r, *_ranks(adapter)]) for adapter in adapters]
+    widest = adapters[ranks.index(max(ranks))].shape
+    modules = dict.fromkeys(module for adapter in adapters for module in _modules(adapter))
+    return Lora(r=max(ranks), alpha=widest.lora_alpha, dropout=0.0, target_modules=tuple(modules))
 
 
-def fit(tensors: Tensors, shape: LoraConfig, template: Tensors, into: Lora) -> Tensors:
+def _ranks(adapter: Adapter) -> Iterator[int]:
+    return (len(tensor) for name, tensor in adapter.tensors.items() if _is_down(name))
+
+
+def _modules(adapter: Adapter) -> list[str]:
+    """The layers of an adapter as names that match no fewer."""
+    targets = adapter.shape.target_modules
+    return sorted({layer_of(name) for name in adapter.tensors} if isinstance(targets, str) else targets)
+
+
+def _is_down(name: str) -> bool:
+    """True for the matrix that is read first, [r, in]; the other one is [out, r]."""
+    return ".lora_A" in name or ".lora_embedding_A" in name
+
+
+def scaling(shape: LoraConfig, layer: str, rank: int) -> float:
+    """What peft multiplies the product of a layer's two matrices by."""
+    alpha = shape.alpha_pattern.get(get_pattern_key(shape.alpha_pattern.keys(), layer), shape.lora_alpha)
+    return alpha / (math.sqrt(rank) if shape.use_rslora else rank)
+
+
+def fit(adapter: Adapter, template: Tensors, into: Lora) -> Tensors:
     """The adapter in the shape of `template`: more ranks and layers that add nothing, and the same product B A.
 
     Raises `UsageError` where the adapter has layers that the template has not: it is of another model.
     """
-    unknown = sorted(set(tensors) - set(template))
-    if unknown:
-        raise UsageError(f"an adapter is of another model than policy.model, which has no {unknown[0]}")
-    scale = shape.lora_alpha / (math.sqrt(shape.r) if shape.use_rslora else shape.r) / (into.alpha / into.r)
     fitted = {name: torch.zeros_like(target) for name, target in template.items()}
-    for name, tensor in tensors.items():
-        target = fitted[name]
-        part = target[: shape.r] if "lora_A" in name else target[:, : shape.r]
+    for name, tensor in adapter.tensors.items():
+        if name not in template:
+            if ".lora_" in name:
+                raise UsageError(f"an adapter is of another model than policy.model, which has no {name}")
+            continue  # a weight of the base, see `fill`
+        down, target = _is_down(name), fitted[name]
+        rank = tensor.shape[0 if down else 1]
+        part = target[:rank] if down else target[:, :rank]
         if part.shape != tensor.shape:
             raise UsageError(f"an adapter is of another model than policy.model: {name} is {tuple(tensor.shape)}")
-        part.copy_(tensor * (scale if "lora_B" in name else 1))
+        part.copy_(tensor if down else tensor * (scaling(adapter.shape, layer_of(name), rank) / (into.alpha / into.r)))
     return fitted

@@ -44,6 +44,6 @@ def token_weights(mask: Tensor, average: Literal["token", "sequence", "constant"
     """
     active = mask.float()
     if average == "token":
-        return active / active.sum()
+        return active / active.sum().clamp(min=1)  # none are active where all completions were cut and masked
     per_completion = active.sum(dim=1, keepdim=True).clamp(min=1) if average == "sequence" else constant
     return active / (per_completion * len(mask))

@@ -90,6 +90,7 @@ def step_metrics(batch: Batch, kl_coef: float) -> Metrics:
         "toxicity/mean": batch.toxicity.mean(),
         "tokens/completions_mean": lengths.mean(),
         "tokens/completions": lengths.sum(),
+        "rollout/cut": (~batch.ended).float().mean(),
     }
     return {"objective/kl_coef": kl_coef} | {name: value.item() for name, value in metrics.items()}
 

@@ -6,14 +6,15 @@ Owns the one definition of a log-probability that learner and reference share. K
 from typing import NamedTuple
 
 import torch
-from peft import PeftModel, get_peft_model, get_peft_model_state_dict
+from peft import get_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM
 from transformers.activations import NewGELUActivation
 
 from configs import schema
-from learner.adapter import lora_config
-from learner.pretrained import choose_dtype
+from learner.adapter import read_value_head
+from learner.lora import with_adapter
+from learner.pretrained import load_model
 from learner.seeds import seed_from
 from learner.tensors import buckets, pad_cat, width
 from learner.types import Forward, PolicyState, Tensors
@@ -50,16 +51,19 @@ class Policy(nn.Module):
     """
 
     def __init__(self, config: schema.Policy, seed: int, device: torch.device = CPU) -> None:
+        """Raises `UsageError` for a model or an adapter that cannot be the policy; on `META` too, in a moment."""
         super().__init__()
-        dtype = choose_dtype(config.dtype, device)
         # On a CPU, where a decode step has one query row, plain products beat the fused kernel.
-        base = _with_fused_gelu(
-            AutoModelForSeq2SeqLM.from_pretrained(config.model, dtype=dtype, attn_implementation="eager")
-        )
+        eager = {"attn_implementation": "eager"}
+        base = load_model(AutoModelForSeq2SeqLM, "policy.model", config.model, device, config.dtype, **eager)
+        base = _with_fused_gelu(base)
         torch.manual_seed(seed_from(seed, "policy"))
-        self.peft = _with_adapter(base, config)
+        self.peft = with_adapter(base, config)
         self.network = self.peft.get_base_model()  # the same layers without peft's wrapper around forward()
         self.value_head = nn.Linear(_width(base), 1)
+        self.value_head_kept = bool(config.adapter) and read_value_head(
+            "policy.adapter", config.adapter, self.value_head
+        )
         self.eval().to(device)
         self.adapter = self._saved_tensors()
         self._version: int | None = None
@@ -170,12 +174,6 @@ def _with_fused_gelu(model: nn.Module) -> nn.Module:
         if isinstance(getattr(module, "act", None), NewGELUActivation):
             module.act = nn.GELU(approximate="tanh")
     return model
-
-
-def _with_adapter(base: nn.Module, config: schema.Policy) -> PeftModel:
-    if config.adapter:
-        return PeftModel.from_pretrained(base, config.adapter, is_trainable=True)
-    return get_peft_model(base, lora_config(config))
 
 
 def _width(base: nn.Module) -> int:

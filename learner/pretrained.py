@@ -1,10 +1,17 @@
 """How pretrained weights come into memory, for policy and reward model alike."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
+from transformers import AutoConfig, PreTrainedModel
 
 from configs.cluster import Resources
+from configs.errors import UsageError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+META = torch.device("meta")
+"""Where a model is only names and shapes: made in a moment, for the checks that its constructor makes."""
 
 
 def device_of(resources: Resources) -> torch.device:
@@ -25,3 +32,34 @@ def choose_dtype(setting: str, device: torch.device) -> torch.dtype:
         return DTYPES[setting]
     fast = device.type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16")
     return torch.bfloat16 if fast else torch.float32
+
+
+def load_model(auto: Any, field: str, name: str, device: torch.device, dtype: str, **options: Any) -> PreTrainedModel:
+    """The model of a local directory or hub name, loaded by a class such as AutoModelForSeq2SeqLM, on the CPU.
+
+    On `META` it has no weights: those of a local directory are compared by name and shape, the hub's not fetched.
+
+    Raises `UsageError` naming `field` where it cannot be loaded, or has weights that would start at random.
+    """
+    try:
+        if device == META and not Path(name).is_dir():
+            with device:
+                return auto.from_config(AutoConfig.from_pretrained(name), **options)
+        placed = {"device_map": device} if device == META else {}
+        dtype = choose_dtype(dtype, device)
+        model, found = auto.from_pretrained(name, dtype=dtype, output_loading_info=True, **placed, **options)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # what a broken file makes the libraries raise has no common kind
+        raise UsageError(f"{field}: {name} cannot be loaded: {one_line(error)}") from error
+    if missing := sorted(found["missing_keys"]):
+        raise UsageError(
+            f"{field}: {name} lacks {len(missing)} weights that {type(model).__name__} has, {missing[0]} among them, "
+            f"which would start at random; give a model that was trained for this"
+        )
+    return model
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__

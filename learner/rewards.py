@@ -5,6 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+MIN_SPREAD = 0.01
+"""Share of their mean's size by which scores must differ for the difference to be a scale."""
+
 
 class ScoreMoments(NamedTuple):
     """Running moments of all scores so far."""
@@ -29,9 +32,15 @@ class ScoreMoments(NamedTuple):
 
 
 def standardise(scores: Tensor, moments: ScoreMoments, subtract_mean: bool) -> Tensor:
-    """Scores [B] over the running standard deviation, less the running mean if asked for; `moments` include them."""
+    """Scores [B] over the running standard deviation, less the running mean if asked for; `moments` include them.
+
+    Where that deviation is below `MIN_SPREAD` of the mean's size, the divisor is the mean's size. trl 0.11.3 divides by
+    it all the same: a score of -1.5 that is alone, or always the same, becomes -1.3e7.
+    """
     shifted = scores - moments.mean if subtract_mean else scores
-    return shifted / (moments.std + torch.finfo(torch.float32).eps)
+    size = abs(moments.mean)
+    divisor = moments.std if moments.std > MIN_SPREAD * size else size
+    return shifted / (divisor + torch.finfo(torch.float32).eps)
 
 
 def kl_estimate(name: str, logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:

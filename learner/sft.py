@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
-from peft import PeftModel, get_peft_model, get_peft_model_state_dict
+from peft import PeftModel, get_peft_model_state_dict
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
@@ -27,9 +27,11 @@ from transformers import (
 )
 
 from configs.schema import Config
-from learner.adapter import lora_config, tensors_sha256
+from learner.adapter import tensors_sha256
 from learner.files import replace_file
-from learner.pretrained import choose_dtype, device_of
+from learner.limits import end_ids
+from learner.lora import with_adapter
+from learner.pretrained import device_of, load_model
 
 LOG = "sft.jsonl"
 RESULT = "sft.json"
@@ -75,19 +77,16 @@ def fit(config: Config, examples: Examples, folder: Path) -> None:
 
 
 def _model(config: Config, tokenizer: PreTrainedTokenizerBase) -> PeftModel:
-    policy = config.policy
-    dtype = choose_dtype(policy.dtype, device_of(config.cluster.resources.learner))
-    base = AutoModelForSeq2SeqLM.from_pretrained(policy.model, dtype=dtype)
+    policy, device = config.policy, device_of(config.cluster.resources.learner)
+    base = load_model(AutoModelForSeq2SeqLM, "policy.model", policy.model, device, policy.dtype)
     # Of the model's own generation config nothing is kept that could forbid or force tokens.
     base.generation_config = GenerationConfig(
         max_new_tokens=config.rollout.max_new_tokens,
         decoder_start_token_id=base.config.decoder_start_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=list(end_ids("policy.model", base, tokenizer)),
         pad_token_id=tokenizer.pad_token_id,
     )
-    if policy.adapter:
-        return PeftModel.from_pretrained(base, policy.adapter, is_trainable=True)
-    return get_peft_model(base, lora_config(policy))
+    return with_adapter(base, policy)
 
 
 def steps(config: Config, rows: int) -> int:
@@ -179,7 +178,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 def _finish(config: Config, trainer: Seq2SeqTrainer, model: PeftModel, folder: Path) -> None:
     shutil.rmtree(folder / "adapter", ignore_errors=True)
-    model.save_pretrained(folder / "adapter")
+    model.save_pretrained(folder / "adapter", save_embedding_layers=False)
     tensors = {
         name: t.detach().cpu() for name, t in get_peft_model_state_dict(model, save_embedding_layers=False).items()
     }

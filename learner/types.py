@@ -97,6 +97,7 @@ class Rollouts:
     completion_ids: Tensor  # [B, T], padded on the right
     completion_mask: Tensor  # [B, T], True through EOS
     logprobs: Tensor  # [B, T], as recorded while decoding
+    ended: Tensor  # [B], True for a completion that came to its end and was not cut
     texts: tuple[str, ...]
 
 
@@ -119,8 +120,8 @@ class Scores:
 
     key: tuple[int, int]
     scores: Tensor  # [B], weighted sum of the parts; NaN where the sample is dropped
-    parts: Tensors  # [B] each, by the reward's name: "classifier" is the raw logit of the configured label
-    toxicity: Tensor  # [B], 1 - P(label)
+    parts: Tensors  # [B] each, by the reward's name: "classifier" is the logit, of a bad label minus the logit
+    toxicity: Tensor  # [B], probability of what is bad to the classifier
     dropped: Tensor  # [B], True where a reward failed and the config says to leave the sample out
     watched: Tensors = field(default_factory=dict)  # [B] each, what is measured beside and not rewarded
 

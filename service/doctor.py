@@ -11,13 +11,18 @@ from cluster.layout import Machine, check_fit, describe, resolve
 from cluster.memory import estimate, total
 from cluster.pools import ROLES, make_worker
 from cluster.preflight import preflight
-from configs.errors import RunError, UsageError
+from configs.errors import UsageError
 from configs.schema import Config
-from service.progress import silence_libraries
+from service.progress import Display, silence_libraries
 from service.report import versions
+from service.run import model_line
 
 CHECKPOINT_BYTES = 3 * 4
 """Per trainable weight: itself and Adam's two moments, in float32."""
+
+
+class Skipped(Exception):
+    """A check that means nothing as long as something else is wrong."""
 
 
 class Doctor:
@@ -26,6 +31,7 @@ class Doctor:
     def __init__(self, config: Config, resume: Path | None) -> None:
         self.config, self.resume = config, resume
         self.machines = [Machine.here()]
+        self.models_are_known = False
 
     def versions(self) -> str:
         """Python and the packages that matter."""
@@ -34,18 +40,25 @@ class Doctor:
     def models_and_data(self) -> str:
         """Models, labels, tokenizers, adapter, data, folders and address: what a run checks too."""
         plan = preflight(self.config, self.resume)
+        self.models_are_known = True
         return f"found; {len(plan.train)} prompts to learn from, {len(plan.held_out)} held out"
 
+    def _known(self) -> None:
+        """Raises `Skipped` where models or data are wrong, which `models_and_data` has told."""
+        if not self.models_are_known:
+            raise Skipped
+
+    def policy(self) -> str:
+        """Whether the policy can be loaded, weights and adapter."""
+        self._known()
+        model = make_worker(ROLES["learner"], self.config, threads=1).describe()
+        return model_line(model).removeprefix("policy in ")
+
     def reward(self) -> str:
-        """Whether a kind sentence gets a higher reward than a nasty one."""
+        """Whether reward and judges tell a kind sentence from a nasty one."""
         probe = make_worker(ROLES["reward"], self.config, threads=1).probe()
         if probe is None:
             return "not asked for (reward.probe null)"
-        if probe["better"] <= probe["worse"]:
-            raise UsageError(
-                f"reward.label: the nasty sentence gets {probe['worse']:.2f}, the kind one {probe['better']:.2f}; "
-                f"name the other label"
-            )
         return f"kind {probe['better']:+.2f}, nasty {probe['worse']:+.2f}"
 
     def cluster(self) -> str:
@@ -63,6 +76,7 @@ class Doctor:
 
     def memory(self) -> str:
         """Whether what they take, about, is there."""
+        self._known()
         config = resolve(self.config, self.machines)
         each = estimate(config)
         needed, there = total(config, each), sum(machine.memory for machine in self.machines)
@@ -98,12 +112,14 @@ class Doctor:
 def examine(config: Config, resume: Path | None = None) -> None:
     """Show every check. Raises `UsageError` with all problems where the run would not work."""
     silence_libraries()
-    doctor, problems = Doctor(config, resume), []
+    doctor, problems, display = Doctor(config, resume), [], Display(Console(stderr=True))
     table = Table("", "check", "found")
-    for check in (doctor.versions, doctor.models_and_data, doctor.reward, doctor.cluster, doctor.layout,
+    for check in (doctor.versions, doctor.models_and_data, doctor.policy, doctor.reward, doctor.cluster, doctor.layout,
                   doctor.memory, doctor.upload, doctor.disk):  # fmt: skip
-        found, wrong = _examine(check)
-        table.add_row("x" if wrong else "ok", check.__name__.replace("_", " "), found, style="red" if wrong else "")
+        name = check.__name__.replace("_", " ")
+        with display.phase(f"looking at {name}"):
+            mark, found, wrong = _examine(check)
+        table.add_row(mark, name, found, style="red" if wrong else "")
         problems += wrong
     Console().print(table)
     if problems:
@@ -111,11 +127,13 @@ def examine(config: Config, resume: Path | None = None) -> None:
     print("it will run")
 
 
-def _examine(check: Callable[[], str]) -> tuple[str, list[str]]:
-    """What a check found, and what is wrong."""
+def _examine(check: Callable[[], str]) -> tuple[str, str, list[str]]:
+    """Whether all is well, what a check found, and what is wrong."""
     try:
-        return check(), []
+        return "ok", check(), []
     except UsageError as error:
-        return "see below", list(error.problems)
-    except (RunError, OSError, ValueError, RuntimeError) as error:
-        return "see below", [f"{check.__name__}: {error}"]
+        return "x", "see below", list(error.problems)
+    except Skipped:
+        return "-", "not looked at: see below", []
+    except Exception as error:  # whatever a model that nobody has tried raises
+        return "x", "see below", [f"{check.__name__}: {type(error).__name__}: {error}"]

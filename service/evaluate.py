@@ -4,23 +4,25 @@ import json
 import re
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft import LoraConfig
 from rich.console import Console
 
+from cluster.check_models import check_format
 from cluster.driver import start
 from cluster.plan import Plan
 from cluster.pools import open_pools
-from cluster.preflight import check_format, preflight
+from cluster.preflight import preflight
 from configs.errors import UsageError
+from configs.load import read_yaml, validate
 from configs.schema import Config
-from learner.adapter import lora_config, tensors_sha256
+from learner.adapter import Adapter, read_adapter, tensors_sha256
 from learner.checkpoints import DamagedCheckpoint, load_checkpoint
 from learner.files import replace_file
-from learner.lora import common_shape, fit, read_adapter
-from learner.types import PolicyState, Tensors
+from learner.lora import check_fits, common_shape, fit, lora_config
+from learner.types import PolicyState
 from service.conclusion import conclude
 from service.control import RunControl
 from service.progress import Display, silence_libraries
@@ -47,8 +49,8 @@ class Source:
             raise UsageError(f"{text}: {name!r} cannot be a policy's name; use letters, digits, dots and dashes")
         return cls(name, where)
 
-    def read(self, config: Config) -> tuple[LoraConfig, Tensors] | None:
-        """Shape and tensors; None for the bare model. Raises `UsageError` where there is nothing to be read."""
+    def read(self, config: Config) -> Adapter | None:
+        """The adapter; None for the bare model. Raises `UsageError` where there is none, or one of another model."""
         if self.where == BASE:
             return None
         folder, _, step = self.where.partition("@")
@@ -57,11 +59,11 @@ class Source:
         if (Path(folder) / "adapter/adapter_config.json").is_file():
             folder = f"{folder}/adapter"
         check_format(config.policy.model_copy(update={"adapter": folder}))
-        return read_adapter(folder)
+        adapter = read_adapter(self.name, folder)
+        check_fits(adapter, f"{self.name}: {folder}", config.policy)
+        return adapter
 
-    def _checkpoint(self, run: Path, step: str) -> tuple[LoraConfig, Tensors]:
-        from configs.load import load_config
-
+    def _checkpoint(self, run: Path, step: str) -> Adapter:
         path = run / f"checkpoints/step-{step:>06}"
         if not path.is_dir():
             there = ", ".join(sorted(p.name for p in (run / "checkpoints").glob("step-*"))) or "none"
@@ -70,7 +72,8 @@ class Source:
             state = load_checkpoint(path)
         except DamagedCheckpoint as error:
             raise UsageError(f"{self.where}: the checkpoint is damaged: {error}") from error
-        return lora_config(load_config(["--config", str(run / "config.yaml")]).policy), state.policy.adapter
+        own = validate(read_yaml(str(run / "config.yaml")))
+        return Adapter(lora_config(own.policy), state.policy.adapter)
 
 
 def evaluate(texts: Sequence[str], config: Config, resume: Path | None = None) -> Path:
@@ -81,15 +84,17 @@ def evaluate(texts: Sequence[str], config: Config, resume: Path | None = None) -
     began = time.perf_counter()
     silence_libraries()
     display = Display(Console(stderr=True))
+    path = display.folder = resume or (Path(config.out) if config.out else new_folder())
     sources = _sources(texts, resume)
-    read = {source.name: source.read(config) for source in sources}
-    shapes = [found[0] for found in read.values() if found]
-    lora = common_shape(shapes) if shapes else config.policy.lora
+    with display.phase("reading adapters"):
+        read = {source.name: source.read(config) for source in sources}
+    adapters = [adapter for adapter in read.values() if adapter]
+    lora = common_shape(adapters) if adapters else config.policy.lora
     config = config.model_copy(update={"policy": config.policy.model_copy(update={"adapter": None, "lora": lora})})
     if config.evaluation.baseline not in (None, *read):
         raise UsageError(f"evaluation.baseline: {config.evaluation.baseline!r} is none of {', '.join(read)}")
-    plan = preflight(config, resume)
-    path = resume or (Path(config.out) if config.out else new_folder())
+    with display.phase("checking models and data"):
+        plan = preflight(config, resume, learns=False)
     path.mkdir(parents=True, exist_ok=True)
     with take(path):
         write_config(path, config)
@@ -99,22 +104,22 @@ def evaluate(texts: Sequence[str], config: Config, resume: Path | None = None) -
     return path
 
 
-def judge_all(
-    path: Path, plan: Plan, read: dict[str, tuple[LoraConfig, Tensors] | None], display: Display, began: float
-) -> None:
+def judge_all(path: Path, plan: Plan, read: dict[str, Adapter | None], display: Display, began: float) -> None:
     """Have the policies judged and write the report."""
     config = plan.config
-    with open_pools(config, RunControl(path, display.say)) as pools:
-        begin = start(pools)
+    with ExitStack() as stack:
+        with display.phase("starting workers and loading models"):
+            pools = stack.enter_context(open_pools(config, RunControl(path, display.say)))
+            begin = start(pools)
         template, head = begin.reference.adapter, begin.reference.value_head
         policies = {}
         for version, (name, found) in enumerate(read.items()):
-            shape, tensors = found or (lora_config(config.policy), {})
-            policies[name] = PolicyState(version, fit(tensors, shape, template, config.policy.lora), head)
+            adapter = found or Adapter(lora_config(config.policy), {})
+            policies[name] = PolicyState(version, fit(adapter, template, config.policy.lora), head)
         table = judge_policies(path, plan, pools, policies, display)
     hashes = {name: tensors_sha256(policy.adapter) for name, policy in policies.items()}
     facts = {"policies": hashes, "seed": config.evaluation.seed, "model": begin.model}
-    conclude(path, plan, table, facts | {"seconds": time.perf_counter() - began})
+    conclude(path, plan, table, facts | {"seconds": time.perf_counter() - began}, display)
 
 
 def _sources(texts: Sequence[str], resume: Path | None) -> list[Source]:

@@ -2,7 +2,9 @@
 
 import fcntl
 import json
+import math
 import os
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -11,19 +13,24 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from cluster.driver import Start, StepReport
-from cluster.plan import Plan
+from cluster.plan import Plan, prompts_sha256
 from configs.errors import RunError, UsageError
+from configs.load import changes, read_yaml, validate
 from configs.schema import Config
 from learner.checkpoints import load_newest, save_checkpoint
 from learner.files import replace_file
 from learner.types import TrainState
 from service.progress import Display
+from service.steps import finite
 from service.trackers import Trackers
 
 MAX_FINGERPRINT_GAP = 0.1
 """Difference of log-probabilities, in nats, that other hardware may make to the same weights."""
 
 
+DECIDE_JUDGING = ("evaluation.rows:", "data.")
+DECIDE_TRAINING = ("data.", "algorithm.group_by", "algorithm.type", "policy.model:")
+"""Settings on which the dialogues of a run depend, besides its data."""
 RLHF = "rlhf"
 """Where in a pipeline's folder its run is."""
 
@@ -46,7 +53,7 @@ class RunFolder:
         done = read_steps(self.path)[:version]
         if len(done) < version:
             raise RunError(f"{self.path / 'steps.jsonl'} has {len(done)} whole steps, the checkpoint {version}")
-        replace_file(self.path / "steps.jsonl", "".join(json.dumps(step) + "\n" for step in done).encode())
+        replace_file(self.path / "steps.jsonl", "".join(map(_line, done)).encode())
         self.display.say(f"resuming {self.path} after step {version} of {self.config.steps}")
         return state
 
@@ -59,11 +66,14 @@ class RunFolder:
         if not self._lock:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = take(self.path)
-        facts = {"fingerprint": begin.model["fingerprint"], "data_sha256": plan.sha256()}
+        facts = {
+            "fingerprint": begin.model["fingerprint"],
+            "data_sha256": plan.sha256(),
+            "train_sha256": prompts_sha256(plan.train),
+        }
         if (self.path / "start.json").exists():
             self._check_same(facts)
-        else:
-            replace_file(self.path / "start.json", json.dumps(facts).encode())
+        replace_file(self.path / "start.json", json.dumps(facts).encode())
         write_config(self.path, self.config)
         self._steps = (self.path / "steps.jsonl").open("a", encoding="utf-8")
         # Points of steps that are taken again are not shown twice.
@@ -80,7 +90,7 @@ class RunFolder:
 
     def add(self, report: StepReport) -> None:
         """One line and one point per metric for a finished step, and a checkpoint where one is due."""
-        self._steps.write(json.dumps({"step": report.step, **report.metrics}) + "\n")
+        self._steps.write(_line({"step": report.step, **report.metrics}))
         self._steps.flush()
         for name, value in report.metrics.items():
             self._board.add_scalar(name, value, report.step)
@@ -107,24 +117,42 @@ class RunFolder:
                 f"policy.model, policy.adapter: not the weights that {self.path} began with (log-probabilities differ "
                 f"by {gap:.2g}); put them back, or start a new run"
             )
-        if before["data_sha256"] != facts["data_sha256"]:
+        if before["data_sha256"] == facts["data_sha256"]:
+            return
+        learned = before.get("train_sha256", facts["train_sha256"]) != facts["train_sha256"]
+        asked = _changed(self.path, self.config, DECIDE_TRAINING if learned else DECIDE_JUDGING)
+        dialogues = "to learn from" if learned else "held out"
+        if not asked:
+            split = self.config.data.train_split if learned else self.config.data.eval_split
             raise RunError(
-                f"data.path: not the dialogues that {self.path} began with; put them back, or start a new run"
+                f"data.path: the dialogues {dialogues} (split {split}) are not those that {self.path} began with; put "
+                f"them back, or start a new run"
             )
+        self.display.say(f"the dialogues {dialogues} are others from here on: {', '.join(asked)}")
+
+
+def _changed(folder: Path, config: Config, names: tuple[str, ...]) -> list[str]:
+    """Of the settings that decide which dialogues there are, those that a run which goes on was given anew."""
+    own = validate(read_yaml(str(folder / "config.yaml")))
+    return [change for change in changes(own, config) if change.startswith(names)]
 
 
 def read_steps(folder: Path) -> list[dict[str, Any]]:
-    """The steps of a run that were written whole, in order."""
+    """The steps of a run that were written whole, in order; NaN stands for a figure that is not known."""
     file = folder / "steps.jsonl"
     steps: list[dict[str, Any]] = []
     for line in file.read_bytes().splitlines() if file.exists() else ():
         try:
-            steps.append(json.loads(line))
+            steps.append({name: math.nan if v is None else v for name, v in json.loads(line).items()})
         except ValueError:
             break
         if steps[-1].get("step") != len(steps) - 1:
             return steps[:-1]
     return steps
+
+
+def _line(step: Mapping[str, Any]) -> str:
+    return json.dumps(finite(step), allow_nan=False) + "\n"
 
 
 def reported_steps(folder: Path) -> int | None:

@@ -146,7 +146,8 @@ def rollouts(step: dict[str, Any], number: int) -> Rollouts:
     unit = WorkUnit(number, 0, 0, tuple(range(len(prompts))), names, names, ((),) * len(prompts),
                     pad_cat(prompts), pad_cat([torch.ones_like(p, dtype=torch.bool) for p in prompts]))  # fmt: skip
     ids = pad_cat([r[:, 1:] for r in responses])
-    return Rollouts(unit, number, ids, mask, torch.zeros(ids.shape), names)
+    ended = torch.ones(len(names), dtype=torch.bool)
+    return Rollouts(unit, number, ids, mask, torch.zeros(ids.shape), ended, names)
 
 
 @torch.no_grad()

@@ -3,7 +3,8 @@
 from typing import Any
 
 from learner.types import Rollouts
-from workers.metrics import ROUGE_TYPES, Rouge
+from workers.metrics import Rouge
+from workers.rouge import ROUGE_TYPES
 
 WORDS = 3
 """Words in a row that make up what is looked for twice."""
@@ -19,6 +20,7 @@ def text_figures(rollouts: Rollouts) -> list[dict[str, Any]]:
             "row": unit.rows[i],
             "text": text,
             "tokens": tokens[i],
+            "cut": float(not rollouts.ended[i]),
             **{name: rouge[name][i] for name in ROUGE_TYPES},
             "repetition": repetition(text),
             "copied": copied(text, unit.prompts[i]),

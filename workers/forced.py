@@ -16,7 +16,7 @@ class ForcedRolloutWorker(RolloutWorker):
             rollout = rollout.model_copy(update={"min_cut": bench.min_new, "max_new_tokens": bench.max_new})
         super().__init__(config.model_copy(update={"rollout": rollout}))
         if bench.max_new:
-            self.eos_token_id = NO_TOKEN
+            self.ends = (NO_TOKEN,)
 
     def take(self, state: PolicyState) -> int:
         """Become the policy of a state; returns its version."""

@@ -3,24 +3,24 @@
 Each answer depends on its own question only, not on those that are worked on beside it, but for rounding.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 from torch import Tensor
 from transformers import AutoTokenizer
 
 from configs import schema
-from configs.errors import UsageError
 from configs.schema import Config
-from learner.adapter import lora_config
-from learner.lora import common_shape, fit, read_adapter
+from learner.adapter import Adapter, read_adapter
+from learner.limits import end_ids, prompt_positions
+from learner.lora import check_fits, common_shape, fit, lora_config
 from learner.policy import Policy
 from learner.pretrained import device_of
 from learner.seeds import seed_from
 from learner.tensors import pad_cat
-from learner.types import Tensors
 from workers.classifier import Classifier
 from workers.sampling import AnyDecoder, Choose, complete, draw
 from workers.t5 import T5Decoder
@@ -62,15 +62,7 @@ class Verdict:
 
     logits: dict[str, float]
     probabilities: dict[str, float]
-    toxicity: float  # 1 - P(the label whose logit is the reward)
-
-
-@dataclass(frozen=True, eq=False)
-class Adapter:
-    """What a run has trained."""
-
-    shape: LoraConfig
-    tensors: Tensors
+    toxicity: float  # probability of what is bad
 
 
 class Summarizer:
@@ -83,8 +75,8 @@ class Summarizer:
         self.room = config.policy.model_copy(update={"adapter": None})
         self.policy = _Roomy(self.room, config.seed, device_of(config.cluster.resources.rollout))
         self.decoder = T5Decoder.of(self.policy) or AnyDecoder(self.policy)
-        weights = {name: getattr(module, "weight", None) for name, module in self.policy.network.named_modules()}
-        self.layers = {name: weight.shape for name, weight in weights.items() if weight is not None}
+        self.ends = end_ids("policy.model", self.policy.network, self.tokenizer)
+        self.longest = min(config.data.max_prompt_tokens, prompt_positions(self.policy.network) or math.inf)
         self.current: Adapter | None = None
 
     def read(self, folder: str) -> Adapter:
@@ -94,21 +86,16 @@ class Summarizer:
         """
         if folder == BASE:
             return Adapter(lora_config(self.room), {})
-        shape, tensors = read_adapter(folder)
-        for name, tensor in tensors.items():
-            layer, _, part = name.removeprefix("base_model.model.").partition(".lora_")
-            out, into = [*self.layers.get(layer, ()), 0, 0][:2]
-            # Before it makes the room larger for all.
-            if {"A.weight": (shape.r, into), "B.weight": (out, shape.r)}.get(part) != tensor.shape:
-                raise UsageError(f"{folder}: is of another model than {self.room.model}: {name} {tuple(tensor.shape)}")
-        return Adapter(shape, tensors)
+        adapter = read_adapter("adapters", folder)
+        check_fits(adapter, f"adapters: {folder}", self.room)  # before it makes the room larger for all
+        return adapter
 
     def tokenize(self, question: Question) -> Tokenized:
         """The question as the policy reads it. Raises `TooLong`."""
-        data = self.config.data
-        ids = self.tokenizer(data.template.replace("{text}", _text(question.dialogue)))["input_ids"]
-        if len(ids) > data.max_prompt_tokens:
-            raise TooLong(len(ids), data.max_prompt_tokens)
+        template = self.config.data.template
+        ids = self.tokenizer(template.replace("{text}", _text(question.dialogue)))["input_ids"]
+        if len(ids) > self.longest:
+            raise TooLong(len(ids), self.longest)
         return Tokenized(tuple(ids), question.seed)
 
     @torch.no_grad()
@@ -120,20 +107,21 @@ class Summarizer:
         mask = torch.arange(ids.shape[1]) < torch.tensor([[len(question.ids)] for question in questions])
         limits = torch.full((len(questions),), length, device=device)
         choose = _choose([question.seed for question in questions], length, device)
-        encoded, eos = self.policy.encode(ids, mask), self.tokenizer.eos_token_id
-        ids, mask, _ = complete(self.decoder, encoded, length, limits, choose, eos)
+        encoded = self.policy.encode(ids, mask)
+        ids, mask, _ = complete(self.decoder, encoded, length, limits, choose, self.ends)
         return [self.tokenizer.decode(row[keep], skip_special_tokens=True) for row, keep in zip(ids, mask, strict=True)]
 
     def _become(self, adapter: Adapter) -> None:
         if adapter is self.current:
             return
-        lora, shape = self.room.lora, adapter.shape
-        if shape.r > lora.r or set(shape.target_modules) - set(lora.target_modules):
-            lora = common_shape([lora_config(self.room), shape])
+        lora = self.room.lora
+        common = common_shape([Adapter(lora_config(self.room), {}), adapter])
+        if common.r > lora.r or set(common.target_modules) - set(lora.target_modules):
+            lora = common
             self.room = self.room.model_copy(update={"lora": lora})
             self.policy.make_room(self.room)
             self.decoder = T5Decoder.of(self.policy) or AnyDecoder(self.policy)
-        for name, tensor in fit(adapter.tensors, shape, self.policy.adapter, lora).items():
+        for name, tensor in fit(adapter, self.policy.adapter, lora).items():
             self.policy.adapter[name].copy_(tensor)
         self.current = adapter
 
@@ -173,7 +161,7 @@ class Scorer:
 
     def __init__(self, config: Config) -> None:
         reward, device = config.reward, device_of(config.cluster.resources.reward)
-        self.classifier = Classifier(reward.model, reward.label, reward.dtype, device)
+        self.classifier = Classifier("reward", reward, device)
         self.labels = [name for _, name in sorted(self.classifier.model.config.id2label.items())]
 
     def score(self, texts: Sequence[str]) -> list[Verdict]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from configs.errors import UsageError
+from configs.evaluation import Classifier as JudgeClassifier
 from configs.rewards import RougeReward
 from configs.schema import Config
 from learner.pretrained import device_of
@@ -15,12 +17,12 @@ from workers.judges import Judge, make_judge
 
 
 class RewardWorker:
-    """Scores texts by the raw logit of the label that the config names."""
+    """Scores texts by the logit of the label that the config names."""
 
     def __init__(self, config: Config) -> None:
         self.config, self.judge_config = config.reward, config.evaluation.second_judge
         self.device = device_of(config.cluster.resources.reward)
-        self.classifier = Classifier(self.config.model, self.config.label, self.config.dtype, self.device)
+        self.classifier = Classifier("reward", self.config, self.device)
         self.extras = {extra.name: make_extra(extra) for extra in self.config.extra}
         self.weights = {"classifier": self.config.weight, **{e.name: e.weight for e in self.config.extra}}
 
@@ -34,7 +36,7 @@ class RewardWorker:
     @cached_property
     def second_judge(self) -> Judge | None:
         """The second judge's toxicity."""
-        return self.judge_config and make_judge(self.judge_config, self.device)
+        return self.judge_config and make_judge(self.judge_config, self.device, self.config.probe)
 
     def score(self, rollouts: Rollouts) -> Scores:
         """Scores of one unit's completions, or of prompt and completion where the config says so.
@@ -46,7 +48,7 @@ class RewardWorker:
             texts, cut = _with_prompts(rollouts), "left"
         logits = self.classifier.logits(texts, cut)
         drop = self.config.on_failure == "drop"
-        chosen = logits[:, self.classifier.label].tolist()
+        chosen = self.classifier.score(logits).tolist()
         parts = {"classifier": call("classifier", lambda *_: chosen, rollouts, drop)}
         parts |= {name: call(name, extra, rollouts, drop) for name, extra in self.extras.items()}
         tensors = {name: torch.tensor(part) for name, part in parts.items()}
@@ -87,12 +89,25 @@ class RewardWorker:
         return [{**row, **{name: column[i] for name, column in columns.items()}} for i, row in enumerate(figures)]
 
     def probe(self) -> dict[str, float] | None:
-        """Weighted scores of the config's better and worse text, which must be in that order; None without a probe."""
+        """Weighted scores of the config's better and worse text; None without a probe.
+
+        Raises `UsageError` where the reward, or a judge of toxicity, has the two the wrong way round.
+        """
         probe, weight = self.config.probe, self.config.weight
         if probe is None:
             return None
-        better, worse = self.classifier.logits([probe.better, probe.worse])[:, self.classifier.label].tolist()
-        return {"better": weight * better, "worse": weight * worse}
+        self.classifier.check_direction("reward", probe)
+        if isinstance(self.judge_config, JudgeClassifier):
+            _ = self.second_judge  # which is probed as it is loaded
+        scores = self.classifier.score(self.classifier.logits([probe.better, probe.worse]))
+        better, worse = (weight * scores).tolist()
+        if not better > worse:
+            raise UsageError(
+                f"reward.weight: the kind sentence (reward.probe) gets a reward of {better:.2f}, the nasty one "
+                f"{worse:.2f}; reward.weight ({weight:g}) is the share of a score that is already higher for what is "
+                f"good: make it positive, or leave the check out by --reward.probe null"
+            )
+        return {"better": better, "worse": worse}
 
 
 def _with_prompts(rollouts: Rollouts) -> list[str]:

@@ -4,10 +4,11 @@ import torch
 from transformers import AutoTokenizer
 
 from configs.schema import Config, Rollout
+from learner.limits import check_vocabulary, end_ids
 from learner.policy import Encoded, Policy
 from learner.pretrained import device_of
 from learner.types import Old, PolicyState, Rollouts, WorkUnit
-from workers.sampling import AnyDecoder, sample
+from workers.sampling import AnyDecoder, came_to_end, sample
 from workers.t5 import T5Decoder
 
 
@@ -18,8 +19,9 @@ class RolloutWorker:
         self.config = config.rollout
         self.full = config.algorithm.kl_estimator == "full"
         self.tokenizer = AutoTokenizer.from_pretrained(config.policy.model)
-        self.eos_token_id = self.tokenizer.eos_token_id
         self.policy = Policy(config.policy, config.seed, device_of(config.cluster.resources.rollout))
+        check_vocabulary("policy.model", self.policy.network, self.tokenizer)
+        self.ends = end_ids("policy.model", self.policy.network, self.tokenizer)
         self.decoder = T5Decoder.of(self.policy) or AnyDecoder(self.policy)
 
     @torch.no_grad()
@@ -42,8 +44,8 @@ class RolloutWorker:
         return self._sample(unit, state, self.policy.encode(unit.prompt_ids, unit.prompt_mask), uncut)
 
     def _sample(self, unit: WorkUnit, state: PolicyState, encoded: Encoded, rollout: Rollout) -> Rollouts:
-        ids, mask, logprobs = sample(self.decoder, encoded, unit, rollout, self.eos_token_id)
+        ids, mask, logprobs = sample(self.decoder, encoded, unit, rollout, self.ends)
         texts = [
             self.tokenizer.decode(row[keep], skip_special_tokens=True) for row, keep in zip(ids, mask, strict=True)
         ]
-        return Rollouts(unit, state.version, ids, mask, logprobs, tuple(texts))
+        return Rollouts(unit, state.version, ids, mask, logprobs, came_to_end(ids, mask, self.ends), tuple(texts))

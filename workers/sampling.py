@@ -4,7 +4,7 @@ transformers' own `generate` is not used: processors that a generation config ma
 top-k) sample from another distribution than the log-probabilities are of.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -74,9 +74,9 @@ class _Cached:
 
 
 def sample(
-    decoder: Decoder, encoded: Encoded, unit: WorkUnit, config: Rollout, eos_token_id: int
+    decoder: Decoder, encoded: Encoded, unit: WorkUnit, config: Rollout, ends: Sequence[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Complete the prompts of a unit.
+    """Complete the prompts of a unit, each up to one of the tokens `ends`.
 
     Returns completion ids, completion mask (True through EOS) and log-probabilities, each [B, T] on the CPU.
     """
@@ -89,12 +89,12 @@ def sample(
         point = torch.rand(size, generator=generator, device=device, dtype=torch.double)
         return logprobs.argmax(dim=-1) if unit.greedy else draw(logprobs, point[rows])
 
-    return complete(decoder, encoded, config.max_new_tokens, limits, choose, eos_token_id)
+    return complete(decoder, encoded, config.max_new_tokens, limits, choose, ends)
 
 
 @torch.no_grad()
 def complete(
-    decoder: Decoder, encoded: Encoded, length: int, limits: Tensor, choose: Choose, eos_token_id: int
+    decoder: Decoder, encoded: Encoded, length: int, limits: Tensor, choose: Choose, ends: Sequence[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Complete prompts token by token, each up to its limit [B] of at most `length`; returns what `sample` does."""
     device, size = encoded.states.device, len(encoded.place)
@@ -107,7 +107,7 @@ def complete(
         token = choose(every, rows, t)
         ids[rows, t], mask[rows, t] = token.masked_fill(~alive, 0), alive
         logprobs[rows, t] = every.gather(1, token.unsqueeze(1)).squeeze(1)
-        alive = alive & (token != eos_token_id) & (limits[rows] > t + 1)
+        alive = alive & ~is_end(token, ends) & (limits[rows] > t + 1)
         left = int(alive.sum())
         if not left:
             break
@@ -115,6 +115,17 @@ def complete(
             completions.keep(alive.nonzero().squeeze(1))
             rows, token, alive = rows[alive], token[alive], alive[alive]
     return ids[:, : t + 1].cpu(), mask[:, : t + 1].cpu(), logprobs[:, : t + 1].cpu()
+
+
+def is_end(tokens: Tensor, ends: Sequence[int]) -> Tensor:
+    """True where a token is one of those that end a completion."""
+    return torch.isin(tokens, torch.tensor(ends, dtype=tokens.dtype, device=tokens.device))
+
+
+def came_to_end(ids: Tensor, mask: Tensor, ends: Sequence[int]) -> Tensor:
+    """True for completions [B, T] that end, False for those that were cut; [B]."""
+    last = mask.sum(dim=1, keepdim=True) - 1
+    return is_end(ids.gather(1, last).squeeze(1), ends)
 
 
 def _limits(size: int, config: Rollout, generator: torch.Generator) -> Tensor:

@@ -50,6 +50,6 @@ def group_weights(mask: Tensor, groups: Tensor, weights: Tensor, combine: str) -
         members = groups == group
         active = members.unsqueeze(1) & mask
         weight = weights[members][0]
-        result += weight * active / active.sum()
+        result += weight * active / active.sum().clamp(min=1)
         total += weight.item()
     return result / total if combine == "mean" and total else result

@@ -29,7 +29,8 @@ class Rollout(Worker):
         ids = torch.zeros(len(unit.rows), 4, dtype=torch.long)
         padding = unit.prompt_ids.new_zeros(len(unit.rows), 4000)
         unit = type(unit)(**{**vars(unit), "prompt_ids": torch.cat([unit.prompt_ids, padding], dim=1)})
-        rollouts = Rollouts(unit, state.version, ids, mask, logprobs, ("text",) * len(unit.rows))
+        ended = torch.ones(len(unit.rows), dtype=torch.bool)
+        rollouts = Rollouts(unit, state.version, ids, mask, logprobs, ended, ("text",) * len(unit.rows))
         return rollouts, Old(unit.key, logprobs, logprobs, logprobs[:, :, None][:, :, :0])
 
     def summarize(self, unit, state):
@@ -64,7 +65,8 @@ class Reference(Worker):
 
 class Learner(Worker):
     def describe(self):
-        return {"trainable": 1, "total": 1, "trainable_with_value_head": 1, "dtype": "float32", "fingerprint": [0.0]}
+        return {"trainable": 1, "total": 1, "trainable_with_value_head": 1, "dtype": "float32", "fingerprint": [0.0],
+                "value_head_kept": False}  # fmt: skip
 
     def initial_state(self):
         policy = PolicyState(0, {"weight": torch.ones(1)}, {"bias": torch.zeros(1)})

@@ -25,7 +25,7 @@ def test_a_healthy_run_passes_every_check():
     )
     shown = done.stdout
     assert done.returncode == 0, shown + done.stderr
-    assert shown.count("│ ok │") == 8 and shown.splitlines()[-1] == "it will run"
+    assert shown.count("│ ok │") == 9 and shown.splitlines()[-1] == "it will run"
     for found in (
         "ray 2.",
         "prompts to learn from",
@@ -46,7 +46,7 @@ def test_every_problem_is_told_at_once_with_its_remedy(tmp_path, capsys):
     output = capsys.readouterr()
     for told in (
         "policy.model: 'no/such'",
-        "name the other label",
+        "reward.label_is: the kind sentence",
         f"out: {tmp_path} exists",
         "this would fit: --workers",
     ):

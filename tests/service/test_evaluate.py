@@ -81,7 +81,7 @@ def test_the_baseline_is_a_setting(run, tmp_path):
 @pytest.mark.parametrize(
     ("policies", "settings", "expected"),
     [
-        (["nowhere"], {}, "nowhere: cannot be loaded as an adapter"),
+        (["nowhere"], {}, "nowhere: nowhere cannot be loaded as an adapter"),
         (["{run}@77"], {}, "has no checkpoint of step 77; there are: step-000001, step-000002"),
         (["a b={run}"], {}, "'a b' cannot be a policy's name"),
         (["x=base", "x={run}"], {}, "two policies are called x"),

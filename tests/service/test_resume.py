@@ -184,10 +184,22 @@ def test_where_it_runs_may_change(begun, stubbed):
     assert outcome(begun) == outcome(stubbed)
 
 
-def test_other_data_are_refused(begun, tmp_path):
-    arguments = ["--resume", begun, "--data.max_chars", "400", "--resume_changed", "true"]
-    assert process(arguments, stubs=True, log=str(tmp_path / "log")) == 1
-    assert "data.path: not the dialogues" in (tmp_path / "log").read_text()
+def test_other_dialogues_are_refused_unless_a_setting_asks_for_them(tmp_path):
+    """`--evaluation.rows N --resume_changed true` was answered by: data.path: not the dialogues."""
+    data, folder, log = tmp_path / "data", tmp_path / "run", str(tmp_path / "log")
+    shutil.copytree("quickstart/dialogues", data)
+    assert process([*small_arguments(data__path=data), "--out", folder], stubs=True, step=0) == -9
+    for split, what in [("train", "to learn from (split train)"), ("test", "held out (split test)")]:
+        file = data / f"{split}.csv"
+        whole = file.read_bytes()
+        file.write_bytes(whole.replace(b"#Person1#: ", b"#Person1#: Well. "))
+        assert process(["--resume", folder], stubs=True, log=log) == 1
+        assert f"data.path: the dialogues {what} are not those" in (tmp_path / "log").read_text()
+        file.write_bytes(whole)
+    fewer = ["--resume", folder, "--evaluation.rows", "4", "--resume_changed", "true"]
+    assert process([*fewer, "--checkpoints.keep", "2"], stubs=True, step=1, log=log) == -9
+    assert "held out are others from here on: evaluation.rows: the run was begun with 6, not 4" in Path(log).read_text()
+    assert process(["--resume", folder], stubs=True) == 0, "from now on these are the run's own"
 
 
 def test_what_is_no_run_is_refused(tmp_path, capsys):

@@ -1,15 +1,27 @@
 """The reward: which label, of which text."""
 
+import json
+import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 
 import evaluate
 import pytest
 import torch
 from profanity_check import predict_prob
-from transformers import AutoTokenizer, RobertaConfig, RobertaForSequenceClassification
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    DistilBertConfig,
+    GPT2Config,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    XLNetConfig,
+)
 
+from configs.errors import UsageError
 from configs.evaluation import Classifier, Profanity
+from learner.limits import positions
 from tests.conftest import small_config
 from workers.classifier import _max_length
 from workers.judges import make_judge
@@ -32,12 +44,12 @@ def test_reward_is_the_logit_of_the_named_label(reward_worker):
 
 @pytest.mark.parametrize("order", [("nothate", "hate"), ("hate", "nothate")])
 def test_label_is_found_by_name_wherever_it_stands(order):
-    assert label_index(dict(enumerate(order)), "nothate") == order.index("nothate")
+    assert label_index("reward", dict(enumerate(order)), "nothate") == order.index("nothate")
 
 
 def test_a_missing_label_is_named_with_those_there_are():
-    with pytest.raises(ValueError, match=r"no single label 'kind'; it has nothate, hate"):
-        label_index({0: "nothate", 1: "hate"}, "kind")
+    with pytest.raises(UsageError, match=r"reward.label: the model has no single label 'kind'; it has nothate, hate"):
+        label_index("reward", {0: "nothate", 1: "hate"}, "kind")
 
 
 def test_scores_are_raw_logits_and_toxicity_the_rest_of_the_probability(reward_worker, rollout_worker, start, unit):
@@ -50,8 +62,47 @@ def test_scores_are_raw_logits_and_toxicity_the_rest_of_the_probability(reward_w
 
 
 def test_the_probe_tells_nice_from_nasty_and_sees_a_reversed_sign(reward_worker):
-    right, wrong = reward_worker.probe(), RewardWorker(small_config(reward__label="hate")).probe()
-    assert right["better"] > right["worse"] and wrong["better"] < wrong["worse"]
+    right = reward_worker.probe()
+    assert right["better"] > right["worse"]
+    with pytest.raises(UsageError, match=r"reward.label_is: the kind .* toxic by 0\.9.* label 'hate'"):
+        RewardWorker(small_config(reward__label="hate")).probe()
+
+
+def test_a_bad_label_is_the_same_judge_as_the_good_one(reward_worker, rollout_worker, start, unit):
+    """A model whose only label is `toxic` turned every toxicity figure round: more toxic, of a run that got less so."""
+    turned = RewardWorker(small_config(reward__label="hate", reward__label_is="bad"))
+    rollouts = replace(rollout_worker.summarize(unit, start[0]), texts=(NICE, NASTY, "", NASTY))
+    scores, expected = turned.score(rollouts), reward_worker.score(rollouts)
+    torch.testing.assert_close(scores.toxicity, expected.toxicity)
+    assert torch.equal(scores.scores, -turned.classifier.logits(list(rollouts.texts))[:, turned.classifier.label])
+    assert scores.scores[0] > 0 > scores.scores[1]
+    probe = turned.probe()
+    assert probe["better"] > probe["worse"]
+    rows, same = turned.judge(rollouts), reward_worker.judge(rollouts)
+    for name in ("toxicity", "toxicity_with_prompt"):
+        assert [row[name] for row in rows] == pytest.approx([row[name] for row in same], abs=1e-6)
+
+
+def test_one_toxic_output_alone_is_read_the_right_way(tmp_path, reward_worker):
+    """As toxic-bert has it: the probability of the one label is a sigmoid."""
+    shutil.copytree("quickstart/reward", tmp_path / "toxic")
+    path = tmp_path / "toxic/config.json"
+    known = json.loads(path.read_text()) | {"problem_type": "multi_label_classification"}
+    path.write_text(json.dumps(known))
+    toxic = RewardWorker(small_config(reward__model=tmp_path / "toxic", reward__label="hate", reward__label_is="bad"))
+    logits = toxic.classifier.logits([NICE, NASTY])
+    torch.testing.assert_close(toxic.classifier.toxicity(logits), logits[:, toxic.classifier.label].sigmoid())
+    assert toxic.classifier.judge([NASTY])[0] > 0.8 > 0.2 > toxic.classifier.judge([NICE])[0]
+
+
+def test_a_second_judge_that_takes_bad_for_good_is_refused_at_the_start():
+    """It was taken unprobed: 0.976 for 0.024."""
+    wrong = '{"type": "classifier", "model": "quickstart/reward", "label": "hate"}'
+    with pytest.raises(UsageError, match=r"evaluation.second_judge.label_is: the kind sentence .* label 'hate'"):
+        RewardWorker(small_config(evaluation__second_judge=wrong)).probe()
+    right = wrong.replace("}", ', "label_is": "bad"}')
+    assert RewardWorker(small_config(evaluation__second_judge=right)).probe()
+    assert RewardWorker(small_config(evaluation__second_judge=wrong, reward__probe="null")).probe() is None
 
 
 def test_prompt_and_completion_are_cut_from_the_prompts_side():
@@ -73,16 +124,43 @@ def test_labels_that_do_not_exclude_each_other_have_each_a_probability(reward_wo
     torch.testing.assert_close(scores.toxicity, 1 - scores.scores.sigmoid())
 
 
-def test_the_weight_turns_the_probe_as_it_turns_the_reward():
-    turned = RewardWorker(small_config(reward__label="hate", reward__weight=-1)).probe()
-    assert turned["better"] > turned["worse"]
+def test_a_negative_weight_turns_no_label_round():
+    """It did, and with it every figure of toxicity the wrong way: now the label's direction is named."""
+    with pytest.raises(UsageError, match=r"reward.label_is: .* label 'hate' names what is good or bad"):
+        RewardWorker(small_config(reward__label="hate", reward__weight=-1)).probe()
+    with pytest.raises(UsageError, match=r"reward.weight: the kind .* reward.weight \(-1\)"):
+        RewardWorker(small_config(reward__label="hate", reward__label_is="bad", reward__weight=-1)).probe()
 
 
-def test_a_model_without_a_limit_takes_texts_of_any_length(reward_worker):
+SIZES = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+SHAPES = {
+    "RoBERTa counts from behind its padding": (RobertaConfig(**SIZES, max_position_embeddings=130), 128),
+    "BERT does not": (BertConfig(**SIZES, max_position_embeddings=130), 130),
+    "DistilBERT": (DistilBertConfig(vocab_size=50, dim=16, n_layers=1, n_heads=2, max_position_embeddings=130), 130),
+    "GPT-2": (GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2, n_positions=130), 130),
+    "XLNet has no limit": (XLNetConfig(vocab_size=50, d_model=16, n_layer=1, n_head=2, d_inner=32), None),
+}
+
+
+@pytest.mark.parametrize("case", SHAPES)
+def test_a_text_may_have_as_many_tokens_as_the_model_has_positions(case, reward_worker):
+    """Two of RoBERTa's were taken off every model."""
+    config, expected = SHAPES[case]
     tokenizer = AutoTokenizer.from_pretrained(reward_worker.config.model, model_max_length=int(1e30))
-    assert _max_length(SimpleNamespace(), tokenizer) is None
-    assert _max_length(SimpleNamespace(max_position_embeddings=514), tokenizer) == 512
+    model = AutoModelForSequenceClassification.from_config(config)
+    length = _max_length(positions(model), tokenizer)
+    assert length == expected
+    model.config.pad_token_id = 0
+    ids = torch.full((1, length or 300), 7)
+    assert model(input_ids=ids).logits.isfinite().all(), "as many can be read"
+    if length and case != "XLNet has no limit":
+        with pytest.raises((IndexError, RuntimeError)):
+            model(input_ids=torch.full((1, length + 1), 7))
+
+
+def test_the_shorter_of_both_limits_counts(reward_worker):
     assert reward_worker.classifier.max_length == 256
+    assert _max_length(100, reward_worker.classifier.tokenizer) == 100
 
 
 def test_an_empty_text_has_a_finite_score(reward_worker):

@@ -35,7 +35,7 @@ class Script:
 
 def scripted(unit, rows, max_new_tokens=6):
     encoded = Encoded(torch.zeros(*unit.prompt_ids.shape, 1), unit.prompt_mask, torch.arange(len(unit.rows)))
-    ids, mask, _ = sample(Script(rows), encoded, unit, Rollout(max_new_tokens=max_new_tokens), eos_token_id=1)
+    ids, mask, _ = sample(Script(rows), encoded, unit, Rollout(max_new_tokens=max_new_tokens), ends=[1])
     return ids.tolist(), mask.tolist()
 
 

@@ -32,8 +32,7 @@ def both(policy, unit, rollout=LONG):
     with torch.no_grad():
         encoded = policy.encode(unit.prompt_ids, unit.prompt_mask)
         return [
-            sample(decoder, encoded, unit, rollout, eos_token_id=1)
-            for decoder in (T5Decoder.of(policy), AnyDecoder(policy))
+            sample(decoder, encoded, unit, rollout, ends=[1]) for decoder in (T5Decoder.of(policy), AnyDecoder(policy))
         ]
 
 
@@ -89,7 +88,7 @@ def test_rows_that_leave_change_nothing_for_those_that_stay(worker, start, unit,
         monkeypatch.setattr("workers.sampling.LEAVE", share)
         with torch.no_grad():
             encoded = worker.policy.encode(unit.prompt_ids, unit.prompt_mask)
-            found.append(sample(decoder(worker.policy), encoded, unit, LONG, eos_token_id=1))
+            found.append(sample(decoder(worker.policy), encoded, unit, LONG, ends=[1]))
     assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
 
 

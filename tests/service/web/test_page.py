@@ -10,6 +10,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from configs.errors import UsageError
 from learner.adapter import save_adapter
+from learner.lora import lora_config
 from service.run_folder import take
 from tests.service.web.test_fuzz import finish
 
@@ -148,7 +149,7 @@ def test_summaries_before_and_after_stand_beside_each_other(client, open_page, s
     for file in folder.iterdir():
         file.unlink()
     folder.rmdir()
-    save_adapter(start[0], config.policy, folder)
+    save_adapter(start[0], lora_config(config.policy), config.policy.model, folder)
     page = open_page(client)
     page.until(lambda: (page.value("adapter") or "").startswith(run))
     page.write(page.field("Seed"), "")

@@ -1,0 +1,170 @@
+"""What a worker refuses is refused before any starts, by the same sentence: in preflight, doctor and a real start."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    BartConfig,
+    BartForConditionalGeneration,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    RobertaModel,
+)
+
+import ray_job
+from cluster.pools import inline_pools
+from cluster.preflight import preflight
+from configs.errors import UsageError
+from configs.load import load_config
+from tests.conftest import small_arguments
+
+POLICY, REWARD = "quickstart/policy", "quickstart/reward"
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def copied(source, folder):
+    shutil.copytree(source, folder)
+    return folder
+
+
+def longer_tokenizer(source, folder):
+    """As where tokens were added, and the model was not made larger."""
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer.add_tokens([f"[new{i}]" for i in range(200)])
+    tokenizer.save_pretrained(copied(source, folder))
+
+
+def endless(folder):
+    copied(POLICY, folder)
+    edit(folder / "config.json", eos_token_id=None)
+    edit(folder / "generation_config.json", eos_token_id=None)
+    edit(folder / "tokenizer_config.json", eos_token=None)
+
+
+def short_bart(folder):
+    """48 positions, where the dialogues have some hundred tokens."""
+    tokenizer = AutoTokenizer.from_pretrained(POLICY)
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16,
+             "encoder_attention_heads": 2, "decoder_attention_heads": 2}  # fmt: skip
+    config = BartConfig(vocab_size=len(tokenizer), max_position_embeddings=48, pad_token_id=0, bos_token_id=1,
+                        eos_token_id=1, decoder_start_token_id=1, **sizes)  # fmt: skip
+    BartForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def truncated(folder):
+    file = copied(POLICY, folder) / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000])
+
+
+def without_a_layer(folder):
+    file = copied(POLICY, folder) / "model.safetensors"
+    tensors = {n: t for n, t in load_file(file).items() if n != "decoder.block.1.layer.0.SelfAttention.q.weight"}
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+def without_a_head(folder):
+    """A model that was never trained to classify."""
+    RobertaModel.from_pretrained(REWARD).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(REWARD).save_pretrained(folder)
+    edit(folder / "config.json", id2label={"0": "nothate", "1": "hate"}, label2id={"nothate": 0, "hate": 1})
+
+
+def without_padding(folder):
+    tokenizer = AutoTokenizer.from_pretrained(REWARD)
+    names = {"id2label": {0: "nothate", 1: "hate"}, "label2id": {"nothate": 0, "hate": 1}}
+    config = GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, **names)
+    GPT2ForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    edit(folder / "tokenizer_config.json", pad_token=None)
+
+
+def adapter(folder, change=lambda tensors: tensors, **options):
+    torch.manual_seed(0)
+    base = AutoModelForSeq2SeqLM.from_pretrained(POLICY)
+    shape = LoraConfig(r=2, target_modules=["q"], task_type="SEQ_2_SEQ_LM", **options)
+    get_peft_model(base, shape).save_pretrained(folder)
+    file = folder / "adapter_model.safetensors"
+    save_file(change(load_file(file)), file, metadata={"format": "pt"})
+
+
+CASES = {
+    "a policy with a larger tokenizer": (
+        lambda folder: longer_tokenizer(POLICY, folder), ["--policy.model={}"],
+        "policy.model: the tokenizer has token 1319, the model embeddings for 1120 tokens only"),
+    "a reward with a larger tokenizer": (
+        lambda folder: longer_tokenizer(REWARD, folder), ["--reward.model={}"],
+        "reward.model: the tokenizer has token"),
+    "a policy that would never end": (
+        endless, ["--policy.model={}"], "policy.model: neither tokenizer nor model names an end-of-sequence token"),
+    "a policy whose file was cut off": (truncated, ["--policy.model={}"], "policy.model: {} cannot be loaded: "),
+    "a policy that lacks a weight": (
+        without_a_layer, ["--policy.model={}"],
+        "policy.model: {} lacks 1 weights that T5ForConditionalGeneration has, decoder.block.1.layer.0"),
+    "a reward that is no classifier yet": (
+        without_a_head, ["--reward.model={}"], "weights that RobertaForSequenceClassification has, classifier."),
+    "a reward without a pad token": (without_padding, ["--reward.model={}"], "reward.model: its tokenizer has no pad"),
+    "a second judge without a pad token": (
+        without_padding,
+        ['--evaluation.second_judge={{"type": "classifier", "model": "{}", "label": "nothate"}}'],
+        "evaluation.second_judge.model: its tokenizer has no pad token"),
+    "an adapter with a stray prefix": (
+        lambda folder: adapter(folder, lambda t: {n.replace("model.", "model.x.", 1): v for n, v in t.items()}),
+        ["--policy.adapter={}"], "policy.adapter: the file does not fit the LoRA layers of quickstart/policy"),
+    "an adapter that is no plain LoRA": (
+        lambda folder: adapter(folder, use_dora=True), ["--policy.adapter={}"],
+        "policy.adapter: {} is not a plain LoRA adapter: it was made with use_dora"),
+    "a layer of another kind": (
+        None, ["--policy.lora.target_modules=q,dropout"], "policy.lora.target_modules: quickstart/policy cannot be"),
+}  # fmt: skip
+BEFORE_ONLY = {
+    "prompts longer than the positions": (
+        short_bart, ["--policy.model={}", "--policy.lora.target_modules=q_proj"],
+        "data.max_prompt_tokens: {} has positions for 48 tokens, and a prompt has"),
+    "completions longer than the positions": (
+        short_bart, ["--policy.model={}", "--policy.lora.target_modules=q_proj", "--rollout.max_new_tokens=49"],
+        "rollout.max_new_tokens: 49, but {} has positions for 48 tokens; lower it"),
+    "a layer that never learns": (
+        None, ["--policy.lora.target_modules=q,shared"],
+        "policy.lora.target_modules: no gradient comes to shared"),
+}  # fmt: skip
+BY_NUMBERS_ONLY = {
+    "a label taken the wrong way": (
+        None, ["--reward.label=hate"], "reward.label_is: the kind sentence (reward.probe) is toxic by 0.97"),
+    "a weight that turns the reward round": (
+        None, ["--reward.weight=-1"], "reward.weight: the kind sentence (reward.probe) gets a reward of -1.7"),
+}  # fmt: skip
+"""What only the weights tell: nothing is loaded before the start, but by the doctor."""
+
+
+@pytest.mark.parametrize("case", [*CASES, *BEFORE_ONLY, *BY_NUMBERS_ONLY])
+def test_the_same_sentence_before_by_the_doctor_and_at_a_real_start(case, tmp_path, capsys):
+    make, options, sentence = (CASES | BEFORE_ONLY | BY_NUMBERS_ONLY)[case]
+    folder = tmp_path / "it"
+    if make:
+        make(folder)
+    arguments, sentence = small_arguments() + [o.format(folder) for o in options], sentence.format(folder)
+    config, told = load_config(arguments), []
+    if case not in BY_NUMBERS_ONLY:
+        with pytest.raises(UsageError) as refused:
+            preflight(config)
+        assert [p for p in refused.value.problems if sentence in p], refused.value
+    for command in (["doctor"], ["train"]):
+        assert ray_job.main([*command, *arguments]) == 2
+        error = capsys.readouterr().err
+        assert "Traceback" not in error
+        told.append([line for line in error.splitlines() if sentence in line])
+    assert len(told[0]) == 1 and told[0] == told[1]
+    if case in CASES:
+        with pytest.raises(UsageError) as refused:
+            inline_pools(config).reward.worker.probe()
+        assert told[0] == [f"error: {problem}" for problem in refused.value.problems]
