@@ -58,6 +58,17 @@ def preflight(config: Config, resume: Path | None = None, learns: bool = True) -
     return plan
 
 
+def check_serving(config: Config) -> None:
+    """The same for a service, of its two models. Raises `UsageError` with all that is wrong."""
+    _reach_hub(config, config.reward.model)
+    problems: list[str] = []
+    collect(problems, check_reward, config)
+    bare = config.model_copy(update={"policy": config.policy.model_copy(update={"adapter": None})})
+    _policy_and_tokenizer(problems, bare, learns=False)
+    if problems:
+        raise UsageError(*dict.fromkeys(problems))
+
+
 def _reach_hub(config: Config, *more: str) -> None:
     names = [config.policy.model, config.policy.adapter, config.data.path, *more]
     if any(name and not Path(name).exists() for name in names) and not hub_is_reachable():

@@ -165,7 +165,7 @@ class Told(ProgressColumn):
 
 
 def read_status(folder: Path) -> dict[str, Any] | None:
-    """What the run in a folder last wrote that it is doing; None where it wrote nothing."""
+    """What the run in a folder last wrote that it is doing, as `Phase.facts`; None where it wrote nothing."""
     try:
         return json.loads((folder / STATUS).read_bytes())
     except (OSError, ValueError):

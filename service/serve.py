@@ -29,6 +29,7 @@ def serve(config: Config) -> None:
     with listen(config) as listening:
         # Loaded only where everything else is right: they take seconds.
         from cluster.jobs import Jobs
+        from cluster.preflight import check_serving
         from cluster.ray_pools import connected
         from cluster.serving import start_models
         from service.desk import Desk
@@ -38,6 +39,8 @@ def serve(config: Config) -> None:
         from service.web.app import make_app
         from service.web.observe import log_to_stderr
 
+        with display.phase("checking the models"):
+            check_serving(config)
         display.say("starting Ray and the models")
         with connected(config.cluster.address, dashboard=True) as machines:
             with display.phase("starting the models"):

@@ -16,7 +16,7 @@ from service.registry import Record
 from service.runs import Runs
 from service.steps import Tail, count_steps
 from service.web.errors import STATUS
-from service.web.shapes import Run
+from service.web.shapes import Doing, Run
 from workers.inference import Verdict
 
 SCALED = ("rollout", "reward", "reference")
@@ -160,10 +160,22 @@ def _toxicity(verdict: Verdict) -> dict[str, float]:
 
 
 def _state(run: Run) -> str:
-    workers = ", ".join(f"{size['ready']} {role}" for role, size in run.workers.items())
-    return f"{run.state}, {run.step} of {run.steps} steps" + (
-        f"; {run.message}" if run.message else f"; workers: {workers}" if workers and run.state == "running" else ""
-    )
+    told = [f"{run.state}, {run.step} of {run.steps} steps"]
+    if run.doing:
+        told.append(_doing(run.doing))
+    if run.message:
+        told.append(run.message)
+    elif run.workers and run.state == "running":
+        told.append("workers: " + ", ".join(f"{size['ready']} {role}" for role, size in run.workers.items()))
+    return "; ".join(told)
+
+
+def _doing(doing: Doing) -> str:
+    """Of training, the steps say how far it is."""
+    told = doing.phase
+    if doing.total is not None and doing.phase != "training":
+        told += f" {doing.done} of {doing.total}"
+    return told if doing.seconds_left is None else f"{told}, about {doing.seconds_left:.0f} s left"
 
 
 def _buttons(run: Run) -> list[Any]:

@@ -35,7 +35,11 @@ async def models(request: Request, holder: Reader) -> ModelsAnswer:
     desk = desk_of(request)
     config, adapters = desk.config, await asyncio.to_thread(desk.adapters)
     return ModelsAnswer(
-        policy=config.policy.model, reward=config.reward.model, label=config.reward.label, adapters=adapters
+        policy=config.policy.model,
+        reward=config.reward.model,
+        label=config.reward.label,
+        label_is=config.reward.label_is,
+        adapters=adapters,
     )
 
 

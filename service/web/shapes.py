@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.artifacts import artifacts
 from service.control import sizes
+from service.progress import read_status
 from service.registry import Record
 from service.steps import count_steps
 
@@ -24,6 +25,7 @@ RUN = {
     "message": "",
     "step": 12,
     "steps": 45,
+    "doing": {"phase": "training", "done": 12, "total": 45, "seconds": 9.5, "seconds_left": 26.1},
     "workers": {"rollout": {"wanted": 2, "ready": 2, "loading": 0, "pending": 0}},
     "request": {"base": "quickstart", "seed": 7},
     "files": FILES,
@@ -50,6 +52,21 @@ class File(Shape):
     """Where it is."""
 
 
+class Doing(Shape):
+    """What a run is doing now."""
+
+    phase: str
+    """In words, as `training` or `judging after`."""
+    done: int
+    """How much of it is done, in what the phase counts: steps, or units of held-out prompts."""
+    total: int | None
+    """How much there is in all; null where nobody knows."""
+    seconds: float
+    """Since it began."""
+    seconds_left: float | None
+    """About how long it will take; null where nobody knows."""
+
+
 class Run(Shape):
     """One run."""
 
@@ -71,6 +88,8 @@ class Run(Shape):
     """Steps that are done."""
     steps: int
     """Steps in all."""
+    doing: Doing | None
+    """What it is doing now, also before the first step and after the last; null where it is not at work."""
     workers: dict[str, dict[str, int]]
     """Workers by role: wanted, ready, loading, pending."""
     request: dict[str, Any]
@@ -89,6 +108,7 @@ class Run(Shape):
             **{name: getattr(record, name) for name in SAME},
             created=datetime.fromtimestamp(record.created, UTC),
             step=count_steps(folder),
+            doing=read_status(folder) if record.state == "running" else None,
             workers=sizes(folder),
             files=files,
         )
@@ -180,11 +200,11 @@ class Score(Shape):
     """What the reward model says of a text."""
 
     logits: dict[str, float]
-    """Raw logits by the name of the label; that of the config's label is the reward."""
+    """Raw logits by the name of the label."""
     probabilities: dict[str, float]
     """The same as probabilities."""
     toxicity: float
-    """1 - P(label that is rewarded)."""
+    """Probability of what is bad: of the label, or of its opposite, as the service's `reward.label_is` says."""
 
 
 class ScoresAnswer(Shape):
@@ -206,6 +226,7 @@ class ModelsAnswer(Shape):
                     "policy": "quickstart/policy",
                     "reward": "quickstart/reward",
                     "label": "nothate",
+                    "label_is": "good",
                     "adapters": ["base", "3f9a1c0b77de"],
                 }
             ]
@@ -217,7 +238,9 @@ class ModelsAnswer(Shape):
     reward: str
     """Model that scores."""
     label: str
-    """Label whose logit is the reward."""
+    """Label whose logit counts."""
+    label_is: Literal["good", "bad"]
+    """What that label names: of a bad one, minus the logit is the reward."""
     adapters: list[str]
     """Whose summaries can be asked for: base, and runs of this policy that have come to their adapters."""
 

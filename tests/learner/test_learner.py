@@ -48,6 +48,36 @@ def test_moments_are_carried_over(learner, start, parts, updated):
     assert tensors_sha256(here.adapter) == tensors_sha256(elsewhere.adapter) != tensors_sha256(forgetful.adapter)
 
 
+def cut(parts, rows):
+    """The same, the completions at these rows of each unit having been cut before their end."""
+    return [replace(p, ended=~torch.isin(torch.arange(len(p.texts)), torch.tensor(rows))) if hasattr(p, "texts") else p
+            for p in parts]  # fmt: skip
+
+
+def test_a_cut_completion_costs_the_penalty_and_is_counted(start, parts):
+    plain, none = Learner(small_config()), Learner(small_config(algorithm__missing_eos_penalty=2))
+    before, after = plain.update(*start, *cut(parts, [0]))[2], none.update(*start, *cut(parts, [0]))[2]
+    assert before["rollout/cut"] == after["rollout/cut"] == 1 / 4
+    assert after["ppo/mean_scores"] == pytest.approx(before["ppo/mean_scores"] - 2 / 4, rel=1e-5)
+    assert after["reward/classifier"] == before["reward/classifier"], "what the reward said is told as it was"
+    whole = none.update(*start, *cut(parts, []))
+    assert whole[2]["rollout/cut"] == 0
+    assert tensors_sha256(whole[0].adapter) == tensors_sha256(plain.update(*start, *cut(parts, []))[0].adapter)
+
+
+@pytest.mark.parametrize("average", ["token", "sequence", "constant"])
+def test_nothing_is_learned_from_completions_that_were_cut_if_so_asked(start, parts, average):
+    learner = Learner(small_config(algorithm__mask_truncated_completions="true", algorithm__loss_average=average))
+    batch = learner.prepare(*start, *cut(parts, [0, 2]))[0].batch
+    weights = learner._weights(batch)
+    assert not weights[~batch.ended].any() and (weights[batch.ended][batch.mask[batch.ended]] > 0).all()
+    if average == "token":
+        assert weights.sum().item() == pytest.approx(1)
+    policy, _, metrics = learner.update(*start, *cut(parts, range(4)))
+    assert metrics["ppo/grad_norm"] == 0 and metrics["rollout/cut"] == 1 and metrics["learner/rejected"] == 0
+    assert tensors_sha256(policy.adapter) == tensors_sha256(start[0].adapter)
+
+
 def test_no_base_parameter_ever_moves(config, start, parts):
     learner = Learner(config)
     frozen = {n: p.clone() for n, p in learner.policy.named_parameters() if not p.requires_grad}

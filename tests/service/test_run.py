@@ -8,7 +8,7 @@ import yaml
 from peft import PeftModel
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from transformers import AutoModelForSeq2SeqLM
+from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoTokenizer
 
 import ray_job
 from configs.load import load_config
@@ -30,8 +30,65 @@ def report(run):
 
 
 def test_last_line_of_standard_output_is_the_folder(tmp_path, capsys):
+    """And before the first step it is said what judging will take."""
     assert ray_job.main(small_arguments(out=tmp_path / "run", steps=1)) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "run")
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[-1] == str(tmp_path / "run")
+    lines = shown.err.splitlines()
+    judging = next(i for i, line in enumerate(lines) if "2 policies are judged on 6 held-out prompts" in line)
+    assert "36 in all" in lines[judging] and lines[judging + 1].startswith("step 1/1  reward")
+    assert lines[judging + 2].startswith("judging will take about ")
+
+
+@pytest.fixture
+def blind_judge(tmp_path):
+    """A second judge all of whose figures are not numbers."""
+    model = AutoModelForSequenceClassification.from_pretrained("quickstart/reward")
+    torch.nn.init.constant_(model.classifier.out_proj.bias, torch.nan)
+    model.save_pretrained(tmp_path / "judge")
+    AutoTokenizer.from_pretrained("quickstart/reward").save_pretrained(tmp_path / "judge")
+    return json.dumps({"type": "classifier", "model": str(tmp_path / "judge"), "label": "nothate"})
+
+
+def strict(text):
+    """JSON as it is defined, without NaN."""
+    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_figures_that_are_not_known_end_no_run(blind_judge, tmp_path, capsys):
+    """It ended after training, with a traceback, and again whenever it was resumed."""
+    given = small_arguments(out=tmp_path / "run", evaluation__second_judge=blind_judge, reward__probe="null")
+    assert ray_job.main(given) == 0
+    report = strict((tmp_path / "run/report.json").read_text())
+    after = report["evaluation"]["policies"]["after"]["sampled"]
+    assert after["second_judge"]["mean"] is None and after["unknown"] == {"second_judge": 12}
+    assert after["toxicity"]["mean"] > 0
+    [comparison] = report["evaluation"]["comparisons"]
+    assert comparison["changes"]["second_judge"] is None
+    assert "less toxic to the second judge: not known" in comparison["verdict"]
+    told = "after: second_judge is not known of 12 sampled summaries, which are left out of it"
+    assert told in report["warnings"] and told in capsys.readouterr().out
+    assert "not known" in (tmp_path / "run/report.html").read_text()
+    for file in ("steps.jsonl", "evaluation/after.jsonl"):
+        lines = list(map(strict, (tmp_path / "run" / file).read_text().splitlines()))
+    assert strict((tmp_path / "run/steps.jsonl").read_text().splitlines()[0])["watch/second_judge"] is None
+    assert [row["second_judge"] for row in lines[1]["summaries"]] == [None] * 4
+
+
+def test_whatever_happens_after_the_last_step_the_adapter_is_there(run, report, tmp_path, capsys, monkeypatch):
+    def fail(*_):
+        raise ValueError("no such luck")
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as broken:
+        broken.setattr("service.conclusion.write_page", fail)
+        assert ray_job.main(small_arguments(out=folder)) == 1
+    error = capsys.readouterr().err
+    assert f"error: {folder / 'adapter'} is trained, but could not be judged and reported: ValueError: no such" in error
+    assert f"go on by: python ray_job.py --resume {folder}" in error and "Traceback" not in error
+    assert tensors_sha256(load_file(folder / "adapter/adapter_model.safetensors")) == report["adapter_sha256"]
+    assert ray_job.main(["--resume", str(folder)]) == 0
+    assert json.loads((folder / "report.json").read_text())["evaluation"] == report["evaluation"]
 
 
 def test_report_has_the_promised_keys(report):
@@ -70,9 +127,10 @@ def test_adapter_is_one_that_peft_loads(run, report):
     assert set(load_file(run / "adapter/value_head.safetensors")) == {"weight", "bias"}
 
 
-def test_a_trained_adapter_is_the_starting_point_and_the_reference(run, tmp_path):
+def test_a_trained_adapter_is_the_starting_point_and_the_reference(run, tmp_path, capsys):
     """Bug 2: the reference was the base model, whatever the adapter had learned."""
     assert ray_job.main(small_arguments(policy__adapter=run / "adapter", out=tmp_path / "run", steps=1)) == 0
+    assert "the value head is the one beside policy.adapter" in capsys.readouterr().err
     [step] = map(json.loads, (tmp_path / "run/steps.jsonl").read_text().splitlines())
     assert step["objective/kl"] == 0
     first, second = (json.loads((f / "report.json").read_text())["evaluation"] for f in (run, tmp_path / "run"))

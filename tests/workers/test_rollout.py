@@ -1,5 +1,8 @@
 """Sampling: where a completion ends, and what decides its tokens."""
 
+import json
+import shutil
+
 import pytest
 import torch
 
@@ -8,7 +11,7 @@ from configs.schema import Rollout
 from learner.policy import Encoded
 from tests.conftest import small_config
 from workers.rollout import RolloutWorker
-from workers.sampling import draw, sample
+from workers.sampling import came_to_end, draw, sample
 
 
 class Script:
@@ -86,6 +89,39 @@ def test_texts_are_what_the_tokens_say_without_special_ones(start, unit):
     for text, ids, row in zip(rollouts.texts, rollouts.completion_ids, mask, strict=True):
         assert ids[row].tolist().index(eos) == row.sum() - 1, "these end by themselves"
         assert text == worker.tokenizer.decode(ids[row][:-1]) and "</s>" not in text
+
+
+def test_completions_that_came_to_their_end_are_told_from_those_that_were_cut(start, unit):
+    for tokens, ended in [(48, True), (3, False)]:
+        rollouts, _ = RolloutWorker(small_config(rollout__max_new_tokens=tokens)).generate(unit, start[0])
+        assert rollouts.ended.tolist() == [ended] * 4
+    ids, mask = torch.tensor([[5, 6, 1], [7, 2, 0], [1, 0, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0]]).bool()
+    assert came_to_end(ids, mask, [1]).tolist() == [True, False, True]
+    assert came_to_end(ids, mask, [1, 2]).tolist() == [True, True, True]
+
+
+def test_each_of_several_ends_ends_a_completion(two):
+    encoded = Encoded(torch.zeros(2, two.prompt_ids.shape[1], 1), two.prompt_mask, torch.arange(2))
+    ids, mask, _ = sample(Script([[5, 6, 1], [7, 2, 8]]), encoded, two, Rollout(max_new_tokens=6), ends=[1, 2])
+    assert ids.tolist() == [[5, 6, 1], [7, 2, 0]] and mask.sum(1).tolist() == [3, 2]
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+def test_where_the_tokenizer_has_no_end_the_models_own_counts(file, tmp_path, start, unit):
+    """Summaries ran to the limit, with trash after the sentence."""
+    folder = tmp_path / "policy"
+    shutil.copytree("quickstart/policy", folder)
+    for name, changes in [
+        ("tokenizer_config.json", {"eos_token": None}),
+        ("config.json", {"eos_token_id": None}),
+        ("generation_config.json", {"eos_token_id": None}),
+        (file, {"eos_token_id": [1]}),
+    ]:
+        known = json.loads((folder / name).read_text())  # fmt: skip
+        (folder / name).write_text(json.dumps(known | changes))
+    worker = RolloutWorker(small_config(policy__model=folder, rollout__max_new_tokens=48))
+    assert worker.tokenizer.eos_token_id is None and worker.ends == (1,)
+    assert worker.generate(unit, start[0])[0].ended.all()
 
 
 def test_dropout_stays_off_while_sampling(rollout_worker, start, unit):
