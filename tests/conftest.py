@@ -2,7 +2,10 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never waits for the hub
 
@@ -110,6 +113,26 @@ def parts(plan, start, rollout_worker, reward_worker, reference_worker):
 @pytest.fixture(scope="session")
 def experiences(parts):
     return [Experience.join(*unit, range(1)) for unit in zip(*[iter(parts)] * 4, strict=True)]
+
+
+class Quickstart(NamedTuple):
+    """What the default run left, started as a new user starts it."""
+
+    folder: Path
+    log: str
+    home: Path
+    left_in_home: list[str]
+
+
+@pytest.fixture(scope="session")
+def quickstart(tmp_path_factory) -> Quickstart:
+    folder, home = tmp_path_factory.mktemp("quickstart") / "run", tmp_path_factory.mktemp("home")
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {"HOME": str(home)}
+    command = [sys.executable, "ray_job.py", "--out", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(folder)
+    return Quickstart(folder, done.stderr, home, [path.name for path in home.iterdir()])
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""`ray job submit` against a head started as the README says."""
+"""`ray job submit` against a head started as the README says, where the quickstart was run before."""
 
 import re
 import time
@@ -14,9 +14,9 @@ pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """A head whose jobs find this environment's python, in a home of its own."""
-    with head(tmp_path_factory.mktemp("home"), port=26379) as env:
+def environment(quickstart):
+    """A head whose jobs find this environment's python, in the home of somebody who has run `make quickstart`."""
+    with head(quickstart.home, port=26379) as env:
         yield env
 
 

@@ -1,30 +1,15 @@
 """The default run, as a new user starts it: on Ray, to the end, with what it promises."""
 
 import json
-import subprocess
-import sys
 
 import pytest
-
-from tests.conftest import ROOT
 
 pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    out = tmp_path_factory.mktemp("quickstart") / "run"
-    done = subprocess.run(
-        [sys.executable, "ray_job.py", "--out", str(out)], cwd=ROOT, capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == str(out)
-    return out, done.stderr
-
-
-@pytest.fixture(scope="module")
-def report(finished):
-    return json.loads((finished[0] / "report.json").read_text())
+def report(quickstart):
+    return json.loads((quickstart.folder / "report.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +51,15 @@ def test_the_policy_starts_as_its_own_reference(report):
     assert report["checks"] == {"first_kl": 0, "first_ratio_gap": 0}
 
 
-def test_progress_without_a_terminal_is_a_line_a_step(finished):
-    steps = [line for line in finished[1].splitlines() if line.startswith("step ")]
+def test_progress_without_a_terminal_is_a_line_a_step_and_some_while_other_things_take_long(quickstart):
+    lines = quickstart.log.splitlines()
+    steps = [line for line in lines if line.startswith("step ")]
     assert len(steps) == 45
     assert all(word in steps[0] for word in ("reward", "KL", "toxicity", "tokens/s", "s left"))
+    for phase in ("starting workers and loading models  ", "judging before ", "judging after "):
+        assert any(line.startswith(phase) and line.endswith((" s so far", " s left")) for line in lines), phase
+
+
+def test_a_ray_of_its_own_leaves_nothing_that_changes_the_users_other_rays(quickstart):
+    """Its token lay in the home directory: the next `ray start` asked for it, and no client sent it."""
+    assert not (set(quickstart.left_in_home) - {".cache"})
