@@ -81,7 +81,8 @@ def read_value_head(field: str, name: str, value_head: nn.Linear) -> bool:
 
     Raises `UsageError` naming `field` where it is not one of this model.
     """
-    file = cached_file(name, VALUE_HEAD, _raise_exceptions_for_missing_entries=False)
+    found = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    file = cached_file(name, VALUE_HEAD, **found)
     if file is None:
         return False
     try:

@@ -91,7 +91,8 @@ def _is_base(name: str, tensor: torch.Tensor, own: dict[str, nn.Parameter]) -> b
     base = own.get(name.removeprefix(PREFIX).replace(".base_layer.", "."))
     if base is None or base.shape != tensor.shape:
         return False
-    return base.is_meta or torch.equal(base.data.cpu().to(tensor.dtype), tensor)
+    narrow = min(base.dtype, tensor.dtype, key=lambda dtype: dtype.itemsize)  # either may have been rounded
+    return base.is_meta or torch.equal(base.data.cpu().to(narrow), tensor.to(narrow))
 
 
 def check_fits(adapter: Adapter, field: str, config: schema.Policy) -> None:

@@ -54,14 +54,15 @@ class Source:
         if self.where == BASE:
             return None
         folder, _, step = self.where.partition("@")
-        if step:
-            return self._checkpoint(Path(folder), step)
+        adapter = self._checkpoint(Path(folder), step) if step else self._adapter(folder, config)
+        check_fits(adapter, f"{self.name}: {self.where}", config.policy)
+        return adapter
+
+    def _adapter(self, folder: str, config: Config) -> Adapter:
         if (Path(folder) / "adapter/adapter_config.json").is_file():
             folder = f"{folder}/adapter"
         check_format(config.policy.model_copy(update={"adapter": folder}))
-        adapter = read_adapter(self.name, folder)
-        check_fits(adapter, f"{self.name}: {folder}", config.policy)
-        return adapter
+        return read_adapter(self.name, folder)
 
     def _checkpoint(self, run: Path, step: str) -> Adapter:
         path = run / f"checkpoints/step-{step:>06}"
