@@ -67,11 +67,14 @@ class Phase:
         return (time.monotonic() - self._since) / done * (self.total - self.done)
 
     def __str__(self) -> str:
-        told = [self.name if self.total is None else f"{self.name} {self.done}/{self.total}", self.figures]
-        told.append(f"{self.seconds:.0f} s so far")
-        if self.seconds_left is not None:
-            told.append(f"{self.seconds_left:.0f} s left")
-        return "  ".join(filter(None, told))
+        place = "" if self.total is None else f" {self.done}/{self.total}"
+        left = "" if self.seconds_left is None else f"  {self.seconds_left:.0f} s left"
+        return f"{self.name}{place}  {self.seconds:.0f} s so far{left}"
+
+    def brief(self) -> str:
+        """The same for a line that is always there, with the figures of what was done last."""
+        left = self.seconds_left
+        return f"{self.done}/{self.total}  {self.figures}  {left:.0f} s left" if self.figures and left else str(self)
 
     def facts(self) -> dict[str, Any]:
         """The same for programs."""
@@ -161,7 +164,7 @@ class Told(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """What the column shows."""
-        return Text(str(self.phase))
+        return Text(self.phase.brief())
 
 
 def read_status(folder: Path) -> dict[str, Any] | None:
