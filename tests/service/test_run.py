@@ -40,6 +40,19 @@ def test_last_line_of_standard_output_is_the_folder(tmp_path, capsys):
     assert lines[judging + 2].startswith("judging will take about ")
 
 
+def test_a_bad_label_gives_the_same_verdict_as_the_good_one(run, report, tmp_path):
+    """It said: less toxic: no, more, +50%, of a run in which P(toxic) fell from 0.37 to 0.05."""
+    given = small_arguments(out=tmp_path / "run", reward__label="hate", reward__label_is="bad")
+    assert ray_job.main(given) == 0
+    turned = json.loads((tmp_path / "run/report.json").read_text())["evaluation"]["policies"]["before"]["sampled"]
+    plain = report["evaluation"]["policies"]["before"]["sampled"]
+    for name in ("toxicity", "toxicity_with_prompt"):
+        assert turned[name]["mean"] == pytest.approx(plain[name]["mean"], abs=1e-6)
+    first = json.loads((tmp_path / "run/steps.jsonl").read_text().splitlines()[0])
+    same = json.loads((run / "steps.jsonl").read_text().splitlines()[0])
+    assert first["toxicity/mean"] == pytest.approx(same["toxicity/mean"], abs=1e-6)
+
+
 @pytest.fixture
 def blind_judge(tmp_path):
     """A second judge all of whose figures are not numbers."""

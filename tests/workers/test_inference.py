@@ -218,3 +218,13 @@ def test_labels_that_do_not_exclude_each_other_have_each_a_probability_of_its_ow
     expected = {name: 1 / (1 + 2.718281828**-logit) for name, logit in verdict.logits.items()}
     assert verdict.probabilities == pytest.approx(expected, abs=1e-5)
     assert verdict.toxicity == pytest.approx(1 - expected["nothate"], abs=1e-5)
+
+
+def test_a_bad_label_gives_the_same_toxicity(scorer):
+    """An insult had P(toxic) 0.975 and toxicity 0.025."""
+    turned = Scorer(small_config(reward__label="hate", reward__label_is="bad"))
+    for text in (NASTY, "Thank you so much."):
+        [verdict], [expected] = turned.score([text]), scorer.score([text])
+        assert verdict.toxicity == pytest.approx(expected.toxicity, abs=1e-6)
+        assert verdict.probabilities == expected.probabilities
+    assert turned.score([NASTY])[0].toxicity > 0.9

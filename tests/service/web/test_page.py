@@ -188,6 +188,10 @@ def test_a_run_at_work_gets_other_numbers_of_workers(client, open_page):
     page = open_page(client)
     page.tab("Runs")
     page.until(lambda: (page.value("state") or "").startswith("running"))
+    doing = {"phase": "judging after", "done": 2, "total": 27, "seconds": 4.0, "seconds_left": 50.2}
+    (folder / "status.json").write_text(json.dumps(doing))
+    page.until(lambda: "steps; judging after 2 of 27, about 50 s left" in page.value("state"))
+    assert client.get(f"/runs/{run}").json()["doing"] == doing
     page.write(page.field("reward workers"), "4")
     page.one("#scale").click()
     page.until(lambda: f"run {run} is not at work" in page.told())
