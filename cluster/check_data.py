@@ -12,7 +12,7 @@ from learner.policy import Policy
 from workers.prompts import Prompt, Row, make_prompts, read_rows
 
 
-def read_splits(config: Config) -> list[list[Row]]:
+def read_run_splits(config: Config) -> list[list[Row]]:
     """Rows of the training and of the held-out split."""
     data = config.data
     if data.train_split == data.eval_split:

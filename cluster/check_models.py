@@ -10,14 +10,15 @@ from typing import Any
 from peft import PeftConfig
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from cluster.hub import load
+from cluster.hub import load_named
 from configs.errors import UsageError
 from configs.evaluation import Classifier as Judge
 from configs.rewards import Reward
 from configs.schema import Config
 from configs.schema import Policy as PolicySettings
+from learner.adapter import read_adapter
 from learner.limits import check_vocabulary, completion_positions, end_ids
-from learner.lora import unreached
+from learner.lora import check_fits, never_reached, unreached
 from learner.policy import Policy
 from learner.pretrained import META, one_line
 from workers.classifier import Classifier
@@ -34,14 +35,15 @@ def check_policy(config: Config) -> Policy:
     Raises `UsageError` where the model is no encoder-decoder, or the adapter is not there or none of this model.
     """
     name, adapter = config.policy.model, config.policy.adapter
-    shape = load("policy.model", name, AutoConfig.from_pretrained, "config.json", WEIGHTS)
+    shape = load_named("policy.model", name, AutoConfig.from_pretrained, "config.json", WEIGHTS)
     if not shape.is_encoder_decoder:
         raise UsageError(f"policy.model: {name} ({shape.model_type}) is no encoder-decoder model")
     if getattr(shape, "decoder_start_token_id", None) is None:
         raise UsageError(f"policy.model: the config of {name} has no decoder_start_token_id; set it")
     if adapter:
-        load("policy.adapter", adapter, PeftConfig.from_pretrained, *ADAPTER)
+        load_named("policy.adapter", adapter, PeftConfig.from_pretrained, *ADAPTER)
         check_format(config.policy)
+        check_fits(read_adapter("policy.adapter", adapter), f"policy.adapter: {adapter}", config.policy)
     return _made("policy.model", Policy, config.policy, config.seed, META)
 
 
@@ -55,24 +57,24 @@ def _made(field: str, kind: Callable[..., Any], *arguments: Any) -> Any:
         raise UsageError(f"{field}: cannot be used: {type(error).__name__}: {one_line(error)}") from error
 
 
-def check_reach(policy: Policy) -> None:
+def check_reach(config: Config, policy: Policy) -> None:
     """Raises `UsageError` where a layer that is to be adapted would never learn."""
     if idle := unreached(policy.peft):
-        raise UsageError(
-            f"policy.lora.target_modules: no gradient comes to {', '.join(idle)}: the model reads the weights by "
-            f"another name; name other layers"
-        )
+        raise UsageError(never_reached(config.policy, idle))
 
 
 def check_lengths(config: Config, policy: Policy, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raises `UsageError` where texts would not end, or be longer than the policy can read or write."""
     check_vocabulary("policy.model", policy.network, tokenizer)
     end_ids("policy.model", policy.network, tokenizer)
-    limit, tokens = completion_positions(policy.network), config.rollout.max_new_tokens
+    _check_length("rollout.max_new_tokens", config.rollout.max_new_tokens, policy, config.policy.model)
+
+
+def _check_length(field: str, tokens: int, policy: Policy, model: str) -> None:
+    """Raises `UsageError` naming `field` where the policy has no positions for so many tokens of a completion."""
+    limit = completion_positions(policy.network)
     if limit and tokens > limit:
-        raise UsageError(
-            f"rollout.max_new_tokens: {tokens}, but {config.policy.model} has positions for {limit} tokens; lower it"
-        )
+        raise UsageError(f"{field}: {tokens}, but {model} has positions for {limit} tokens; lower it")
 
 
 def check_targets(config: Config, policy: Policy, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -82,11 +84,7 @@ def check_targets(config: Config, policy: Policy, tokenizer: PreTrainedTokenizer
             f"policy.model: the tokenizer of {config.policy.model} has no pad token, so that summaries cannot be read "
             f"together; set pad_token in tokenizer_config.json"
         )
-    limit, tokens = completion_positions(policy.network), config.sft.max_target_tokens
-    if limit and tokens > limit:
-        raise UsageError(
-            f"sft.max_target_tokens: {tokens}, but {config.policy.model} has positions for {limit} tokens; lower it"
-        )
+    _check_length("sft.max_target_tokens", config.sft.max_target_tokens, policy, config.policy.model)
 
 
 def check_format(policy: PolicySettings) -> None:
@@ -115,8 +113,8 @@ def check_judge(config: Config) -> None:
 
 def _check_classifier(field: str, config: Reward | Judge) -> None:
     """Raises `UsageError` where the model cannot be loaded, has no such label, or does not fit its tokenizer."""
-    load(f"{field}.model", config.model, AutoConfig.from_pretrained, "config.json", WEIGHTS)
-    load(f"{field}.model", config.model, AutoTokenizer.from_pretrained, TOKENIZER)
+    load_named(f"{field}.model", config.model, AutoConfig.from_pretrained, "config.json", WEIGHTS)
+    load_named(f"{field}.model", config.model, AutoTokenizer.from_pretrained, TOKENIZER)
     _made(f"{field}.model", Classifier, field, config, META)
 
 
@@ -131,4 +129,4 @@ def check_extras(config: Config) -> None:
 
 def check_tokenizer(config: Config) -> PreTrainedTokenizerBase:
     """The policy's tokenizer. Raises `UsageError`."""
-    return load("policy.model", config.policy.model, AutoTokenizer.from_pretrained, TOKENIZER)
+    return load_named("policy.model", config.policy.model, AutoTokenizer.from_pretrained, TOKENIZER)

@@ -12,7 +12,7 @@ from typing import Any
 
 from cluster.plan import Plan
 from cluster.pools import ROLES, Handle, Pools
-from configs.errors import RunError
+from configs.errors import RunError, UsageError
 from configs.schema import Config
 from learner import progress
 from learner.types import PolicyState, TrainState, WorkUnit
@@ -49,7 +49,20 @@ def start(pools: Pools, resumed: TrainState | None = None) -> Start:
     model = pools.learner.submit("describe", about="the model")
     probe = pools.reward.submit("probe", about="the probe")
     policy, learner, model, _ = pools.get([policy, learner, model, probe])
+    if resumed:
+        check_shapes(resumed.policy, policy)
     return Start(policy, resumed or TrainState(policy, learner, policy), model)
+
+
+def check_shapes(resumed: PolicyState, policy: PolicyState) -> None:
+    """Raises `UsageError` where a run goes on with another shape of adapter than it has."""
+    before, now = ({name: t.shape for name, t in state.adapter.items()} for state in (resumed, policy))
+    if before != now:
+        other = min(set(before.items()) ^ set(now.items()))[0]
+        raise UsageError(
+            f"policy.lora, policy.adapter: not the shape of adapter that the run began with ({other}); leave them as "
+            f"they were, or start a new run"
+        )
 
 
 def train(config: Config, plan: Plan, pools: Pools, begin: Start) -> Iterator[StepReport]:

@@ -36,24 +36,24 @@ def go_offline() -> None:
     huggingface_hub.constants.HF_HUB_OFFLINE = True
 
 
-def load(field: str, name: str, load: Callable[..., Any], *files: str) -> Any:
-    """`load(name)`, its failure turned into a problem of `field`; a directory must hold one file of each pattern."""
+def load_named(field: str, name: str, loader: Callable[..., Any], *files: str) -> Any:
+    """`loader(name)`, its failure turned into a problem of `field`; a directory must hold one file of each pattern."""
     folder = Path(name)
     if not folder.is_dir():
-        return _load_from_hub(field, name, load)
+        return _load_from_hub(field, name, loader)
     missing = [pattern for pattern in files if not any(any(folder.glob(p)) for p in pattern.split("|"))]
     if missing:
         listed = ", ".join(pattern.split("|")[0] for pattern in missing)
         raise UsageError(f"{field}: {name} holds no {listed}; give the directory that save_pretrained wrote")
     try:
-        return load(name)
+        return loader(name)
     except Exception as error:  # what a broken file makes the libraries raise has no common kind
         raise UsageError(f"{field}: {name} cannot be loaded: {one_line(error)}") from error
 
 
-def _load_from_hub(field: str, name: str, load: Callable[..., Any]) -> Any:
+def _load_from_hub(field: str, name: str, loader: Callable[..., Any]) -> Any:
     try:
-        return load(name)
+        return loader(name)
     except Exception as error:
         raise UsageError(
             f"{field}: {name!r} is no directory (seen from {Path.cwd()}), and cannot be had from the Hugging Face hub "

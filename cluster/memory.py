@@ -1,11 +1,10 @@
 """How much memory a run will take, about, from the shapes of its models alone."""
 
-import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
 from cluster.layout import ROLES, workers_of
 from configs.schema import Config
-from learner.pretrained import DTYPES, choose_dtype, device_of
+from learner.pretrained import DTYPES, META, choose_dtype, device_of
 
 LIBRARIES = 570e6
 """Bytes of a process that has loaded torch, transformers and peft and run a tiny model once: 568-588 MB measured."""
@@ -44,15 +43,18 @@ def total(config: Config, each: dict[str, float]) -> float:
 
 def _shape(name: str, kind: type = AutoModelForSequenceClassification) -> dict[str, float]:
     """Numbers of weights, vocabulary, width and layers, without the weights."""
-    shape = AutoConfig.from_pretrained(name)
-    with torch.device("meta"):
-        model = kind.from_config(shape)
-    layers = (getattr(shape, key, 0) or 0 for key in ("num_hidden_layers", "num_decoder_layers", "decoder_layers"))
+    config = AutoConfig.from_pretrained(name)
+    with META:
+        model = kind.from_config(config)
+    vocabulary, width = model.get_input_embeddings().weight.shape
+    # Models that are made of two others have a config of each.
+    parts = [config, *(part for part in (getattr(config, "encoder", None), getattr(config, "decoder", None)) if part)]
+    layers = ("num_hidden_layers", "num_decoder_layers", "decoder_layers")
     return {
         "weights": sum(p.numel() for p in model.parameters()),
-        "vocabulary": getattr(shape, "vocab_size", 0),
-        "width": shape.hidden_size,
-        "layers": sum(layers),
+        "vocabulary": vocabulary,
+        "width": max(width, *(getattr(part, "hidden_size", 0) or 0 for part in parts)),
+        "layers": sum(getattr(part, key, 0) or 0 for part in parts for key in layers),
     }
 
 

@@ -21,6 +21,7 @@ class Plan:
         self.config = config
         self.train = train
         self.held_out = held_out[: config.evaluation.rows]
+        self.hashes = {"train_sha256": prompts_sha256(train), "held_out_sha256": prompts_sha256(held_out)}
 
     def units(self, step: int) -> list[WorkUnit]:
         """The units of a training step: the next prompts of endless shuffled passes, `group_size` times each."""

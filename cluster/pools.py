@@ -64,6 +64,11 @@ class Size:
     pending: int = 0  # asked for, without a place in the cluster yet
 
 
+SIZES, STATUS, LOCK = "workers.json", "status.json", "lock"
+"""Files in a run's folder that tell how it is: workers by role (wanted, ready, loading their models, pending for want
+of a place), what it is doing, who has the folder. A run that came to nothing may have left them and nothing else."""
+
+
 class Supervisor:
     """What pools are told, and tell, while a run goes on. This one asks for nothing and is silent."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from cluster.check_data import check_prompts, make_plan, read_splits, too_few
+from cluster.check_data import check_prompts, make_plan, read_run_splits, too_few
 from cluster.check_models import (
     check_extras,
     check_judge,
@@ -22,13 +22,12 @@ from cluster.check_models import (
 )
 from cluster.hub import answers, go_offline, hub_is_reachable
 from cluster.plan import Plan
+from cluster.pools import LOCK, SIZES, STATUS
 from configs.errors import UsageError
 from configs.schema import Config
 from learner.policy import Policy
 from workers.prompts import make_prompts, read_rows
 
-TRACES = ("workers.json", "status.json")
-"""What a run that came to nothing may have left in its folder, which can be written to again."""
 MIN_FREE = 200e6
 """Bytes of disk without which no run is begun: a few checkpoints of a small model, and its report."""
 
@@ -37,7 +36,7 @@ def preflight(config: Config, resume: Path | None = None, learns: bool = True) -
     """Check models, labels, adapter, data and output folder, and make the plan of the run.
 
     `resume` is the folder of a run that goes on; it then holds something already. Of a policy that learns, every
-    adapted layer must come to a gradient.
+    adapted layer must receive a gradient.
 
     Raises `UsageError` with all that is wrong.
     """
@@ -49,7 +48,7 @@ def preflight(config: Config, resume: Path | None = None, learns: bool = True) -
         collect(problems, check_out, config)
     collect(problems, check_disk, resume or Path(config.out or "."))
     policy, tokenizer = _policy_and_tokenizer(problems, config, learns=learns and not resume)
-    splits = collect(problems, read_splits, config)
+    splits = collect(problems, read_run_splits, config)
     plan = collect(problems, make_plan, config, tokenizer, splits) if tokenizer and splits else None
     if policy and plan:
         collect(problems, check_prompts, config, policy, [*plan.train, *plan.held_out])
@@ -82,7 +81,7 @@ def _policy_and_tokenizer(
     if policy and tokenizer:
         collect(problems, check_lengths, config, policy, tokenizer)
     if policy and learns:
-        collect(problems, check_reach, policy)
+        collect(problems, check_reach, config, policy)
     return policy, tokenizer
 
 
@@ -138,11 +137,16 @@ def check_out(config: Config) -> None:
         return
     try:
         Path(config.out).mkdir(parents=True, exist_ok=True)
-        used = any(path.name not in TRACES for path in Path(config.out).iterdir())
+        used = any(not _is_trace(path) for path in Path(config.out).iterdir())
     except (OSError, ValueError) as error:
         raise UsageError(f"out: {config.out!r} cannot be made a folder: {error}") from error
     if used:
         raise UsageError(f"out: {config.out} exists and is not an empty folder; name a new one")
+
+
+def _is_trace(path: Path) -> bool:
+    """True for what a run that came to nothing may have left, also where it was killed over it."""
+    return path.name.removeprefix(".").removesuffix(".writing") in (SIZES, STATUS, LOCK)
 
 
 def check_disk(folder: Path) -> None:

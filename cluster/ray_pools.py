@@ -52,7 +52,7 @@ def connected(address: str | None, dashboard: bool = False) -> Iterator[list[Mac
     """
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
-        keep_token_private(address)
+        prepare_token(address)
         # For a local Ray of our own; where there is a cluster already, the argument means nothing.
         ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
@@ -81,7 +81,7 @@ def about() -> str:
     )
 
 
-def keep_token_private(address: str | None) -> None:
+def prepare_token(address: str | None) -> None:
     """Have a cluster that is started here ask for a token that this process and those it starts have, and nobody else.
 
     Ray itself would leave one in the home directory, readable by all, and with it there the next `ray start` of this
@@ -91,9 +91,11 @@ def keep_token_private(address: str | None) -> None:
     if file.is_file():
         if file.stat().st_uid == os.getuid():
             file.chmod(0o600)
-    elif os.environ.get("RAY_AUTH_MODE", "token") == "token" and canonicalize_bootstrap_address(address) is None:
-        if "RAY_AUTH_TOKEN_PATH" not in os.environ:
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        return
+    # Ray's own way to tell whether it will join a cluster or start one; no public function does.
+    starts = canonicalize_bootstrap_address(address) is None
+    if starts and os.environ.get("RAY_AUTH_MODE", "token") == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 @contextmanager

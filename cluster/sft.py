@@ -91,12 +91,8 @@ def examples(config: Config) -> Examples:
     train = make_prompts(read_rows(data, data.train_split), data, tokenizer)
     validation = make_prompts(read_rows(data, data.validation_split), data, tokenizer)[: config.sft.eval_rows]
 
-    end = tokenizer.eos_token_id
-
     def target(text: str) -> list[int]:
-        ids = tokenizer(text_target=text, truncation=True, max_length=config.sft.max_target_tokens)["input_ids"]
-        # Tokenizers that put no EOS behind a text would teach the model never to stop.
-        return ids if end is None or ids[-1:] == [end] else [*ids[: config.sft.max_target_tokens - 1], end]
+        return tokenizer(text_target=text, truncation=True, max_length=config.sft.max_target_tokens)["input_ids"]
 
     def rouge(texts: Sequence[str]) -> dict[str, float]:
         references = [list(prompt.references) for prompt in validation]

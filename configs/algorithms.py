@@ -35,8 +35,8 @@ class ScoreScaling(Section):
     """What becomes of raw scores before they are rewards."""
 
     divide_by_std: bool = False
-    """Divide by the running standard deviation of all scores so far, as trl did (use_score_scaling); by their mean's
-    size while they hardly differ, as in a first batch of one."""
+    """Divide by the running standard deviation of all scores so far, as trl did (use_score_scaling), which
+    counts as no less than a tenth of the size of their mean."""
     subtract_mean: bool = False
     """Subtract their running mean first; only together with divide_by_std."""
     clip: float | None = Field(None, gt=0)
@@ -81,7 +81,7 @@ class Algorithm(Section):
     scores: ScoreScaling = ScoreScaling()
     """Scaling and clipping of scores."""
     missing_eos_penalty: float | None = Field(None, gt=0)
-    """Taken from the score of a completion that was cut before its end, like trl's of that name; null: nothing."""
+    """Subtracted from the score of a completion that was cut before its end, like trl's of that name; null: none."""
     mask_truncated_completions: bool = False
     """Learn nothing from the tokens of completions that were cut before their end (overlong filtering, Yu et al. 2025,
     section 3.4); their scores still count in baselines and means."""

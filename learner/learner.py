@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from configs.algorithms import FixedKL, GroupedPPO
+from configs.errors import UsageError
 from configs.schema import Config
 from learner import objective, progress
 from learner.algorithms import ESTIMATORS
 from learner.algorithms.grouped_ppo import group_weights
 from learner.batch import Batch, collate, group_names, with_rewards
+from learner.lora import layer_of, never_reached
 from learner.losses import token_weights
 from learner.objective import Metrics
 from learner.optimizer import adam, moments_of
@@ -133,18 +135,31 @@ class Learner:
         for name, parameter in self.policy.trainable().items():
             parts = [g.tensors[name].to(parameter.device) for g in gradients if name in g.tensors]
             parameter.grad = sum(parts[1:], start=parts[0].clone()) if parts else None
+        if prepared.version == 0:
+            self._check_reach()
         norm = self._clip([p for p in self.policy.trainable().values() if p.grad is not None])
         if not norm.isfinite():
             failed = f"the gradient's norm is {norm.item()}: lower algorithm.learning_rate"
             return replace(weights, failed=failed), progress
-        optimizer.step()
+        rows = prepared.batch.rows(self._minibatch(prepared, place))
+        if self._weights(rows).any():  # without any the gradient is 0, and Adam's moments would move the weights still
+            optimizer.step()
         self.policy.zero_grad()
-        metrics = self._target_metrics(prepared.batch.rows(self._minibatch(prepared, place)))
+        metrics = self._target_metrics(rows)
         for name in gradients[0].metrics:
             metrics[name] = sum(g.metrics[name] for g in gradients if g.metrics)
         history = (*progress.history, metrics | {"ppo/grad_norm": norm.item()})
         progress = Progress(moments_of(optimizer, self.policy.trainable()), history, place.epoch + 1)
         return self._ended(Weights(self.policy.state(prepared.version)), progress, place), progress
+
+    def _check_reach(self) -> None:
+        """Raises `UsageError` where a layer that is to be adapted got no gradient in the first update.
+
+        For models that tell this only by real numbers; of all others it is known before anything starts.
+        """
+        idle = {layer_of(name) for name, p in self.policy.peft.named_parameters() if p.requires_grad and p.grad is None}
+        if idle:
+            raise UsageError(never_reached(self.config.policy, sorted(idle)))
 
     def _ended(self, weights: Weights, progress: Progress, place: Place) -> Weights:
         """At the end of an epoch, the policy may be too far from the sampling one to take another."""

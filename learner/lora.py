@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model, get_peft_model_state_dict
@@ -12,7 +13,7 @@ from transformers import AutoModelForSeq2SeqLM
 from configs import schema
 from configs.errors import UsageError
 from configs.schema import Lora
-from learner.adapter import Adapter, read_adapter
+from learner.adapter import Adapter, read_adapter, read_shape
 from learner.pretrained import META, load_model, one_line
 from learner.types import Tensors
 
@@ -21,7 +22,7 @@ PREFIX = "base_model.model."
 
 def lora_config(config: schema.Policy) -> PeftConfig:
     """The shape of the adapter: that of `policy.adapter` where one is given, else a new one."""
-    return read_adapter("policy.adapter", config.adapter).shape if config.adapter else new_shape(config.lora)
+    return read_shape("policy.adapter", config.adapter) if config.adapter else new_shape(config.lora)
 
 
 def new_shape(lora: Lora) -> LoraConfig:
@@ -42,7 +43,8 @@ def with_adapter(base: nn.Module, config: schema.Policy) -> PeftModel:
     Raises `UsageError` where it has no such layers, or the adapter's tensors are not those of its layers.
     """
     if config.adapter:
-        return fill(base, read_adapter("policy.adapter", config.adapter), "policy.adapter", config)
+        adapter = read_adapter("policy.adapter", config.adapter)
+        return fill(base, adapter, f"policy.adapter: {config.adapter}", config)
     return add_layers(base, new_shape(config.lora), "policy.lora.target_modules", config.model)
 
 
@@ -55,7 +57,7 @@ def add_layers(base: nn.Module, shape: LoraConfig, field: str, model: str) -> Pe
         raise UsageError(f"{field}: {model} has no layer called {', '.join(missing)}")
     try:
         return get_peft_model(base, shape)
-    except ValueError as error:
+    except Exception as error:  # as many kinds as there are layers that peft cannot adapt
         raise UsageError(f"{field}: {model} cannot be adapted: {one_line(error)}") from error
 
 
@@ -66,16 +68,16 @@ def fill(base: nn.Module, adapter: Adapter, field: str, config: schema.Policy) -
 
     Raises `UsageError` naming `field` where names or shapes are not those of the model's own LoRA layers.
     """
-    adapter.shape.inference_mode = False  # with it, the layers would not be trained
     own = dict(base.named_parameters(remove_duplicate=False))
     given = {name: tensor for name, tensor in adapter.tensors.items() if not _is_base(name, tensor, own)}
-    model = add_layers(base, adapter.shape, field, config.model)
+    trained = replace(adapter.shape, inference_mode=False)  # with it, the layers would not be trained
+    model = add_layers(base, trained, field, config.model)
     layers = get_peft_model_state_dict(model, save_embedding_layers=False)
     missing, stray = sorted(set(layers) - set(given)), sorted(set(given) - set(layers))
     if missing or stray:
         told = [f"lacks {len(missing)} of their {len(layers)} tensors ({missing[0]})"] if missing else []
         told += [f"has {len(stray)} that belong to none ({stray[0]})"] if stray else []
-        raise UsageError(f"{field}: the file does not fit the LoRA layers of {config.model}: it {', and '.join(told)}")
+        raise UsageError(f"{field}: does not fit the LoRA layers of {config.model}: it {', and '.join(told)}")
     for name, tensor in layers.items():
         if tensor.shape != given[name].shape:
             raise UsageError(
@@ -96,9 +98,12 @@ def _is_base(name: str, tensor: torch.Tensor, own: dict[str, nn.Parameter]) -> b
 
 
 def check_fits(adapter: Adapter, field: str, config: schema.Policy) -> None:
-    """Raises `UsageError` naming `field` where an adapter is not one of the policy's model; needs no weights."""
-    bare = load_model(AutoModelForSeq2SeqLM, "policy.model", config.model, META, config.dtype)
-    fill(bare, adapter, field, config)
+    """Raises `UsageError` naming `field` where an adapter is not one of the policy's model.
+
+    Weights are loaded only where some of the base model's lie beside the adapter, to see that they are the same.
+    """
+    device = META if all(".lora_" in name for name in adapter.tensors) else torch.device("cpu")
+    fill(load_model(AutoModelForSeq2SeqLM, "policy.model", config.model, device, "float32"), adapter, field, config)
 
 
 def unreached(model: PeftModel) -> list[str]:
@@ -109,11 +114,22 @@ def unreached(model: PeftModel) -> list[str]:
     ids = torch.ones(1, 2, dtype=torch.long, device=META)
     try:
         with torch.enable_grad():
-            model(input_ids=ids, decoder_input_ids=ids).logits.sum().backward()
+            total = model(input_ids=ids, decoder_input_ids=ids).logits.sum()
+            if total.requires_grad:  # not where none of the layers is reached
+                total.backward()
     except (NotImplementedError, RuntimeError):  # a model that looks at numbers: there are none here
         return []
     idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     return sorted({layer_of(name) for name in idle})
+
+
+def never_reached(config: schema.Policy, layers: Sequence[str]) -> str:
+    """What is wrong with a policy of which these layers would never learn."""
+    where = "policy.adapter" if config.adapter else "policy.lora.target_modules"
+    return (
+        f"{where}: {', '.join(layers)} never receives a gradient in {config.model}, because the model uses these "
+        f"weights under another name; adapt other layers"
+    )
 
 
 def layer_of(name: str) -> str:
@@ -124,9 +140,11 @@ def layer_of(name: str) -> str:
 def common_shape(adapters: Sequence[Adapter]) -> Lora:
     """The smallest shape that each of the adapters fits into; their own where all have the same."""
     ranks = [max([adapter.shape.r, *_ranks(adapter)]) for adapter in adapters]
-    widest = adapters[ranks.index(max(ranks))].shape
     modules = dict.fromkeys(module for adapter in adapters for module in _modules(adapter))
-    return Lora(r=max(ranks), alpha=widest.lora_alpha, dropout=0.0, target_modules=tuple(modules))
+    alpha = adapters[ranks.index(max(ranks))].shape.lora_alpha
+    if alpha < 1 or alpha != int(alpha):
+        alpha = max(ranks)  # any number does: `fit` makes up for it
+    return Lora(r=max(ranks), alpha=int(alpha), dropout=0.0, target_modules=tuple(modules))
 
 
 def _ranks(adapter: Adapter) -> Iterator[int]:

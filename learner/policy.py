@@ -10,6 +10,7 @@ from peft import get_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM
 from transformers.activations import NewGELUActivation
+from transformers.modeling_outputs import BaseModelOutput
 
 from configs import schema
 from learner.adapter import read_value_head
@@ -109,7 +110,7 @@ class Policy(nn.Module):
         completion_ids = completion_ids.to(self.device)
         start = completion_ids.new_full((len(completion_ids), 1), self.start_token_id)
         out = self.network(
-            encoder_outputs=(encoded.rows(),),
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded.rows()),
             attention_mask=encoded.row_mask().long(),
             decoder_input_ids=torch.cat([start, completion_ids[:, :-1]], dim=1),
             output_hidden_states=True,

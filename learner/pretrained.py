@@ -1,10 +1,11 @@
 """How pretrained weights come into memory, for policy and reward model alike."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 
 from configs.cluster import Resources
 from configs.errors import UsageError
@@ -43,20 +44,29 @@ def load_model(auto: Any, field: str, name: str, device: torch.device, dtype: st
     """
     try:
         if device == META and not Path(name).is_dir():
-            with device:
-                return auto.from_config(AutoConfig.from_pretrained(name), **options)
-        placed = {"device_map": device} if device == META else {}
-        dtype = choose_dtype(dtype, device)
-        model, found = auto.from_pretrained(name, dtype=dtype, output_loading_info=True, **placed, **options)
+            return _bare(auto, name, options)
+        if device == META:
+            options["device_map"] = device
+        chosen = choose_dtype(dtype, device)
+        model, found = auto.from_pretrained(name, dtype=chosen, output_loading_info=True, **options)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # what a broken file makes the libraries raise has no common kind
         raise UsageError(f"{field}: {name} cannot be loaded: {one_line(error)}") from error
     if missing := sorted(found["missing_keys"]):
         raise UsageError(
-            f"{field}: {name} lacks {len(missing)} weights that {type(model).__name__} has, {missing[0]} among them, "
-            f"which would start at random; give a model that was trained for this"
+            f"{field}: {name} lacks weights of {type(model).__name__} ({missing[0]}, {len(missing)} in all), which "
+            f"would start at random; give a model that was trained for this"
         )
+    return model
+
+
+def _bare(auto: Any, name: str, options: dict[str, Any]) -> PreTrainedModel:
+    """A model of the hub without its weights, which are not fetched for it."""
+    with META:
+        model = auto.from_config(AutoConfig.from_pretrained(name), **options)
+    with suppress(OSError):  # few classifiers have such a file
+        model.generation_config = GenerationConfig.from_pretrained(name)
     return model
 
 

@@ -5,8 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-MIN_SPREAD = 0.01
-"""Share of their mean's size by which scores must differ for the difference to be a scale."""
+MIN_SPREAD, MIN_SPREAD_ABOUT_MEAN = 0.1, 1e-5
+"""Shares of their mean's size that scores, and scores less their mean, are never divided by less than. The first keeps
+scaled scores within about 10, the second is float32's rounding."""
 
 
 class ScoreMoments(NamedTuple):
@@ -34,12 +35,13 @@ class ScoreMoments(NamedTuple):
 def standardise(scores: Tensor, moments: ScoreMoments, subtract_mean: bool) -> Tensor:
     """Scores [B] over the running standard deviation, less the running mean if asked for; `moments` include them.
 
-    Where that deviation is below `MIN_SPREAD` of the mean's size, the divisor is the mean's size. trl 0.11.3 divides by
-    it all the same: a score of -1.5 that is alone, or always the same, becomes -1.3e7.
+    trl 0.11.3 divides by that deviation however small it is: a score of -1.5 that is alone, or always the same, becomes
+    -1.3e7. Here there is a least divisor, and a first score that is alone is divided by its size.
     """
-    shifted = scores - moments.mean if subtract_mean else scores
     size = abs(moments.mean)
-    divisor = moments.std if moments.std > MIN_SPREAD * size else size
+    least = size * (MIN_SPREAD_ABOUT_MEAN if subtract_mean else MIN_SPREAD)
+    divisor = max(moments.std, least) if moments.count > 1 else size
+    shifted = scores - moments.mean if subtract_mean else scores
     return shifted / (divisor + torch.finfo(torch.float32).eps)
 
 

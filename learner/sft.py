@@ -59,21 +59,28 @@ def fit(config: Config, examples: Examples, folder: Path) -> None:
     Writes checkpoints/, sft.jsonl (a line per figure), adapter/ (a PEFT directory) and, last, sft.json.
     """
     set_seed(config.seed)
+    trainer = make_trainer(config, examples, folder)
+    trainer.train(resume_from_checkpoint=newest(folder))
+    if trainer.is_world_process_zero():
+        _finish(config, trainer, folder)
+
+
+def make_trainer(config: Config, examples: Examples, folder: Path) -> Seq2SeqTrainer:
+    """The trainer of a new adapter, or of `policy.adapter`, that writes into `folder`."""
     tokenizer = AutoTokenizer.from_pretrained(config.policy.model)
     model = _model(config, tokenizer)
+    ends, most = model.get_base_model().generation_config.eos_token_id, config.sft.max_target_tokens
     trainer = Seq2SeqTrainer(
         model=model,
         args=_arguments(config, len(examples.train), folder),
-        train_dataset=_dataset(examples.train),
-        eval_dataset=_dataset(examples.validation),
+        train_dataset=_dataset(examples.train, ends, most),
+        eval_dataset=_dataset(examples.validation, ends, most),
         data_collator=DataCollatorForSeq2Seq(tokenizer),
         compute_metrics=lambda prediction: examples.rouge(_texts(prediction, tokenizer, len(examples.validation))),
         callbacks=[_Log(folder, model)],
     )
     trainer.remove_callback(PrinterCallback)  # _Log writes what it would print
-    trainer.train(resume_from_checkpoint=newest(folder))
-    if trainer.is_world_process_zero():
-        _finish(config, trainer, model, folder)
+    return trainer
 
 
 def _model(config: Config, tokenizer: PreTrainedTokenizerBase) -> PeftModel:
@@ -121,9 +128,20 @@ def _arguments(config: Config, rows: int, folder: Path) -> Seq2SeqTrainingArgume
     )
 
 
-def _dataset(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> datasets.Dataset:
-    rows = [{"input_ids": list(ids), "attention_mask": [1] * len(ids), "labels": list(target)} for ids, target in pairs]
+def _dataset(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], ends: Sequence[int], most: int) -> datasets.Dataset:
+    rows = [
+        {"input_ids": list(ids), "attention_mask": [1] * len(ids), "labels": with_end(target, ends, most)}
+        for ids, target in pairs
+    ]
     return datasets.Dataset.from_list(rows)
+
+
+def with_end(target: Sequence[int], ends: Sequence[int], most: int) -> list[int]:
+    """A target of at most so many tokens that ends: where the tokenizer put no end, the model would learn none.
+
+    Some tokenizers put a language's code behind the end, which is left there.
+    """
+    return list(target) if set(target[-2:]) & set(ends) else [*target[: most - 1], ends[0]]
 
 
 def _texts(prediction: EvalPrediction, tokenizer: PreTrainedTokenizerBase, rows: int) -> list[str]:
@@ -176,7 +194,8 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
 
-def _finish(config: Config, trainer: Seq2SeqTrainer, model: PeftModel, folder: Path) -> None:
+def _finish(config: Config, trainer: Seq2SeqTrainer, folder: Path) -> None:
+    model = trainer.model
     shutil.rmtree(folder / "adapter", ignore_errors=True)
     model.save_pretrained(folder / "adapter", save_embedding_layers=False)
     tensors = {

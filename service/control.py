@@ -1,17 +1,20 @@
 """How a run is told from outside what to do, and tells how it is: two small files in its folder."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from cluster.pools import Size, Supervisor
+from cluster.driver import Start, start
+from cluster.pools import SIZES, Pools, Size, Supervisor, open_pools
+from configs.schema import Config
 from learner.files import replace_file
+from learner.types import TrainState
+from service.progress import Display
 
 REQUEST = "scale.json"
 """Numbers of workers asked for, by role. The run takes the file away when it has read it."""
-SIZES = "workers.json"
-"""Workers by role: wanted, ready, loading their models, pending for want of a place."""
 
 
 def ask(folder: Path, numbers: Mapping[str, int]) -> None:
@@ -25,6 +28,18 @@ def sizes(folder: Path) -> dict[str, dict[str, int]]:
         return json.loads((folder / SIZES).read_bytes())
     except (OSError, ValueError):
         return {}
+
+
+@contextmanager
+def started(
+    config: Config, folder: Path, display: Display, resumed: TrainState | None = None
+) -> Iterator[tuple[Pools, Start]]:
+    """Workers with their models loaded, and what stands before the first step; they end with this."""
+    with ExitStack() as stack:
+        with display.phase("starting workers and loading models"):
+            pools = stack.enter_context(open_pools(config, RunControl(folder, display.say)))
+            begin = start(pools, resumed)
+        yield pools, begin
 
 
 class RunControl(Supervisor):

@@ -7,15 +7,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from cluster.driver import check_shapes
 from cluster.layout import Machine, check_fit, describe, resolve
 from cluster.memory import estimate, total
 from cluster.pools import ROLES, make_worker
 from cluster.preflight import preflight
 from configs.errors import UsageError
 from configs.schema import Config
+from learner.checkpoints import load_newest
 from service.progress import Display, silence_libraries
 from service.report import versions
 from service.run import model_line
+from service.run_folder import RunFolder
 
 CHECKPOINT_BYTES = 3 * 4
 """Per trainable weight: itself and Adam's two moments, in float32."""
@@ -31,7 +34,7 @@ class Doctor:
     def __init__(self, config: Config, resume: Path | None) -> None:
         self.config, self.resume = config, resume
         self.machines = [Machine.here()]
-        self.models_are_known = False
+        self.models_are_known = self.it_fits = False
 
     def versions(self) -> str:
         """Python and the packages that matter."""
@@ -40,26 +43,32 @@ class Doctor:
     def models_and_data(self) -> str:
         """Models, labels, tokenizers, adapter, data, folders and address: what a run checks too."""
         plan = preflight(self.config, self.resume)
+        if self.resume:
+            RunFolder(self.resume, self.config, Display(Console(stderr=True))).check_data(plan)
         self.models_are_known = True
         return f"found; {len(plan.train)} prompts to learn from, {len(plan.held_out)} held out"
 
-    def _known(self) -> None:
+    def _require_models(self) -> None:
         """Raises `Skipped` where models or data are wrong, which `models_and_data` has told."""
         if not self.models_are_known:
             raise Skipped
 
     def policy(self) -> str:
         """Whether the policy can be loaded, weights and adapter."""
-        self._known()
-        model = make_worker(ROLES["learner"], self.config, threads=1).describe()
-        return model_line(model).removeprefix("policy in ")
+        self._require_models()
+        if not self.it_fits:
+            raise Skipped
+        learner = make_worker(ROLES["learner"], self.config, threads=1)
+        if self.resume and (state := load_newest(self.resume / "checkpoints", print)):
+            check_shapes(state.policy, learner.initial_state()[0])
+        return model_line(learner.describe()).removeprefix("policy in ")
 
     def reward(self) -> str:
-        """Whether reward and judges tell a kind sentence from a nasty one."""
+        """Whether reward and judges rank the two texts of reward.probe the right way."""
         probe = make_worker(ROLES["reward"], self.config, threads=1).probe()
         if probe is None:
             return "not asked for (reward.probe null)"
-        return f"kind {probe['better']:+.2f}, nasty {probe['worse']:+.2f}"
+        return f"better text {probe['better']:+.2f}, worse {probe['worse']:+.2f}"
 
     def cluster(self) -> str:
         """Whether Ray is to be had, and is as open as it should be."""
@@ -76,7 +85,7 @@ class Doctor:
 
     def memory(self) -> str:
         """Whether what they take, about, is there."""
-        self._known()
+        self._require_models()
         config = resolve(self.config, self.machines)
         each = estimate(config)
         needed, there = total(config, each), sum(machine.memory for machine in self.machines)
@@ -87,6 +96,7 @@ class Doctor:
                 f"memory: {told}; lower workers.*, rollout.unit_size or algorithm.microbatch_size, or set policy.dtype "
                 f"bfloat16"
             )
+        self.it_fits = True
         return told
 
     def upload(self) -> str:
@@ -114,8 +124,8 @@ def examine(config: Config, resume: Path | None = None) -> None:
     silence_libraries()
     doctor, problems, display = Doctor(config, resume), [], Display(Console(stderr=True))
     table = Table("", "check", "found")
-    for check in (doctor.versions, doctor.models_and_data, doctor.policy, doctor.reward, doctor.cluster, doctor.layout,
-                  doctor.memory, doctor.upload, doctor.disk):  # fmt: skip
+    for check in (doctor.versions, doctor.models_and_data, doctor.cluster, doctor.layout, doctor.memory,
+                  doctor.policy, doctor.reward, doctor.upload, doctor.disk):  # fmt: skip
         name = check.__name__.replace("_", " ")
         with display.phase(f"looking at {name}"):
             mark, found, wrong = _examine(check)

@@ -4,16 +4,13 @@ import json
 import re
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from cluster.check_models import check_format
-from cluster.driver import start
 from cluster.plan import Plan
-from cluster.pools import open_pools
 from cluster.preflight import preflight
 from configs.errors import UsageError
 from configs.load import read_yaml, validate
@@ -24,7 +21,7 @@ from learner.files import replace_file
 from learner.lora import check_fits, common_shape, fit, lora_config
 from learner.types import PolicyState
 from service.conclusion import conclude
-from service.control import RunControl
+from service.control import started
 from service.progress import Display, silence_libraries
 from service.run_folder import new_folder, take, write_config
 from service.summaries import judge_policies
@@ -85,7 +82,6 @@ def evaluate(texts: Sequence[str], config: Config, resume: Path | None = None) -
     began = time.perf_counter()
     silence_libraries()
     display = Display(Console(stderr=True))
-    path = display.folder = resume or (Path(config.out) if config.out else new_folder())
     sources = _sources(texts, resume)
     with display.phase("reading adapters"):
         read = {source.name: source.read(config) for source in sources}
@@ -96,22 +92,24 @@ def evaluate(texts: Sequence[str], config: Config, resume: Path | None = None) -
         raise UsageError(f"evaluation.baseline: {config.evaluation.baseline!r} is none of {', '.join(read)}")
     with display.phase("checking models and data"):
         plan = preflight(config, resume, learns=False)
+    path = resume or (Path(config.out) if config.out else new_folder())
     path.mkdir(parents=True, exist_ok=True)
     with take(path):
-        write_config(path, config)
-        replace_file(path / POLICIES, json.dumps({source.name: source.where for source in sources}).encode())
-        judge_all(path, plan, read, display, began)
+        display.folder = path
+        judge_all(path, plan, read, {source.name: source.where for source in sources}, display, began)
+        display.done()
     print(path)
     return path
 
 
-def judge_all(path: Path, plan: Plan, read: dict[str, Adapter | None], display: Display, began: float) -> None:
+def judge_all(
+    path: Path, plan: Plan, read: dict[str, Adapter | None], sources: dict[str, str], display: Display, began: float
+) -> None:
     """Have the policies judged and write the report."""
     config = plan.config
-    with ExitStack() as stack:
-        with display.phase("starting workers and loading models"):
-            pools = stack.enter_context(open_pools(config, RunControl(path, display.say)))
-            begin = start(pools)
+    with started(config, path, display) as (pools, begin):
+        write_config(path, config)  # not before: what cannot begin leaves nothing
+        replace_file(path / POLICIES, json.dumps(sources).encode())
         template, head = begin.reference.adapter, begin.reference.value_head
         policies = {}
         for version, (name, found) in enumerate(read.items()):

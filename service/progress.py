@@ -16,10 +16,9 @@ from rich.text import Text
 from transformers.utils import logging
 
 from cluster.driver import StepReport
+from cluster.pools import STATUS
 
 T = TypeVar("T")
-STATUS = "status.json"
-"""In the run's folder: what it is doing, how far that is, and how long it will take."""
 FIRST, EVERY = 3.0, 20.0
 """Seconds after which a phase is told of where there is no live line, and then of how far it is."""
 
@@ -128,6 +127,11 @@ class Display:
                 yield item
                 phase.advance()
         self.say(f"{name}: done in {phase.seconds:.0f} s")
+
+    def done(self) -> None:
+        """There is nothing any more that it does."""
+        if self.folder:
+            (self.folder / STATUS).unlink(missing_ok=True)
 
     def _tell(self, phase: Phase, ended: threading.Event) -> None:
         tick, told = min(FIRST, self.every), False

@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from peft import PeftConfig
 from rich.console import Console
 
-from cluster.driver import Start, start, train
+from cluster.driver import Start, train
 from cluster.plan import Plan
-from cluster.pools import Pools, open_pools
+from cluster.pools import Pools
 from cluster.preflight import preflight
 from configs.algorithms import WithValues
 from configs.errors import RunError, UsageError
@@ -18,12 +19,13 @@ from configs.schema import Config
 from learner.adapter import save_adapter, tensors_sha256
 from learner.lora import lora_config
 from learner.types import TrainState
-from service.control import RunControl
+from service.control import started
 from service.progress import Display, silence_libraries
 from service.run_folder import RunFolder, new_folder, read_steps
 from service.summaries import judge_policies
 from service.watch import Watcher
 
+JUDGING = ("rollout", "reward", "reference")
 POLICIES = 2
 """That a run judges: before and after."""
 
@@ -38,49 +40,63 @@ def run(config: Config, resume: Path | None = None) -> None:
     began = time.perf_counter()
     silence_libraries()
     display = Display(Console(stderr=True))
-    path = display.folder = resume or (Path(config.out) if config.out else new_folder())
     with display.phase("checking models and data"):
         plan = preflight(config, resume)
         shape = lora_config(config.policy)  # now: at the end, what it is read from may be gone
     display.say(f"{len(plan.train)} prompts to learn from, {len(plan.held_out)} held out")
-    with RunFolder(path, config, display) as folder, _way_on(path, display), ExitStack() as stack:
+    path = resume or (Path(config.out) if config.out else new_folder())
+    with RunFolder(path, config, display) as folder, _way_on(path, display):
         if resume and folder.is_complete():
             display.say(f"{path} is complete: nothing is left to do")
-            print(path)
-            return
-        resumed = folder.resume() if resume else None
-        with display.phase("starting workers and loading models"):
-            pools = stack.enter_context(open_pools(config, RunControl(path, display.say)))
-            begin = start(pools, resumed)
-        for line in (model_line(begin.model), *_value_head_line(config, begin.model), judging_line(plan)):
-            display.say(line)
+        else:
+            resumed = folder.resume() if resume else None
+            folder.check_data(plan)
+            _run(plan, folder, shape, resumed, began)
+    print(path)
+
+
+def _run(plan: Plan, folder: RunFolder, shape: PeftConfig, resumed: TrainState | None, began: float) -> None:
+    """Learn, save, judge and report, with workers that end before the last of these."""
+    config, path, display = plan.config, folder.path, folder.display
+    display.folder = path
+    with started(config, path, display, resumed) as (pools, begin):
+        _say_what_comes(plan, begin.model, display)
         folder.open(begin, plan)  # not before: a run that cannot begin writes nothing
-        state = _learn(config, plan, pools, begin, folder)
+        state = _learn(plan, pools, begin, folder)
         save_adapter(state.policy, shape, config.policy.model, path / "adapter")  # before anything else can fail
         display.say(f"the trained adapter is in {path / 'adapter'}")
         with _after_training(path):
             policies = {"before": begin.reference, "after": state.policy}
             table = judge_policies(path, plan, pools, policies, display)
-            stack.close()
-            facts = {"adapter_sha256": tensors_sha256(state.policy.adapter), "steps": config.steps, "seed": config.seed}
-            facts |= _facts(begin, resumed, read_steps(path)[0], began)
-            # Loaded only now: it brings libraries that would keep the first step waiting for seconds.
-            from service.conclusion import conclude
+    with _after_training(path):
+        # Loaded only now: it brings libraries that would keep the first step waiting for seconds.
+        from service.conclusion import conclude
 
-            conclude(path, plan, table, facts, display)
-    print(path)
+        facts = {"adapter_sha256": tensors_sha256(state.policy.adapter), "steps": config.steps, "seed": config.seed}
+        facts |= _facts(begin, resumed, read_steps(path)[0], began)
+        conclude(path, plan, table, facts, display)
+    display.done()
 
 
-def _learn(config: Config, plan: Plan, pools: Pools, begin: Start, folder: RunFolder) -> TrainState:
+def _say_what_comes(plan: Plan, model: Mapping[str, Any], display: Display) -> None:
+    display.say(model_line(model))
+    if plan.config.policy.adapter and isinstance(plan.config.algorithm, WithValues):
+        kept, new = "the value head is the one beside policy.adapter", "policy.adapter has no value head beside it"
+        display.say(kept if model["value_head_kept"] else f"{new}: a new one is learned")
+    display.say(judging_line(plan))
+
+
+def _learn(plan: Plan, pools: Pools, begin: Start, folder: RunFolder) -> TrainState:
     """The steps that are left; the state that the last one made."""
-    display, state, first = folder.display, begin.state, begin.state.version
+    config, display, state, first = plan.config, folder.display, begin.state, begin.state.version
     watcher = Watcher(read_steps(folder.path), config.watch, display.say)
     for report in display.steps(train(config, plan, pools, begin), first, config.steps):
         folder.add(report)
         watcher.add(report.metrics)
         state = report.state
         if report.step == min(first + 1, config.steps - 1):  # the first one waits for workers that still load
-            display.say(f"judging will take about {judging_seconds(plan, report.metrics):.0f} s after the last step")
+            seconds = judging_seconds(plan, pools, report.metrics)
+            display.say(f"judging will take about {seconds:.0f} s after the last step")
     return state
 
 
@@ -93,10 +109,14 @@ def judging_line(plan: Plan) -> str:
     )
 
 
-def judging_seconds(plan: Plan, metrics: Mapping[str, float]) -> float:
+def judging_seconds(plan: Plan, pools: Pools, metrics: Mapping[str, float]) -> float:
     """About how long that takes, at the pace of a step: what it took but for its update."""
     config = plan.config
-    pace = max(metrics["time/step"] - metrics["time/learner"], 0.0) / config.rollout.batch_size
+    alone = metrics["time/step"] - metrics["time/learner"] / config.workers.learner
+    # Where the update overlaps with sampling that tells little; it takes no less than if all workers had always worked.
+    workers = sum(getattr(pools, role).workers for role in JUDGING)
+    together = sum(metrics[f"time/{role}"] for role in JUDGING) / workers
+    pace = max(alone, together) / config.rollout.batch_size
     return POLICIES * len(plan.held_out) * (config.evaluation.samples + 1) * pace
 
 
@@ -105,22 +125,12 @@ def _after_training(path: Path) -> Iterator[None]:
     """Whatever goes wrong from here on, what was trained is there. Raises `RunError` saying so."""
     try:
         yield
-    except (RunError, UsageError, OSError):
+    except (RunError, OSError):
         raise
     except Exception as error:
         raise RunError(
             f"{path / 'adapter'} is trained, but could not be judged and reported: {type(error).__name__}: {error}"
         ) from error
-
-
-def _value_head_line(config: Config, model: Mapping[str, Any]) -> Iterator[str]:
-    if config.policy.adapter and isinstance(config.algorithm, WithValues):
-        kept = model["value_head_kept"]
-        yield (
-            "the value head is the one beside policy.adapter"
-            if kept
-            else ("policy.adapter has no value head beside it: a new one is learned")
-        )
 
 
 def _facts(begin: Start, resumed: TrainState | None, first: dict[str, Any], began: float) -> dict[str, Any]:

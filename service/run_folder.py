@@ -13,9 +13,10 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from cluster.driver import Start, StepReport
-from cluster.plan import Plan, prompts_sha256
+from cluster.plan import Plan
+from cluster.pools import LOCK
 from configs.errors import RunError, UsageError
-from configs.load import changes, read_yaml, validate
+from configs.load import changes, read_yaml, settings, validate
 from configs.schema import Config
 from learner.checkpoints import load_newest, save_checkpoint
 from learner.files import replace_file
@@ -28,9 +29,8 @@ MAX_FINGERPRINT_GAP = 0.1
 """Difference of log-probabilities, in nats, that other hardware may make to the same weights."""
 
 
-DECIDE_JUDGING = ("evaluation.rows:", "data.")
-DECIDE_TRAINING = ("data.", "algorithm.group_by", "algorithm.type", "policy.model:")
-"""Settings on which the dialogues of a run depend, besides its data."""
+DECIDE_DATA = ("data.", "algorithm.type", "algorithm.group_by", "policy.model")
+"""Beginnings of the settings on which a run's prompts depend."""
 RLHF = "rlhf"
 """Where in a pipeline's folder its run is."""
 
@@ -58,22 +58,22 @@ class RunFolder:
         return state
 
     def is_complete(self) -> bool:
-        """Whether the run has come to the report of its last step, which is written last."""
-        return reported_steps(self.path) == self.config.steps
+        """True once the run has reported on its last step, which is written last, by the settings that it has now."""
+        own = validate(read_yaml(str(self.path / "config.yaml")))
+        return reported_steps(self.path) == self.config.steps and not changes(own, self.config)
 
     def open(self, begin: Start, plan: Plan) -> None:
         """Make the folder, or go on with it where it was resumed, for a run that could be started."""
         if not self._lock:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = take(self.path)
-        facts = {
-            "fingerprint": begin.model["fingerprint"],
-            "data_sha256": plan.sha256(),
-            "train_sha256": prompts_sha256(plan.train),
-        }
-        if (self.path / "start.json").exists():
-            self._check_same(facts)
-        replace_file(self.path / "start.json", json.dumps(facts).encode())
+        start = self.path / "start.json"
+        facts = {"fingerprint": begin.model["fingerprint"], "data_sha256": plan.sha256(), **plan.hashes}
+        facts["settings"] = deciding(self.config)
+        if before := self._before():
+            self._check_weights(before["fingerprint"], facts["fingerprint"])
+            facts["fingerprint"] = before["fingerprint"]  # of where it began, not of where it was last
+        replace_file(start, json.dumps(facts).encode())
         write_config(self.path, self.config)
         self._steps = (self.path / "steps.jsonl").open("a", encoding="utf-8")
         # Points of steps that are taken again are not shown twice.
@@ -108,33 +108,42 @@ class RunFolder:
                 f"step {state.version} could not be saved ({error}); the run goes on, the checkpoint before is kept"
             )
 
-    def _check_same(self, facts: dict[str, Any]) -> None:
-        """Refuse to go on with other weights or data than the run began with."""
-        before = json.loads((self.path / "start.json").read_bytes())
-        gap = max(abs(a - b) for a, b in zip(before["fingerprint"], facts["fingerprint"], strict=True))
+    def _before(self) -> dict[str, Any]:
+        """What told the models and data that the run began with; nothing where it had not begun."""
+        file = self.path / "start.json"
+        return json.loads(file.read_bytes()) if file.exists() else {}
+
+    def _check_weights(self, before: list[float], now: list[float]) -> None:
+        """Raises `RunError` for other weights than the run began with."""
+        gap = max(abs(a - b) for a, b in zip(before, now, strict=True))
         if not gap <= MAX_FINGERPRINT_GAP:
             raise RunError(
                 f"policy.model, policy.adapter: not the weights that {self.path} began with (log-probabilities differ "
                 f"by {gap:.2g}); put them back, or start a new run"
             )
-        if before["data_sha256"] == facts["data_sha256"]:
-            return
-        learned = before.get("train_sha256", facts["train_sha256"]) != facts["train_sha256"]
-        asked = _changed(self.path, self.config, DECIDE_TRAINING if learned else DECIDE_JUDGING)
-        dialogues = "to learn from" if learned else "held out"
-        if not asked:
-            split = self.config.data.train_split if learned else self.config.data.eval_split
-            raise RunError(
-                f"data.path: the dialogues {dialogues} (split {split}) are not those that {self.path} began with; put "
-                f"them back, or start a new run"
-            )
-        self.display.say(f"the dialogues {dialogues} are others from here on: {', '.join(asked)}")
+
+    def check_data(self, plan: Plan) -> None:
+        """Raises `UsageError` for other dialogues than the run began with, if no setting asked for them."""
+        before, now, data = self._before(), deciding(self.config), self.config.data
+        for name, what, split in (
+            ("train_sha256", "to learn from", data.train_split),
+            ("held_out_sha256", "held out", data.eval_split),
+        ):
+            if before.get(name, plan.hashes[name]) == plan.hashes[name]:  # earlier versions did not write them
+                continue
+            asked = [key for key, value in now.items() if before["settings"].get(key) != value]
+            if not asked:
+                raise UsageError(
+                    f"data.path: the dialogues {what} (split {split}) are not those that {self.path} began with; put "
+                    f"them back, or start a new run"
+                )
+            self.display.say(f"the dialogues {what} are others from here on, as {', '.join(asked)} ask for it")
 
 
-def _changed(folder: Path, config: Config, names: tuple[str, ...]) -> list[str]:
-    """Of the settings that decide which dialogues there are, those that a run which goes on was given anew."""
-    own = validate(read_yaml(str(folder / "config.yaml")))
-    return [change for change in changes(own, config) if change.startswith(names)]
+def deciding(config: Config) -> dict[str, Any]:
+    """The settings that decide which dialogues there are and how they are grouped, by dotted names."""
+    known = settings(config.model_dump(mode="json"))
+    return {name: value for name, value in known if name.startswith(DECIDE_DATA)}
 
 
 def read_steps(folder: Path) -> list[dict[str, Any]]:
@@ -172,7 +181,7 @@ def write_config(folder: Path, config: Config) -> None:
 
 def take(folder: Path) -> IO[str]:
     """Have a folder to oneself until the file that is returned is closed. Raises `UsageError` where another has it."""
-    lock = (folder / "lock").open("a")
+    lock = (folder / LOCK).open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -182,9 +191,9 @@ def take(folder: Path) -> IO[str]:
 
 def is_at_work(path: Path) -> bool:
     """Whether a process has the run's folder."""
-    if not (path / "lock").is_file():
+    if not (path / LOCK).is_file():
         return False
-    with (path / "lock").open("a") as lock:
+    with (path / LOCK).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

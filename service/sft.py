@@ -28,15 +28,17 @@ def sft(config: Config, resume: Path | None = None) -> Path:
     """
     silence_libraries()
     display = Display(Console(stderr=True))
-    path = display.folder = resume or (Path(config.out) if config.out else new_folder())
     with display.phase("checking model and data"):
         check_training(config, resume)
+    path = resume or (Path(config.out) if config.out else new_folder())
     path.mkdir(parents=True, exist_ok=True)
     with take(path):
+        display.folder = path
         if resume and is_complete(path):
             display.say(f"{path} is complete: nothing is left to do")
         else:
             _train(config, path, display)
+            display.done()
     print(path)
     return path
 

@@ -19,10 +19,16 @@ def call(*words: str, **options) -> subprocess.CompletedProcess:
 
 
 @contextmanager
-def head(home: Path, port: int) -> Iterator[dict[str, str]]:
-    """The environment in which commands find the head, on `port` and those after it; its home is its own."""
-    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(home), "RAY_AUTH_MODE": "token"}
-    assert call("ray", "get-auth-token", "--generate", env=env).returncode == 0
+def head(home: Path, port: int, token: bool = True) -> Iterator[dict[str, str]]:
+    """The environment in which commands find the head, on `port` and those after it; its home is its own.
+
+    Without a token nothing is done about one: whether clients are asked for it is up to what lies in the home.
+    """
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    env = {**own, "PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(home)}
+    if token:
+        env["RAY_AUTH_MODE"] = "token"
+        assert call("ray", "get-auth-token", "--generate", env=env).returncode == 0
     started = call(
         "ray", "start", "--head", "--num-cpus=2", "--disable-usage-stats", f"--temp-dir={home / 'ray'}",
         f"--port={port}", f"--dashboard-port={port + 1}", f"--dashboard-agent-listen-port={port + 2}",

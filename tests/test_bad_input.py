@@ -11,7 +11,10 @@ import ray
 from transformers import RobertaConfig, T5Config
 
 import ray_job
-from tests.conftest import ROOT, SMALL
+from cluster.pools import SIZES, STATUS
+from cluster.preflight import check_out
+from configs.errors import UsageError
+from tests.conftest import ROOT, SMALL, small_arguments, small_config
 
 
 def table(folder: Path, columns=("dialogue", "summary"), rows=3, splits=("train", "validation", "test")) -> Path:
@@ -167,6 +170,30 @@ def test_one_clear_message_and_exit_code_2_before_ray_starts(case, folder, capsy
         assert part.format(**folder) in error
     lines = error.splitlines()
     assert "Traceback" not in error and len(set(lines)) == len(lines) <= 2
+
+
+def test_a_refused_command_leaves_a_folder_as_it_is(folder):
+    """It wrote what it was doing beside what it refused to touch."""
+    for command in ("train", "evaluate", "sft"):
+        assert ray_job.main([command, *small_arguments(), "--out", str(folder["full"])]) == 2
+        assert [path.name for path in folder["full"].iterdir()] == ["something"]
+
+
+def test_a_folder_with_nothing_but_traces_of_a_run_that_came_to_nothing_can_be_used(tmp_path):
+    for name in (SIZES, STATUS, f".{STATUS}.writing"):
+        (tmp_path / name).touch()
+    check_out(small_config(out=tmp_path))
+    (tmp_path / "steps.jsonl").touch()
+    with pytest.raises(UsageError, match="is not an empty folder"):
+        check_out(small_config(out=tmp_path))
+
+
+def test_a_service_of_models_that_cannot_be_served_does_not_start(folder, capsys):
+    wrong = [f"--policy.model={folder['broken']}", "--reward.label=kind", "--serve.port=0"]
+    assert ray_job.main(["serve", *wrong]) == 2
+    error = capsys.readouterr().err
+    assert "policy.model" in error and "reward.label: the model has no single label 'kind'" in error
+    assert not ray.is_initialized() and "Traceback" not in error
 
 
 def test_everything_that_is_wrong_is_in_one_message(folder, capsys):

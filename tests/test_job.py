@@ -1,4 +1,4 @@
-"""`ray job submit` against a head started as the README says, where the quickstart was run before."""
+"""`ray job submit` against a head started plainly, where the quickstart was run before."""
 
 import re
 import time
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.ray
 @pytest.fixture(scope="module")
 def environment(quickstart):
     """A head whose jobs find this environment's python, in the home of somebody who has run `make quickstart`."""
-    with head(quickstart.home, port=26379) as env:
+    with head(quickstart.home, port=26379, token=False) as env:
         yield env
 
 

@@ -91,10 +91,15 @@ def without_padding(folder):
 def adapter(folder, change=lambda tensors: tensors, **options):
     torch.manual_seed(0)
     base = AutoModelForSeq2SeqLM.from_pretrained(POLICY)
-    shape = LoraConfig(r=2, target_modules=["q"], task_type="SEQ_2_SEQ_LM", **options)
+    shape = LoraConfig(r=2, task_type="SEQ_2_SEQ_LM", **{"target_modules": ["q"], **options})
     get_peft_model(base, shape).save_pretrained(folder)
     file = folder / "adapter_model.safetensors"
     save_file(change(load_file(file)), file, metadata={"format": "pt"})
+
+
+def no_targets(folder):
+    adapter(folder)
+    edit(folder / "adapter_config.json", target_modules=None)
 
 
 CASES = {
@@ -109,9 +114,9 @@ CASES = {
     "a policy whose file was cut off": (truncated, ["--policy.model={}"], "policy.model: {} cannot be loaded: "),
     "a policy that lacks a weight": (
         without_a_layer, ["--policy.model={}"],
-        "policy.model: {} lacks 1 weights that T5ForConditionalGeneration has, decoder.block.1.layer.0"),
+        "policy.model: {} lacks weights of T5ForConditionalGeneration (decoder.block.1.layer.0"),
     "a reward that is no classifier yet": (
-        without_a_head, ["--reward.model={}"], "weights that RobertaForSequenceClassification has, classifier."),
+        without_a_head, ["--reward.model={}"], "lacks weights of RobertaForSequenceClassification (classifier."),
     "a reward without a pad token": (without_padding, ["--reward.model={}"], "reward.model: its tokenizer has no pad"),
     "a second judge without a pad token": (
         without_padding,
@@ -119,10 +124,12 @@ CASES = {
         "evaluation.second_judge.model: its tokenizer has no pad token"),
     "an adapter with a stray prefix": (
         lambda folder: adapter(folder, lambda t: {n.replace("model.", "model.x.", 1): v for n, v in t.items()}),
-        ["--policy.adapter={}"], "policy.adapter: the file does not fit the LoRA layers of quickstart/policy"),
+        ["--policy.adapter={}"], "policy.adapter: {}: does not fit the LoRA layers of quickstart/policy: "),
     "an adapter that is no plain LoRA": (
         lambda folder: adapter(folder, use_dora=True), ["--policy.adapter={}"],
         "policy.adapter: {} is not a plain LoRA adapter: it was made with use_dora"),
+    "an adapter of no layers": (
+        no_targets, ["--policy.adapter={}"], "policy.adapter: {} is not a plain LoRA adapter: it names no"),
     "a layer of another kind": (
         None, ["--policy.lora.target_modules=q,dropout"], "policy.lora.target_modules: quickstart/policy cannot be"),
 }  # fmt: skip
@@ -133,15 +140,18 @@ BEFORE_ONLY = {
     "completions longer than the positions": (
         short_bart, ["--policy.model={}", "--policy.lora.target_modules=q_proj", "--rollout.max_new_tokens=49"],
         "rollout.max_new_tokens: 49, but {} has positions for 48 tokens; lower it"),
+    "an adapter of a layer that never learns": (
+        lambda folder: adapter(folder, target_modules=["shared"]), ["--policy.adapter={}"],
+        "policy.adapter: shared never receives a gradient in quickstart/policy"),
     "a layer that never learns": (
         None, ["--policy.lora.target_modules=q,shared"],
-        "policy.lora.target_modules: no gradient comes to shared"),
+        "policy.lora.target_modules: shared never receives a gradient in quickstart/policy"),
 }  # fmt: skip
 BY_NUMBERS_ONLY = {
     "a label taken the wrong way": (
-        None, ["--reward.label=hate"], "reward.label_is: the kind sentence (reward.probe) is toxic by 0.97"),
+        None, ["--reward.label=hate"], "reward.label_is: reward.probe.better ('Thank you so"),
     "a weight that turns the reward round": (
-        None, ["--reward.weight=-1"], "reward.weight: the kind sentence (reward.probe) gets a reward of -1.7"),
+        None, ["--reward.weight=-1"], "reward.weight: -1 rewards what is bad"),
 }  # fmt: skip
 """What only the weights tell: nothing is loaded before the start, but by the doctor."""
 

@@ -1,5 +1,6 @@
 """A sequence classifier and one of its labels."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -34,7 +35,7 @@ class Classifier:
         self.label, self.sign = label_index(field, shape.id2label, config.label), 1 if config.label_is == "good" else -1
         # Labels that do not exclude each other, or one alone, have each a probability of its own.
         self.independent = shape.problem_type == "multi_label_classification" or shape.num_labels == 1
-        self.max_length = _max_length(positions(self.model), self.tokenizer)
+        self.max_length = _max_length(self.model, self.tokenizer)
         _check_padding(f"{field}.model", self.model, self.tokenizer)
         check_vocabulary(f"{field}.model", self.model, self.tokenizer)
 
@@ -65,20 +66,34 @@ class Classifier:
         probability = (logits.sigmoid() if self.independent else logits.softmax(dim=1))[:, self.label]
         return 1 - probability if self.sign > 0 else probability
 
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """Of what is bad, [B], which still differ where the probabilities are 0 or 1 to float32."""
+        logits = logits.double()
+        others = torch.arange(logits.shape[1]) != self.label
+        of_label = logits[:, self.label] - (0 if self.independent else logits[:, others].logsumexp(dim=1))
+        return -self.sign * of_label
+
     def check_direction(self, field: str, probe: Probe) -> None:
-        """Raises `UsageError` naming `field` where the better text is the more toxic one."""
-        better, worse = self.judge([probe.better, probe.worse])
+        """Raises `UsageError` naming `field` where the better text is not the less bad one."""
+        logits = self.logits([probe.better, probe.worse])
+        better, worse = self.log_odds(logits).tolist()
+        if math.isnan(better) or math.isnan(worse):
+            raise UsageError(f"{field}.model: gives no number for the texts of reward.probe; check its weights")
         if not better < worse:
+            p_better, p_worse = self.toxicity(logits).tolist()
             raise UsageError(
-                f"{field}.label_is: the kind sentence (reward.probe) is toxic by {better:.3f}, the nasty one by "
-                f"{worse:.3f}: say whether label {self.model.config.id2label[self.label]!r} names what is good or bad, "
-                f"or leave the check out by --reward.probe null"
+                f"{field}.label_is: reward.probe.better ({probe.better!r}) is bad with probability {p_better:.3f}, "
+                f"reward.probe.worse ({probe.worse!r}) with {p_worse:.3f}: say whether label "
+                f"{self.model.config.id2label[self.label]!r} names what is good or bad, choose other texts, or leave "
+                f"the check out by --reward.probe null"
             )
 
 
-def _max_length(positions: int | None, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Tokens that tokenizer and positions allow; None where nothing bounds them."""
-    limit = min(tokenizer.model_max_length, positions or NO_LIMIT)
+def _max_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Tokens that tokenizer and positions allow, or that its config says it was made for; None where nothing does."""
+    made_for = getattr(model.config, "max_position_embeddings", None) or 0  # -1: XLNet
+    bounds = (tokenizer.model_max_length, positions(model), made_for if made_for > 0 else None)
+    limit = min(bound or NO_LIMIT for bound in bounds)
     return limit if limit < NO_LIMIT else None
 
 

@@ -12,6 +12,10 @@ RewardFunction = Callable[[Sequence[str], Sequence[str], Sequence[Sequence[str]]
 """(prompts, completions, references) -> one score per completion."""
 
 
+LARGEST = 3.4e38
+"""Scores beyond are no numbers any more in float32."""
+
+
 class RewardError(Exception):
     """A reward that failed, with its name and the sample."""
 
@@ -58,7 +62,7 @@ def call(name: str, function: RewardFunction, rollouts: Rollouts, drop: bool) ->
         scores, reasons = _one_by_one(function, rollouts, reason)
     else:
         reasons = [f"gave {score}" for score in scores]
-    scores = [score if math.isfinite(score) else math.nan for score in scores]
+    scores = [score if abs(score) <= LARGEST else math.nan for score in scores]
     for row, text, score, why in zip(unit.rows, texts, scores, reasons, strict=True):
         if math.isnan(score) and not drop:
             raise RewardError(

@@ -162,6 +162,8 @@ class Scorer:
     def __init__(self, config: Config) -> None:
         reward, device = config.reward, device_of(config.cluster.resources.reward)
         self.classifier = Classifier("reward", reward, device)
+        if reward.probe:
+            self.classifier.check_direction("reward", reward.probe)
         self.labels = [name for _, name in sorted(self.classifier.model.config.id2label.items())]
 
     def score(self, texts: Sequence[str]) -> list[Verdict]:

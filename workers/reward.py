@@ -89,7 +89,7 @@ class RewardWorker:
         return [{**row, **{name: column[i] for name, column in columns.items()}} for i, row in enumerate(figures)]
 
     def probe(self) -> dict[str, float] | None:
-        """Weighted scores of the config's better and worse text; None without a probe.
+        """Scores of the config's better and worse text; None without a probe.
 
         Raises `UsageError` where the reward, or a judge of toxicity, has the two the wrong way round.
         """
@@ -99,13 +99,17 @@ class RewardWorker:
         self.classifier.check_direction("reward", probe)
         if isinstance(self.judge_config, JudgeClassifier):
             _ = self.second_judge  # which is probed as it is loaded
-        scores = self.classifier.score(self.classifier.logits([probe.better, probe.worse]))
-        better, worse = (weight * scores).tolist()
-        if not better > worse:
+        better, worse = self.classifier.score(self.classifier.logits([probe.better, probe.worse])).tolist()
+        if weight < 0:
             raise UsageError(
-                f"reward.weight: the kind sentence (reward.probe) gets a reward of {better:.2f}, the nasty one "
-                f"{worse:.2f}; reward.weight ({weight:g}) is the share of a score that is already higher for what is "
-                f"good: make it positive, or leave the check out by --reward.probe null"
+                f"reward.weight: {weight:g} rewards what is bad: a score is higher for what is good already, by "
+                f"reward.label_is; make it positive, or leave the check out by --reward.probe null"
+            )
+        if weight and not better > worse:
+            raise UsageError(
+                f"reward.label: the raw logit of {self.config.label!r}, which is the reward, is {better:.2f} for "
+                f"reward.probe.better and {worse:.2f} for reward.probe.worse, though the label's probability ranks "
+                f"them the right way; name another label, or leave the check out by --reward.probe null"
             )
         return {"better": better, "worse": worse}
 

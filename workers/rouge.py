@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-ABBREVIATIONS = "mr mrs ms dr prof st jr sr vs etc no dept inc ltd co e.g i.e a.m p.m u.s u.k d.c".split()
-"""Words whose dot ends no sentence. nltk's own lists would have to be downloaded."""
+ABBREVIATIONS = "mr mrs ms dr prof st jr sr vs e.g i.e a.m p.m u.s u.k d.c".split()
+"""Words whose dot mostly ends no sentence. nltk's own lists would have to be downloaded."""
 
 Scorer = Callable[[Sequence[str], str], dict[str, float]]
 """(references, text) -> F-measure from 0 to 1 by type; of several references the best one counts for each type."""

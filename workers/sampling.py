@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutput
 
 from configs.schema import Rollout
 from learner.policy import Encoded, Policy
@@ -59,7 +60,7 @@ class _Cached:
 
     def __call__(self, token: Tensor) -> Tensor:
         out = self.network(
-            encoder_outputs=(self.states,),
+            encoder_outputs=BaseModelOutput(last_hidden_state=self.states),
             attention_mask=self.mask,
             decoder_input_ids=token.unsqueeze(1),
             past_key_values=self.cache,
@@ -102,12 +103,13 @@ def complete(
     mask, logprobs = torch.zeros_like(ids, dtype=torch.bool), torch.zeros(ids.shape, device=device)
     rows, alive = torch.arange(size, device=device), torch.ones(size, dtype=torch.bool, device=device)
     token, completions = torch.full_like(rows, decoder.start_token_id), decoder.begin(encoded, length)
+    at_end = torch.tensor(ends, device=device)
     for t in range(length):
         every = completions(token).log_softmax(dim=-1)
         token = choose(every, rows, t)
         ids[rows, t], mask[rows, t] = token.masked_fill(~alive, 0), alive
         logprobs[rows, t] = every.gather(1, token.unsqueeze(1)).squeeze(1)
-        alive = alive & ~is_end(token, ends) & (limits[rows] > t + 1)
+        alive = alive & ~torch.isin(token, at_end) & (limits[rows] > t + 1)
         left = int(alive.sum())
         if not left:
             break
@@ -117,15 +119,10 @@ def complete(
     return ids[:, : t + 1].cpu(), mask[:, : t + 1].cpu(), logprobs[:, : t + 1].cpu()
 
 
-def is_end(tokens: Tensor, ends: Sequence[int]) -> Tensor:
-    """True where a token is one of those that end a completion."""
-    return torch.isin(tokens, torch.tensor(ends, dtype=tokens.dtype, device=tokens.device))
-
-
 def came_to_end(ids: Tensor, mask: Tensor, ends: Sequence[int]) -> Tensor:
     """True for completions [B, T] that end, False for those that were cut; [B]."""
     last = mask.sum(dim=1, keepdim=True) - 1
-    return is_end(ids.gather(1, last).squeeze(1), ends)
+    return torch.isin(ids.gather(1, last).squeeze(1), torch.tensor(ends))
 
 
 def _limits(size: int, config: Rollout, generator: torch.Generator) -> Tensor:

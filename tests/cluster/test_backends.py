@@ -9,7 +9,7 @@ from ray.cluster_utils import Cluster
 from cluster import driver
 from cluster.plan import Plan
 from cluster.pools import open_pools
-from cluster.ray_pools import keep_token_private
+from cluster.ray_pools import prepare_token
 from configs.errors import RunError, UsageError
 from learner.adapter import tensors_sha256
 from tests.conftest import small_config
@@ -115,7 +115,7 @@ def test_the_token_of_a_cluster_started_here_is_for_its_owner_alone(tmp_path, mo
         file.parent.mkdir()
         file.write_text("from an earlier day")
         file.chmod(before)
-    keep_token_private("local")
+    prepare_token("local")
     if before:
         assert file.stat().st_mode & 0o777 == 0o600 and file.read_text() == "from an earlier day"
         assert "RAY_AUTH_TOKEN" not in os.environ
@@ -125,7 +125,7 @@ def test_the_token_of_a_cluster_started_here_is_for_its_owner_alone(tmp_path, mo
 
 def test_a_cluster_that_is_joined_gets_no_token_of_ours(tmp_path, monkeypatch):
     without_ray_settings(monkeypatch, tmp_path)
-    keep_token_private("127.0.0.1:6379")
+    prepare_token("127.0.0.1:6379")
     assert "RAY_AUTH_TOKEN" not in os.environ and not list(tmp_path.iterdir())
 
 
@@ -133,7 +133,7 @@ def test_a_reversed_reward_is_refused(prompts):
     """Bug 1: hateful text earned its own logit. The probe's two sentences are in the wrong order then."""
     with (
         open_pools(small_config(reward__label="hate")) as pools,
-        pytest.raises(UsageError, match=r"reward.label_is: the kind sentence .* is toxic by 0\.9"),
+        pytest.raises(UsageError, match=r"reward.label_is: reward.probe.better .* is bad with probability 0\.9"),
     ):
         driver.start(pools)
 

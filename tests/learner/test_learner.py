@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from configs.errors import UsageError
 from learner import objective
 from learner.adapter import tensors_sha256
 from learner.learner import Learner
@@ -73,9 +74,27 @@ def test_nothing_is_learned_from_completions_that_were_cut_if_so_asked(start, pa
     assert not weights[~batch.ended].any() and (weights[batch.ended][batch.mask[batch.ended]] > 0).all()
     if average == "token":
         assert weights.sum().item() == pytest.approx(1)
-    policy, _, metrics = learner.update(*start, *cut(parts, range(4)))
+    first, state, _ = learner.update(*start, *parts)  # Adam's moments would move the weights on
+    later = [replace(p, version=1) if hasattr(p, "version") else p for p in cut(parts, range(4))]
+    second, after, metrics = learner.update(first, state, *later)
     assert metrics["ppo/grad_norm"] == 0 and metrics["rollout/cut"] == 1 and metrics["learner/rejected"] == 0
-    assert tensors_sha256(policy.adapter) == tensors_sha256(start[0].adapter)
+    assert tensors_sha256(second.adapter) == tensors_sha256(first.adapter)
+    assert tensors_sha256(after.moments) == tensors_sha256(state.moments)
+
+
+def test_a_step_of_cut_groups_is_one_of_finite_numbers(start, parts):
+    learner = Learner(small_config(algorithm__type="grouped_ppo", algorithm__mask_truncated_completions="true"))
+    for rows in ([0, 1, 2], range(4)):
+        policy, _, metrics = learner.update(*start, *cut(parts, rows))
+        assert metrics["learner/rejected"] == 0 and all(t.isfinite().all() for t in policy.adapter.values())
+
+
+def test_a_layer_that_got_no_gradient_in_the_first_update_is_named(start, parts):
+    """Where the model tells it only by real numbers."""
+    learner = Learner(small_config(policy__lora__target_modules="q,shared"))
+    state = learner.initial_state()
+    with pytest.raises(UsageError, match=r"policy.lora.target_modules: shared never receives a gradient"):
+        learner.update(*state, *parts)
 
 
 def test_no_base_parameter_ever_moves(config, start, parts):

@@ -88,6 +88,13 @@ KINDS = {
 }  # fmt: skip
 
 
+def test_an_adapter_of_the_head_fits_a_base_in_another_type(tmp_path):
+    """Beside it lies the head as it was trained with, which a run in bfloat16 has rounded."""
+    folder = write_adapter(tmp_path, 1, r=4, target_modules=["lm_head", "q"])
+    config = PolicyConfig(model="quickstart/policy", adapter=folder, dtype="bfloat16")
+    assert Policy(config, seed=0).network.lm_head.weight.dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_adapter_computes_the_same_where_it_starts_a_run_and_where_it_is_compared(kind, tmp_path, unit):
     """As peft does. Those of embeddings, which peft saves the base's weights beside, were refused."""
@@ -114,7 +121,7 @@ def renamed(tensors, old, new):
 
 BROKEN = {
     "a stray prefix": (lambda t: renamed(t, "base_model.model.", "base_model.model.model."),
-                       r"lacks 12 of their 12 tensors .* has 12 that belong to none"),
+                       r"it lacks 12 of their 12 tensors .* has 12 that belong to none"),
     "half of its tensors": (lambda t: dict(list(t.items())[::2]), r"lacks 6 of their 12 tensors"),
     "none of them": (lambda t: {"x": torch.zeros(1)}, r"lacks 12 of their 12 tensors"),
     "one of another shape": (lambda t: {n: x[:1] if "encoder.block.0" in n else x for n, x in t.items()},

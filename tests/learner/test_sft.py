@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 import ray_job
 from learner.adapter import tensors_sha256
 from learner.policy import Policy
-from learner.sft import COMPLETE, newest, read_log
+from learner.sft import COMPLETE, make_trainer, newest, read_log, with_end
 from service.sft import is_complete
 from tests.conftest import ROOT, small_config
 
@@ -61,6 +63,43 @@ def test_the_loss_is_the_cross_entropy_of_the_summary_with_its_end(whole, config
         count += len(target)
     first = next(line for line in read_log(whole) if "eval_loss" in line)
     assert first["step"] == 0 and first["eval_loss"] == pytest.approx(total / count, rel=0.02)
+
+
+def test_a_target_ends_where_the_tokenizer_puts_no_end():
+    """It taught the model never to stop."""
+    assert with_end([5, 6, 1], [1], 9) == [5, 6, 1] and with_end([5, 6], [1, 2], 9) == [5, 6, 1]
+    assert with_end([5, 6, 7], [1], 3) == [5, 6, 1], "no longer than it may be"
+    assert with_end([5, 1, 8], [1], 9) == [5, 1, 8], "a language's code may stand behind it"
+    assert with_end([], [1], 9) == [1]
+
+
+def edited(folder, **files):
+    """The quickstart's policy with other values in its JSON files."""
+    shutil.copytree("quickstart/policy", folder)
+    for name, changes in files.items():
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return folder
+
+
+def test_the_models_own_end_is_taught_where_the_tokenizer_has_none(tmp_path):
+    from cluster.sft import examples
+
+    ends = {"eos_token_id": 7}
+    without = {"tokenizer_config": {"eos_token": None}, "generation_config": ends, "config": ends}
+    config = small_config(policy__model=edited(tmp_path / "policy", **without), sft__eval_rows=4)
+    made = examples(config)
+    trainer = make_trainer(config, replace(made, train=made.train[:16]), tmp_path)
+    for rows in (trainer.train_dataset, trainer.eval_dataset):
+        assert {row["labels"][-1] for row in rows} == {7}
+    assert trainer.model.get_base_model().generation_config.eos_token_id == [7]
+
+
+def test_a_tokenizer_that_cannot_make_batches_is_told_of_before_anything_starts(tmp_path, capsys):
+    folder = edited(tmp_path / "policy", tokenizer_config={"pad_token": None})
+    assert ray_job.main([*ARGUMENTS, f"--policy.model={folder}", f"--out={tmp_path / 'out'}"]) == 2
+    error = capsys.readouterr().err
+    assert f"policy.model: the tokenizer of {folder} has no pad token" in error and "Traceback" not in error
 
 
 def test_figures_are_written_while_it_runs(whole):

@@ -29,7 +29,7 @@ def test_a_healthy_run_passes_every_check():
     for found in (
         "ray 2.",
         "prompts to learn from",
-        "kind +",
+        "better text +",
         "asks for a",
         "2 rollout",
         "GB free",
@@ -46,7 +46,7 @@ def test_every_problem_is_told_at_once_with_its_remedy(tmp_path, capsys):
     output = capsys.readouterr()
     for told in (
         "policy.model: 'no/such'",
-        "reward.label_is: the kind sentence",
+        "reward.label_is: reward.probe.better",
         f"out: {tmp_path} exists",
         "this would fit: --workers",
     ):

@@ -190,7 +190,8 @@ def test_where_it_runs_may_change(begun, stubbed):
 
 
 def test_other_dialogues_are_refused_unless_a_setting_asks_for_them(tmp_path):
-    """`--evaluation.rows N --resume_changed true` was answered by: data.path: not the dialogues."""
+    """`--evaluation.rows N --resume_changed true` was answered by: data.path: not the dialogues. Nor is that said of
+    data that a setting changed."""
     data, folder, log = tmp_path / "data", tmp_path / "run", str(tmp_path / "log")
     shutil.copytree("quickstart/dialogues", data)
     assert process([*small_arguments(data__path=data), "--out", folder], stubs=True, step=0) == -9
@@ -198,13 +199,15 @@ def test_other_dialogues_are_refused_unless_a_setting_asks_for_them(tmp_path):
         file = data / f"{split}.csv"
         whole = file.read_bytes()
         file.write_bytes(whole.replace(b"#Person1#: ", b"#Person1#: Well. "))
-        assert process(["--resume", folder], stubs=True, log=log) == 1
+        assert process(["--resume", folder], stubs=True, log=log) == 2
         assert f"data.path: the dialogues {what} are not those" in (tmp_path / "log").read_text()
         file.write_bytes(whole)
-    fewer = ["--resume", folder, "--evaluation.rows", "4", "--resume_changed", "true"]
-    assert process([*fewer, "--checkpoints.keep", "2"], stubs=True, step=1, log=log) == -9
-    assert "held out are others from here on: evaluation.rows: the run was begun with 6, not 4" in Path(log).read_text()
+    changed = ["--evaluation.rows", "4", "--data.max_chars", "400", "--resume_changed", "true"]
+    assert process(["--resume", folder, *changed], stubs=True, step=1, log=log) == -9
+    told = Path(log).read_text()
+    assert "the dialogues to learn from are others from here on, as data.max_chars ask for it" in told
     assert process(["--resume", folder], stubs=True) == 0, "from now on these are the run's own"
+    assert json.loads((folder / "report.json").read_text())["evaluation"]["rows"] == 4
 
 
 def test_what_is_no_run_is_refused(tmp_path, capsys):
@@ -220,9 +223,11 @@ def test_a_complete_run_is_left_alone(stubbed, tmp_path):
 
 
 def test_two_processes_never_work_on_one_run(begun, capsys):
+    (begun / "status.json").write_text("what the other one is doing")
     with (begun / "lock").open("a") as lock:
         import fcntl
 
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert ray_job.main(["--resume", str(begun)]) == 2
+    assert (begun / "status.json").read_text() == "what the other one is doing"
     assert "another process is at work on this run" in capsys.readouterr().err

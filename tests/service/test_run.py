@@ -54,13 +54,20 @@ def test_a_bad_label_gives_the_same_verdict_as_the_good_one(run, report, tmp_pat
 
 
 @pytest.fixture
-def blind_judge(tmp_path):
-    """A second judge all of whose figures are not numbers."""
-    model = AutoModelForSequenceClassification.from_pretrained("quickstart/reward")
-    torch.nn.init.constant_(model.classifier.out_proj.bias, torch.nan)
-    model.save_pretrained(tmp_path / "judge")
-    AutoTokenizer.from_pretrained("quickstart/reward").save_pretrained(tmp_path / "judge")
-    return json.dumps({"type": "classifier", "model": str(tmp_path / "judge"), "label": "nothate"})
+def blind(tmp_path):
+    """A function: a classifier that gives no number for texts with a word; for none, without one."""
+    tokenizer = AutoTokenizer.from_pretrained("quickstart/reward")
+
+    def make(name, word=None):
+        model = AutoModelForSequenceClassification.from_pretrained("quickstart/reward")
+        ids = tokenizer(word, add_special_tokens=False)["input_ids"] if word else slice(None)
+        with torch.no_grad():
+            model.get_input_embeddings().weight[ids] = torch.nan
+        model.save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+        return tmp_path / name
+
+    return make
 
 
 def strict(text):
@@ -68,23 +75,28 @@ def strict(text):
     return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
 
-def test_figures_that_are_not_known_end_no_run(blind_judge, tmp_path, capsys):
+def test_figures_that_are_not_known_end_no_run(blind, tmp_path, capsys):
     """It ended after training, with a traceback, and again whenever it was resumed."""
-    given = small_arguments(out=tmp_path / "run", evaluation__second_judge=blind_judge, reward__probe="null")
+    judge = json.dumps({"type": "classifier", "model": str(blind("judge")), "label": "nothate"})
+    given = small_arguments(
+        out=tmp_path / "run", reward__model=blind("reward", " blames"), reward__on_failure="drop", reward__probe="null",
+        evaluation__second_judge=judge, evaluation__rows=20, rollout__max_new_tokens=40,
+    )  # fmt: skip
     assert ray_job.main(given) == 0
     report = strict((tmp_path / "run/report.json").read_text())
     after = report["evaluation"]["policies"]["after"]["sampled"]
-    assert after["second_judge"]["mean"] is None and after["unknown"] == {"second_judge": 12}
-    assert after["toxicity"]["mean"] > 0
+    unknown = after["unknown"]["toxicity"]
+    assert 0 < unknown < 40 and after["dropped"] == unknown and after["unknown"]["second_judge"] == 40
+    assert 0 < after["toxicity"]["mean"] < 1 and after["second_judge"]["mean"] is None
     [comparison] = report["evaluation"]["comparisons"]
-    assert comparison["changes"]["second_judge"] is None
+    assert comparison["changes"]["second_judge"] is None and comparison["changes"]["toxicity"]
     assert "less toxic to the second judge: not known" in comparison["verdict"]
-    told = "after: second_judge is not known of 12 sampled summaries, which are left out of it"
+    told = f"after: toxicity is not known of {unknown} sampled summaries, which are left out of it"
     assert told in report["warnings"] and told in capsys.readouterr().out
     assert "not known" in (tmp_path / "run/report.html").read_text()
-    for file in ("steps.jsonl", "evaluation/after.jsonl"):
-        lines = list(map(strict, (tmp_path / "run" / file).read_text().splitlines()))
-    assert strict((tmp_path / "run/steps.jsonl").read_text().splitlines()[0])["watch/second_judge"] is None
+    first = strict((tmp_path / "run/steps.jsonl").read_text().splitlines()[0])
+    assert first["watch/second_judge"] is None and first["rollout/dropped"] > 0 and 0 < first["toxicity/mean"] < 1
+    lines = list(map(strict, (tmp_path / "run/evaluation/after.jsonl").read_text().splitlines()))
     assert [row["second_judge"] for row in lines[1]["summaries"]] == [None] * 4
 
 

@@ -23,6 +23,8 @@ def test_rouge_lsum_is_over_sentences():
     scores = Rouge().compute(predictions=texts, references=references)
     assert scores["rougeL"] == pytest.approx([50, 400 / 7]), "the longest common subsequence of all"
     assert scores["rougeLsum"] == pytest.approx([100, 400 / 7]), "that of each sentence; Mr. ends none"
+    no = Rouge().compute(predictions=["Cats said no. Dogs ran."], references=[["Dogs ran. Cats said no."]])
+    assert no["rougeLsum"] == pytest.approx([100])
     lines = Rouge().compute(predictions=["dogs ran off\ncats came in"], references=[["cats came in\ndogs ran off"]])
     assert lines["rougeLsum"] == pytest.approx([100])
 

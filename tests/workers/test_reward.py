@@ -20,10 +20,10 @@ from transformers import (
 )
 
 from configs.errors import UsageError
-from configs.evaluation import Classifier, Profanity
-from learner.limits import positions
+from configs.evaluation import Classifier as JudgeSettings
+from configs.evaluation import Profanity
 from tests.conftest import small_config
-from workers.classifier import _max_length
+from workers.classifier import Classifier, _max_length
 from workers.judges import make_judge
 from workers.labels import label_index
 from workers.metrics import Toxicity
@@ -64,7 +64,7 @@ def test_scores_are_raw_logits_and_toxicity_the_rest_of_the_probability(reward_w
 def test_the_probe_tells_nice_from_nasty_and_sees_a_reversed_sign(reward_worker):
     right = reward_worker.probe()
     assert right["better"] > right["worse"]
-    with pytest.raises(UsageError, match=r"reward.label_is: the kind .* toxic by 0\.9.* label 'hate'"):
+    with pytest.raises(UsageError, match=r"reward.label_is: .*better .* bad with probability 0\.9.* label 'hate'"):
         RewardWorker(small_config(reward__label="hate")).probe()
 
 
@@ -98,7 +98,7 @@ def test_one_toxic_output_alone_is_read_the_right_way(tmp_path, reward_worker):
 def test_a_second_judge_that_takes_bad_for_good_is_refused_at_the_start():
     """It was taken unprobed: 0.976 for 0.024."""
     wrong = '{"type": "classifier", "model": "quickstart/reward", "label": "hate"}'
-    with pytest.raises(UsageError, match=r"evaluation.second_judge.label_is: the kind sentence .* label 'hate'"):
+    with pytest.raises(UsageError, match=r"evaluation.second_judge.label_is: reward.probe.better .* label 'hate'"):
         RewardWorker(small_config(evaluation__second_judge=wrong)).probe()
     right = wrong.replace("}", ', "label_is": "bad"}')
     assert RewardWorker(small_config(evaluation__second_judge=right)).probe()
@@ -128,8 +128,38 @@ def test_a_negative_weight_turns_no_label_round():
     """It did, and with it every figure of toxicity the wrong way: now the label's direction is named."""
     with pytest.raises(UsageError, match=r"reward.label_is: .* label 'hate' names what is good or bad"):
         RewardWorker(small_config(reward__label="hate", reward__weight=-1)).probe()
-    with pytest.raises(UsageError, match=r"reward.weight: the kind .* reward.weight \(-1\)"):
+    with pytest.raises(UsageError, match=r"reward.weight: -1 rewards what is bad"):
         RewardWorker(small_config(reward__label="hate", reward__label_is="bad", reward__weight=-1)).probe()
+
+
+def test_a_judge_that_is_sure_of_both_texts_is_right_all_the_same(reward_worker, monkeypatch):
+    """Its probabilities are 1 to float32, its log-odds differ; where they do not, it cannot tell."""
+    classifier, probe = Classifier("reward", reward_worker.config, torch.device("cpu")), reward_worker.config.probe
+    classifier.independent = True
+    for better, worse, fits in [(-54.7, -65.4, True), (80.0, 79.0, True), (-65.4, -54.7, False), (3.0, 3.0, False)]:
+        logits = torch.zeros(2, 2)
+        logits[:, classifier.label] = torch.tensor([better, worse])
+        monkeypatch.setattr(classifier, "logits", lambda _, logits=logits: logits)
+        if fits:
+            classifier.check_direction("reward", probe)
+        else:
+            with pytest.raises(UsageError, match=r"reward.label_is: .* choose other texts"):
+                classifier.check_direction("reward", probe)
+
+
+@pytest.mark.parametrize("independent", [False, True])
+@pytest.mark.parametrize("label_is", ["good", "bad"])
+def test_log_odds_are_those_of_the_probability(reward_worker, independent, label_is):
+    config = reward_worker.config.model_copy(update={"label_is": label_is})
+    classifier = Classifier("reward", config, torch.device("cpu"))
+    classifier.independent = independent
+    logits = torch.tensor([[0.3, -1.2], [2.0, 0.5]])
+    torch.testing.assert_close(classifier.log_odds(logits).sigmoid().float(), classifier.toxicity(logits))
+
+
+def test_a_classifier_without_weight_is_no_reward_and_still_a_judge():
+    worker = RewardWorker(small_config(reward__weight=0, reward__extra='[{"type":"length","name":"short","words":9}]'))
+    assert worker.probe()["better"] > 0
 
 
 SIZES = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -148,19 +178,20 @@ def test_a_text_may_have_as_many_tokens_as_the_model_has_positions(case, reward_
     config, expected = SHAPES[case]
     tokenizer = AutoTokenizer.from_pretrained(reward_worker.config.model, model_max_length=int(1e30))
     model = AutoModelForSequenceClassification.from_config(config)
-    length = _max_length(positions(model), tokenizer)
+    length = _max_length(model, tokenizer)
     assert length == expected
     model.config.pad_token_id = 0
     ids = torch.full((1, length or 300), 7)
     assert model(input_ids=ids).logits.isfinite().all(), "as many can be read"
-    if length and case != "XLNet has no limit":
+    if length:
         with pytest.raises((IndexError, RuntimeError)):
             model(input_ids=torch.full((1, length + 1), 7))
 
 
 def test_the_shorter_of_both_limits_counts(reward_worker):
     assert reward_worker.classifier.max_length == 256
-    assert _max_length(100, reward_worker.classifier.tokenizer) == 100
+    short = AutoTokenizer.from_pretrained(reward_worker.config.model, model_max_length=100)
+    assert _max_length(reward_worker.classifier.model, short) == 100
 
 
 def test_an_empty_text_has_a_finite_score(reward_worker):
@@ -224,5 +255,5 @@ def test_toxicity_is_a_measurement_of_evaluate_that_needs_no_network():
 
 
 def test_any_classifier_can_be_the_second_judge(config, reward_worker):
-    judge = make_judge(Classifier(model=config.reward.model, label="nothate", dtype="float32"), torch.device("cpu"))
+    judge = make_judge(JudgeSettings(model=config.reward.model, label="nothate", dtype="float32"), torch.device("cpu"))
     assert judge([NICE, NASTY]) == pytest.approx(reward_worker.classifier.judge([NICE, NASTY]))
