@@ -12,7 +12,8 @@ from transformers import (
     T5Config,
 )
 
-from learner.limits import completion_positions, prompt_positions
+from configs.errors import UsageError
+from learner.limits import check_vocabulary, completion_positions, end_ids, prompt_positions
 
 SIZES = {"vocab_size": 60, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
          "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}  # fmt: skip
@@ -45,3 +46,44 @@ def test_as_many_tokens_can_be_read_and_written_and_no_more(name):
         if name != "LED":  # whose encoder fills up to whole windows
             with pytest.raises((IndexError, RuntimeError)):
                 run(prompt + 1, 4)
+
+
+class Tokenizer:
+    def __init__(self, eos=None, **tokens):
+        self.eos_token_id, self.tokens, self.mask_token = eos, tokens, "mask"
+
+    def get_vocab(self):
+        return self.tokens
+
+
+@pytest.fixture(scope="module")
+def model():
+    return AutoModelForSeq2SeqLM.from_config(T5Config(**T5, decoder_start_token_id=0, eos_token_id=None))
+
+
+@pytest.mark.parametrize(
+    ("tokenizers", "generations", "configs", "expected"),
+    [
+        (1, 1, 1, (1,)),
+        (None, None, 1, (1,)),
+        (None, [2, 3], None, (2, 3)),
+        (1, [1, 7], None, (1, 7)),
+        (None, [], None, ()),
+        (None, 99_999, 60, ()),
+        (None, None, None, ()),
+    ],
+)
+def test_the_ends_are_all_that_are_named_and_that_the_model_can_give(model, tokenizers, generations, configs, expected):
+    model.generation_config.eos_token_id, model.config.eos_token_id = generations, configs
+    if expected:
+        assert end_ids("policy.model", model, Tokenizer(eos=tokenizers)) == expected
+    else:
+        with pytest.raises(UsageError, match=r"policy.model: neither tokenizer nor model names an end"):
+            end_ids("policy.model", model, Tokenizer(eos=tokenizers))
+
+
+def test_a_mask_needs_no_embedding_and_every_other_token_does(model):
+    """Some of BART's models have none for it."""
+    check_vocabulary("policy.model", model, Tokenizer(word=59, mask=60))
+    with pytest.raises(UsageError, match=r"the tokenizer has token 60, the model embeddings for 60 tokens only"):
+        check_vocabulary("policy.model", model, Tokenizer(word=60, mask=61))

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
+from peft import AdaLoraConfig, IA3Config, LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSeq2SeqLM
 
 from configs.errors import UsageError
 from configs.schema import Lora
 from configs.schema import Policy as PolicyConfig
-from learner.adapter import Adapter, read_adapter, save_adapter
+from learner.adapter import Adapter, read_adapter, read_shape, save_adapter
 from learner.lora import check_fits, common_shape, fit, lora_config, new_shape, unreached
 from learner.policy import Policy
 from learner.pretrained import META
@@ -80,6 +80,7 @@ KINDS = {
     "targets by a regular expression": {"r": 4, "target_modules": r"decoder\.block\.1\..*\.(q|wo)"},
     "some layers only": {"r": 4, "target_modules": ["q"], "layers_to_transform": [1], "layers_pattern": "block"},
     "layers left out": {"r": 4, "target_modules": ["q", "k"], "exclude_modules": r"encoder\..*"},
+    "a scale that is no whole number": {"r": 4, "lora_alpha": 0.5, "target_modules": ["q"]},
     "rank-stabilised": {"r": 4, "lora_alpha": 8, "target_modules": ["q"], "use_rslora": True},
     "drawn from a normal distribution": {"r": 4, "target_modules": ["q"], "init_lora_weights": "gaussian"},
     "an embedding of positions": {"r": 4, "target_modules": ["relative_attention_bias", "q"]},
@@ -166,6 +167,14 @@ def test_another_kind_of_adapter_is_refused_by_name(tmp_path):
     get_peft_model(base, IA3Config(target_modules=["k"], feedforward_modules=[])).save_pretrained(tmp_path)
     with pytest.raises(UsageError, match="its peft_type is IA3"):
         read_adapter("policy.adapter", str(tmp_path))
+    file = tmp_path / "adapter_config.json"
+    for config, message in [
+        (AdaLoraConfig(target_modules=["q"], total_step=9), "its peft_type is ADALORA"),
+        (None, "None"),
+    ]:
+        config.save_pretrained(tmp_path) if config else file.write_text("{}")
+        with pytest.raises(UsageError, match=f"is not a plain LoRA adapter: .*{message}"):
+            read_shape("policy.adapter", str(tmp_path))
 
 
 def test_other_weights_beside_an_adapter_are_refused(tmp_path):
@@ -176,8 +185,11 @@ def test_other_weights_beside_an_adapter_are_refused(tmp_path):
     assert "base_model.model.lm_head.base_layer.weight" in tensors
     tensors["base_model.model.lm_head.base_layer.weight"] += 1
     save_file(tensors, file, metadata={"format": "pt"})
-    with pytest.raises(UsageError, match=r"1 that belong to none \(base_model.model.lm_head.base_layer.weight\)"):
-        Policy(PolicyConfig(model="quickstart/policy", adapter=folder, dtype="float32"), seed=0)
+    config = PolicyConfig(model="quickstart/policy", adapter=folder, dtype="float32")
+    adapter = read_adapter("policy.adapter", folder)
+    for refuse in (lambda: Policy(config, seed=0), lambda: check_fits(adapter, "policy.adapter", config)):
+        with pytest.raises(UsageError, match=r"1 that belong to none \(base_model.model.lm_head.base_layer.weight\)"):
+            refuse()
 
 
 def test_layers_that_no_gradient_comes_to_are_found():

@@ -160,6 +160,29 @@ def begun(ended_early, tmp_path):
     return Path(shutil.copytree(ended_early, tmp_path / "run"))
 
 
+def test_another_shape_of_adapter_is_refused_before_anything_is_written(tmp_path, capsys):
+    """It spoiled what was trained: the old tensors beside the new shape."""
+    folder = tmp_path / "real"
+    assert ray_job.main([*small_arguments(steps=1), f"--out={folder}"]) == 0
+    (folder / "report.json").unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+    changed = ["--resume", str(folder), "--policy.lora.target_modules=q", "--resume_changed=true"]
+    capsys.readouterr()
+    for command in ([], ["doctor"]):
+        assert ray_job.main([*command, *changed]) == 2
+        assert "policy.lora, policy.adapter: not the shape of adapter that the run began" in capsys.readouterr().err
+    traces = {"status.json", "workers.json"}
+    after = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in traces | {"lock"}}
+    assert after == before
+
+
+def test_more_held_out_rows_are_judged_of_a_run_that_is_complete(tmp_path):
+    folder = tmp_path / "real"
+    assert ray_job.main([*small_arguments(steps=1), f"--out={folder}"]) == 0
+    assert ray_job.main(["--resume", str(folder), "--evaluation.rows=9", "--resume_changed=true"]) == 0
+    assert json.loads((folder / "report.json").read_text())["evaluation"]["rows"] == 9
+
+
 CASES = {
     "a setting that changes the result": (["--seed", "4"], "seed: the run was begun with 0, not 4"),
     "two of them": (["--seed", "4", "--algorithm.kl.coef", "0.5"], "algorithm.kl.coef: the run was begun with 0.2"),

@@ -35,6 +35,11 @@ def undefined(prompts, completions, references):
     return [math.nan if text.endswith("b") else 1.0 for text in completions]
 
 
+def enormous(prompts, completions, references):
+    """Finite, but not in float32."""
+    return [1e308 if "idiot" in text else 1.0 for text in completions]
+
+
 @pytest.fixture
 def rollouts(rollout_worker, start, prompts):
     made = rollout_worker.summarize(make_unit(prompts, [0, 1, 2], (4, 2), seed=1), start[0])
@@ -69,6 +74,7 @@ def test_score_is_the_weighted_sum_and_each_part_is_reported(rollouts, reward_wo
     [
         ("picky", r"reward mine raised RuntimeError: rude! \(unit 2 of step 4, row 1, completion 'you idiot b'\)"),
         ("undefined", r"reward mine gave nan \(unit 2 of step 4, row 1"),
+        ("enormous", r"reward mine gave 1e\+308 \(unit 2 of step 4, row 1"),
         ("short", r"reward mine gave 2 scores for 3 completions \(unit 2 of step 4, row 0"),
     ],
 )
@@ -77,7 +83,9 @@ def test_a_reward_that_fails_is_named_with_the_sample(rollouts, function, messag
         call("mine", extra(function), rollouts, drop=False)
 
 
-@pytest.mark.parametrize(("function", "kept"), [("picky", [0, 2]), ("undefined", [0, 2]), ("short", [])])
+@pytest.mark.parametrize(
+    ("function", "kept"), [("picky", [0, 2]), ("undefined", [0, 2]), ("enormous", [0, 2]), ("short", [])]
+)
 def test_or_the_sample_is_dropped(rollouts, function, kept):
     scores = call("mine", extra(function), rollouts, drop=True)
     assert [i for i, score in enumerate(scores) if not math.isnan(score)] == kept

@@ -228,3 +228,5 @@ def test_a_bad_label_gives_the_same_toxicity(scorer):
         assert verdict.toxicity == pytest.approx(expected.toxicity, abs=1e-6)
         assert verdict.probabilities == expected.probabilities
     assert turned.score([NASTY])[0].toxicity > 0.9
+    with pytest.raises(UsageError, match=r"reward.label_is: .*better .* label 'hate'"):
+        Scorer(small_config(reward__label="hate"))
