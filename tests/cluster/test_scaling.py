@@ -180,7 +180,7 @@ def settled(address) -> dict[str, float]:
     return left
 
 
-@pytest.mark.parametrize("runs", [1, pytest.param(30, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("runs", [pytest.param(1, marks=pytest.mark.slow), pytest.param(30, marks=pytest.mark.chaos)])
 def test_runs_one_after_another_leave_nothing_behind(settings, cluster, prompts, runs):
     config = small_config(**settings)
     train(config, prompts, STUBS)

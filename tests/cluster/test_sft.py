@@ -13,6 +13,7 @@ pytestmark = pytest.mark.ray
 SETTINGS = ["--sft.epochs=0.05", "--sft.evals=1", "--sft.eval_rows=20", "--rollout.max_new_tokens=12"]
 
 
+@pytest.mark.slow
 def test_two_workers_train_one_adapter(tmp_path, capsys):
     out = tmp_path / "two"
     assert ray_job.main(["sft", *SETTINGS, "--sft.workers", "2", "--out", str(out)]) == 0
