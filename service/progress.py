@@ -38,7 +38,7 @@ class Phase:
         self.name, self.total, self.done = name, total, done
         self.figures, self.began = "", time.monotonic()
         self.moved: Callable[[], None] = lambda: None
-        self._first, self._since = done, self.began
+        self.first, self._since = done, self.began
 
     def advance(self, figures: str = "") -> None:
         """One more is done."""
@@ -48,7 +48,7 @@ class Phase:
     def reach(self, done: int, total: int) -> None:
         """So many of so many are done; the pace is measured from the first time that this is said."""
         if self.total is None:
-            self._first, self._since = done, time.monotonic()
+            self.first, self._since = done, time.monotonic()
         self.done, self.total = done, total
         self.moved()
 
@@ -60,7 +60,7 @@ class Phase:
     @property
     def seconds_left(self) -> float | None:
         """At the pace so far; None where nothing is done yet, or nobody knows how much there is to do."""
-        done = self.done - self._first
+        done = self.done - self.first
         if self.total is None or done <= 0:
             return None
         return (time.monotonic() - self._since) / done * (self.total - self.done)
@@ -137,9 +137,10 @@ class Display:
         tick, told = min(FIRST, self.every), False
         while not ended.wait(tick):
             self._write(phase)
-            # Where a line is written anyhow, as that of a step, there is no need for another.
-            patience = self.every if told or self._said > phase.began else tick
-            if not self.console.is_terminal and time.monotonic() - max(self._said, phase.began) >= patience:
+            # Where a line is written for what is done anyhow, as for a step, there is no need for another.
+            first = not told and (phase.done == phase.first or self._said <= phase.began)
+            since = phase.began if first else max(self._said, phase.began)
+            if not self.console.is_terminal and time.monotonic() - since >= (tick if first else self.every):
                 self.say(str(phase))
                 told = True
 

@@ -67,3 +67,11 @@ def test_a_folder_that_is_not_there_or_cannot_be_written_stops_nothing(tmp_path)
     assert read_status(tmp_path) is None
     (tmp_path / "status.json").write_text(json.dumps({"phase": "training"}))
     assert read_status(tmp_path) == {"phase": "training"}
+
+
+def test_a_line_about_something_else_does_not_keep_a_phase_from_being_told_of():
+    log = Log("loading models")
+    display = Display(Console(file=log), every=60)
+    with display.phase("loading models"):
+        display.say("two workers")
+        assert log.written.wait(20), log.getvalue()
