@@ -30,6 +30,8 @@ HEALTH = 1.0
 """Seconds between two looks at a replica, after which one that died is replaced."""
 GRACE = 5.0
 """Seconds that a replica which is to end may take over its last answers; what it does not come to is asked again."""
+REFUSED = f"{UsageError.__module__}.{UsageError.__qualname__}: "
+"""How Serve, which has texts only, tells of a replica that refused its config."""
 TRIES = 2
 """Replicas that may die over a question before that is told: it could kill one after the other."""
 
@@ -106,7 +108,8 @@ class Models:
 def start_models(config: Config, machines: Sequence[Machine]) -> Models:
     """Start replicas of both models on the cluster that was joined, in the place of those of an earlier service.
 
-    Raises `RunError` where they do not start, or find no place within `cluster.start_timeout`.
+    Raises `RunError` where they do not start, or find no place within `cluster.start_timeout`, and `UsageError` where a
+    model refuses its config.
     """
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     counts = {"rollout": config.serve.summary_replicas, "reward": config.serve.score_replicas}
@@ -160,7 +163,10 @@ def _wait(models: Models, patience: float) -> None:
         late = [f"they found no place within {patience:g} s (cluster.start_timeout)"] * (time.monotonic() > until)
         if reasons := failed + late:
             models.stop()
-            raise RunError(f"the models cannot be served: {reasons[0].strip().splitlines()[-1]}")
+            reason = reasons[0].strip().splitlines()[-1]
+            if reason.startswith(REFUSED):
+                raise UsageError(reason.removeprefix(REFUSED))
+            raise RunError(f"the models cannot be served: {reason}")
         time.sleep(LOOK)
 
 
