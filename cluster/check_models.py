@@ -18,7 +18,7 @@ from configs.schema import Config
 from configs.schema import Policy as PolicySettings
 from learner.adapter import read_adapter
 from learner.limits import check_vocabulary, completion_positions, end_ids
-from learner.lora import check_fits, never_reached, unreached
+from learner.lora import check_fits, holds_base_weights, never_reached, unreached
 from learner.policy import Policy
 from learner.pretrained import META, one_line
 from workers.classifier import Classifier
@@ -43,7 +43,8 @@ def check_policy(config: Config) -> Policy:
     if adapter:
         load_named("policy.adapter", adapter, PeftConfig.from_pretrained, *ADAPTER)
         check_format(config.policy)
-        check_fits(read_adapter("policy.adapter", adapter), f"policy.adapter: {adapter}", config.policy)
+        if holds_base_weights(found := read_adapter("policy.adapter", adapter)):  # all else the constructor sees
+            check_fits(found, f"policy.adapter: {adapter}", config.policy)
     return _made("policy.model", Policy, config.policy, config.seed, META)
 
 

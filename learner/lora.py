@@ -97,12 +97,17 @@ def _is_base(name: str, tensor: torch.Tensor, own: dict[str, nn.Parameter]) -> b
     return base.is_meta or torch.equal(base.data.cpu().to(narrow), tensor.to(narrow))
 
 
+def holds_base_weights(adapter: Adapter) -> bool:
+    """True where weights of the base model lie beside the adapter's own."""
+    return any(".lora_" not in name for name in adapter.tensors)
+
+
 def check_fits(adapter: Adapter, field: str, config: schema.Policy) -> None:
     """Raises `UsageError` naming `field` where an adapter is not one of the policy's model.
 
     Weights are loaded only where some of the base model's lie beside the adapter, to see that they are the same.
     """
-    device = META if all(".lora_" in name for name in adapter.tensors) else torch.device("cpu")
+    device = torch.device("cpu") if holds_base_weights(adapter) else META
     fill(load_model(AutoModelForSeq2SeqLM, "policy.model", config.model, device, "float32"), adapter, field, config)
 
 
