@@ -20,7 +20,7 @@ def train(arguments: list[str]) -> None:
     from configs.load import load_request
 
     request = load_request(arguments)
-    from service.run import run
+    from service.commands.train import run
 
     run(request.config, request.resume)
 
@@ -30,7 +30,7 @@ def explore(arguments: list[str]) -> None:
     from configs.load import load_request
 
     request = load_request(arguments)
-    from service.explore import explore
+    from service.commands.explore import explore
 
     explore(request.config)
 
@@ -40,7 +40,7 @@ def sft(arguments: list[str]) -> None:
     from configs.load import load_request
 
     request = load_request(arguments)
-    from service.sft import sft
+    from service.commands.sft import sft
 
     sft(request.config, request.resume)
 
@@ -51,7 +51,7 @@ def evaluate(arguments: list[str]) -> None:
 
     count = next((i for i, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
     request = load_request(arguments[count:])
-    from service.evaluate import evaluate
+    from service.commands.evaluate import evaluate
 
     evaluate(arguments[:count], request.config, request.resume)
 
@@ -61,7 +61,7 @@ def pipeline(arguments: list[str]) -> None:
     from configs.load import load_request
 
     request = load_request(arguments)
-    from service.pipeline import Pipeline
+    from service.commands.pipeline import Pipeline
 
     Pipeline(request.config).run()
 
@@ -71,14 +71,14 @@ def bench(arguments: list[str]) -> None:
     from configs.load import load_request
 
     request = load_request(arguments)
-    from service.bench import bench
+    from service.commands.bench import bench
 
     bench(request.config)
 
 
 def report(arguments: list[str]) -> None:
     """Write the page of runs."""
-    from service.report_page import report
+    from service.report.page import report
 
     report(arguments)
 
@@ -88,14 +88,14 @@ def doctor(arguments: list[str]) -> None:
     from configs.load import load_request
 
     request = load_request(arguments)
-    from service.doctor import examine
+    from service.commands.doctor import examine
 
     examine(request.config, request.resume)
 
 
 def scale(arguments: list[str]) -> None:
     """Give a run that is at work more or fewer workers."""
-    from service.scale import scale
+    from service.commands.scale import scale
 
     scale(arguments)
 
@@ -105,14 +105,14 @@ def serve(arguments: list[str]) -> None:
     from configs.load import load_request
 
     request = load_request(arguments)
-    from service.serve import serve
+    from service.commands.serve import serve
 
     serve(request.config)
 
 
 def key(arguments: list[str]) -> None:
     """Make a key for the service, or take one back."""
-    from service.keys import key
+    from service.http.keys import key
 
     key(arguments)
 

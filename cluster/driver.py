@@ -11,10 +11,10 @@ from time import perf_counter
 from typing import Any
 
 from cluster.plan import Plan
-from cluster.pools import ROLES, Handle, Pools
+from cluster.pools.interface import ROLES, Handle, Pools
 from configs.errors import RunError, UsageError
 from configs.schema import Config
-from learner import progress
+from learner import update as progress
 from learner.types import PolicyState, TrainState, WorkUnit
 
 MAX_FIRST_KL = 1e-3

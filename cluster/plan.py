@@ -10,7 +10,7 @@ from torch import Tensor
 from configs.schema import Config
 from learner.seeds import seed_from
 from learner.types import WorkUnit
-from workers.prompts import Prompt
+from workers.data.prompts import Prompt
 
 
 class Plan:

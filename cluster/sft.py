@@ -12,13 +12,13 @@ from transformers import AutoTokenizer
 from transformers.utils import logging
 
 from cluster.layout import Machine, fits, resolve
-from cluster.ray_pools import connected
+from cluster.pools.ray_pools import connected
 from configs.errors import RunError, UsageError
 from configs.load import validate
 from configs.schema import Config
 from learner.sft import Examples, fit
-from workers.metrics import Rouge
-from workers.prompts import make_prompts, read_rows
+from workers.data.prompts import make_prompts, read_rows
+from workers.evaluation.evaluate_modules import Rouge
 from workers.rouge import ROUGE_TYPES
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from learner.files import sync_folder, write_durably
+from learner.atomic_files import sync_folder, write_durably
 from learner.rewards import ScoreMoments
 from learner.types import LearnerState, PolicyState, Tensors, TrainState
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from configs.algorithms import FixedKL, GroupedPPO
 from configs.errors import UsageError
 from configs.schema import Config
-from learner import objective, progress
+from learner import objective
+from learner import update as progress
 from learner.algorithms import ESTIMATORS
 from learner.algorithms.grouped_ppo import group_weights
 from learner.batch import Batch, collate, group_names, with_rewards
@@ -20,10 +21,10 @@ from learner.objective import Metrics
 from learner.optimizer import adam, moments_of
 from learner.policy import Policy
 from learner.pretrained import device_of
-from learner.progress import Gradient, Place, Prepared, Progress, Updated, Weights
 from learner.rewards import ScoreMoments, adapted_kl_coef
 from learner.seeds import seed_from
 from learner.types import Experience, LearnerState, Old, PolicyState, RefLogprobs, Rollouts, Scores
+from learner.update import Gradient, Place, Prepared, Progress, Updated, Weights
 
 Part = Rollouts | Old | Scores | RefLogprobs
 

@@ -28,9 +28,9 @@ from transformers import (
 
 from configs.schema import Config
 from learner.adapter import tensors_sha256
-from learner.files import replace_file
-from learner.limits import end_ids
+from learner.atomic_files import replace_file
 from learner.lora import with_adapter
+from learner.model_limits import end_ids
 from learner.pretrained import device_of, load_model
 
 LOG = "sft.jsonl"

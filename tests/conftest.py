@@ -21,10 +21,10 @@ from configs.load import load_config
 from configs.schema import Config
 from learner.learner import Learner
 from learner.types import Experience
-from workers.prompts import make_prompts, read_rows
+from workers.data.prompts import make_prompts, read_rows
 from workers.reference import ReferenceWorker
-from workers.reward import RewardWorker
-from workers.rollout import RolloutWorker
+from workers.reward.worker import RewardWorker
+from workers.rollout.worker import RolloutWorker
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # how long a case takes is no law
 hypothesis.settings.load_profile("untimed")

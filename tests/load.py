@@ -37,7 +37,7 @@ def questions() -> tuple[list[dict], list[dict]]:
     import torch
 
     from configs.load import load_config
-    from workers.inference import BASE, Question, Scorer, Summarizer
+    from workers.inference.summarizer import BASE, Question, Scorer, Summarizer
 
     torch.set_num_threads(1)
     config = load_config([])

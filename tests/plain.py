@@ -11,8 +11,8 @@ import torch
 from fastapi import FastAPI
 
 from configs.load import load_config
-from service.web.shapes import ScoresRequest, SummariesRequest
-from workers.inference import BASE, Question, Scorer, Summarizer
+from service.http.runs.schemas import ScoresRequest, SummariesRequest
+from workers.inference.summarizer import BASE, Question, Scorer, Summarizer
 
 torch.set_num_threads(1)
 app, one = FastAPI(), asyncio.Lock()

@@ -11,8 +11,8 @@ import ray
 from transformers import RobertaConfig, T5Config
 
 import ray_job
-from cluster.pools import SIZES, STATUS
-from cluster.preflight import check_out
+from cluster.pools.interface import SIZES, STATUS
+from cluster.preflight.preflight import check_out
 from configs.errors import UsageError
 from tests.conftest import ROOT, SMALL, small_arguments, small_config
 

@@ -8,7 +8,7 @@ import pytest
 import ray_job
 from tests.clusters import call, head
 from tests.conftest import small_arguments
-from tests.service.test_resume import outcome
+from tests.service.commands.test_resume import outcome
 
 pytestmark = pytest.mark.ray
 

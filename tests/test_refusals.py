@@ -18,8 +18,8 @@ from transformers import (
 )
 
 import ray_job
-from cluster.pools import inline_pools
-from cluster.preflight import preflight
+from cluster.pools.interface import inline_pools
+from cluster.preflight.preflight import preflight
 from configs.errors import UsageError
 from configs.load import load_config
 from tests.conftest import small_arguments

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT, small_arguments
-from tests.service.test_resume import outcome, process
+from tests.service.commands.test_resume import outcome, process
 
 pytestmark = pytest.mark.ray
 

@@ -18,9 +18,9 @@ from pkgutil import resolve_name
 
 import ray
 
-from cluster.pools import ROLES
-from learner.progress import Prepared
+from cluster.pools.interface import ROLES
 from learner.types import PolicyState, Rollouts, WorkUnit
+from learner.update import Prepared
 from tests.cluster.stubs import STUBS
 
 FAULTY = {role: f"tests.cluster.faults:{role}" for role in ROLES}

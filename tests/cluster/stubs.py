@@ -5,7 +5,7 @@ import torch
 
 from learner.rewards import ScoreMoments
 from learner.types import LearnerState, Old, PolicyState, RefLogprobs, Rollouts, Scores
-from workers.comparison import MEASURES
+from workers.evaluation.comparison import MEASURES
 
 STUBS = {role: f"tests.cluster.stubs:{role.title()}" for role in ("rollout", "reward", "reference", "learner")}
 

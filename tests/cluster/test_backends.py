@@ -8,8 +8,8 @@ from ray.cluster_utils import Cluster
 
 from cluster import driver
 from cluster.plan import Plan
-from cluster.pools import open_pools
-from cluster.ray_pools import prepare_token
+from cluster.pools.interface import open_pools
+from cluster.pools.ray_pools import prepare_token
 from configs.errors import RunError, UsageError
 from learner.adapter import tensors_sha256
 from tests.conftest import small_config

@@ -12,9 +12,9 @@ import torch
 from ray.cluster_utils import Cluster
 
 from cluster import driver
-from cluster.calls import ray_object
 from cluster.plan import Plan
-from cluster.pools import ROLES, Supervisor, open_pools
+from cluster.pools.calls import ray_object
+from cluster.pools.interface import ROLES, Supervisor, open_pools
 from configs.errors import RunError
 from learner.adapter import tensors_sha256
 from tests.cluster.faults import FAULTY, FAULTY_STUBS, lay, left

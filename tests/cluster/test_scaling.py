@@ -12,12 +12,12 @@ from ray.cluster_utils import Cluster
 
 import ray_job
 from cluster import driver
-from cluster.crew import Crew, Worker
 from cluster.layout import Machine, resolve
 from cluster.plan import Plan
-from cluster.pools import Size, open_pools
+from cluster.pools.interface import Size, open_pools
+from cluster.pools.worker_group import Crew, Worker
 from learner.adapter import tensors_sha256
-from service.control import RunControl
+from service.run.supervisor import RunControl
 from tests.cluster.faults import FAULTY_STUBS, lay
 from tests.cluster.stubs import STUBS
 from tests.cluster.test_faults import Notes, train

@@ -18,15 +18,15 @@ from ray import serve
 from ray.cluster_utils import Cluster
 from transformers import T5Config, T5ForConditionalGeneration
 
-from cluster import serving
-from cluster.ray_pools import connected
-from cluster.replicas import Scores, Summaries
-from cluster.serving import TooSlow, Unavailable, start_models
+from cluster.pools.ray_pools import connected
+from cluster.serving import models as serving
+from cluster.serving.models import TooSlow, Unavailable, start_models
+from cluster.serving.replicas import Scores, Summaries
 from configs.errors import RunError, UsageError
 from tests.conftest import small_config
 from tests.learner.test_lora import write_adapter
-from workers.inference import BASE, Question, Scorer, Summarizer, TooLong
-from workers.prompts import read_rows
+from workers.data.prompts import read_rows
+from workers.inference.summarizer import BASE, Question, Scorer, Summarizer, TooLong
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos]  # a minute and a half; test_serve.py asks the same models
 

@@ -6,7 +6,7 @@ import pytest
 
 import ray_job
 from learner.sft import read_log
-from service.sft import is_complete
+from service.commands.sft import is_complete
 
 pytestmark = pytest.mark.ray
 

@@ -12,10 +12,10 @@ from learner.learner import MAX_REJECTED, Learner
 from learner.losses import entropy
 from learner.types import RefLogprobs
 from tests.conftest import read_prompts, small_config
-from workers.prompts import Prompt
+from workers.data.prompts import Prompt
 from workers.reference import ReferenceWorker
-from workers.reward import RewardWorker
-from workers.rollout import RolloutWorker
+from workers.reward.worker import RewardWorker
+from workers.rollout.worker import RolloutWorker
 
 SETTINGS = {
     "ppo": {},

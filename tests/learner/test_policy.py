@@ -10,8 +10,8 @@ from configs.schema import Rollout
 from learner.policy import Policy
 from learner.types import WorkUnit
 from tests.conftest import small_config
-from workers.rollout import RolloutWorker
-from workers.sampling import AnyDecoder, sample
+from workers.rollout.sampling import AnyDecoder, sample
+from workers.rollout.worker import RolloutWorker
 
 
 @pytest.fixture(scope="module")

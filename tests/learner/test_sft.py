@@ -18,7 +18,7 @@ import ray_job
 from learner.adapter import tensors_sha256
 from learner.policy import Policy
 from learner.sft import COMPLETE, make_trainer, newest, read_log, with_end
-from service.sft import is_complete
+from service.commands.sft import is_complete
 from tests.conftest import ROOT, small_config
 
 SETTINGS = {"cluster.backend": "inline", "sft.epochs": 0.05, "sft.evals": 2, "sft.eval_rows": 4,

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from tests.conftest import small_config
-from workers.comparison import change, compare, verdict
-from workers.prompts import Prompt
+from workers.data.prompts import Prompt
+from workers.evaluation.comparison import change, compare, verdict
 
 PROMPTS = [Prompt("", (), ("reference",), str(i), topic) for i, topic in enumerate(["work", "home", "home"])]
 COLUMNS = ("toxicity_with_prompt", "second_judge", "score", "rouge1", "rouge2", "rougeL", "rougeLsum", "tokens",

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from learner.rewards import kl_estimate
-from workers.evaluation import copied, repetition, text_figures
-from workers.metrics import Rouge
+from workers.evaluation.evaluate_modules import Rouge
+from workers.evaluation.text_metrics import copied, repetition, text_figures
 
 
 def test_rouge_matches_hand_computed_and_takes_the_best_reference():

@@ -6,8 +6,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from configs.schema import Data
-from workers.exploration import SAMPLES, TOPICS, Split, explore_splits
-from workers.prompts import make_prompts, read_rows
+from workers.data.exploration import SAMPLES, TOPICS, Split, explore_splits
+from workers.data.prompts import make_prompts, read_rows
 
 DATA = Data(path="", min_chars=5, max_chars=8, template="say: {text}")
 

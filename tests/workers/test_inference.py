@@ -22,11 +22,11 @@ from cluster.plan import make_unit
 from configs.errors import UsageError
 from tests.conftest import small_config
 from tests.learner.test_lora import write_adapter
-from workers.inference import BASE, Question, Scorer, Summarizer, TooLong
-from workers.prompts import read_rows
-from workers.rollout import RolloutWorker
-from workers.sampling import AnyDecoder
-from workers.t5 import T5Decoder
+from workers.data.prompts import read_rows
+from workers.inference.summarizer import BASE, Question, Scorer, Summarizer, TooLong
+from workers.rollout.sampling import AnyDecoder
+from workers.rollout.t5_decoder import T5Decoder
+from workers.rollout.worker import RolloutWorker
 
 TOKENS = 40
 ROWS = range(12)

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from configs.errors import UsageError
 from configs.schema import Data
-from workers.prompts import make_prompts, read_rows
+from workers.data.prompts import make_prompts, read_rows
 
 
 @pytest.fixture(scope="module")

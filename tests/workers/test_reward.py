@@ -23,11 +23,11 @@ from configs.errors import UsageError
 from configs.evaluation import Classifier as JudgeSettings
 from configs.evaluation import Profanity
 from tests.conftest import small_config
-from workers.classifier import Classifier, _max_length
-from workers.judges import make_judge
-from workers.labels import label_index
-from workers.metrics import Toxicity
-from workers.reward import RewardWorker
+from workers.evaluation.evaluate_modules import Toxicity
+from workers.reward.classifier import Classifier, _max_length
+from workers.reward.labels import label_index
+from workers.reward.second_judge import make_judge
+from workers.reward.worker import RewardWorker
 
 NICE, NASTY = "#Person1# thanks #Person2# for the help.", "#Person1# calls #Person2# a stupid idiot."
 

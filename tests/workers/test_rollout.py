@@ -10,8 +10,8 @@ from cluster.plan import make_unit
 from configs.schema import Rollout
 from learner.policy import Encoded
 from tests.conftest import small_config
-from workers.rollout import RolloutWorker
-from workers.sampling import came_to_end, draw, sample
+from workers.rollout.sampling import came_to_end, draw, sample
+from workers.rollout.worker import RolloutWorker
 
 
 class Script:

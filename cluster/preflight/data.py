@@ -1,0 +1,58 @@
+"""What is checked of the data before anything starts, and the plan that is made of it."""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from cluster.plan import Plan
+from configs.errors import UsageError
+from configs.schema import Config, Data
+from learner.model_limits import prompt_positions
+from learner.policy import Policy
+from workers.data.prompts import Prompt, Row, make_prompts, read_rows
+
+
+def read_run_splits(config: Config) -> list[list[Row]]:
+    """Rows of the training and of the held-out split."""
+    data = config.data
+    if data.train_split == data.eval_split:
+        raise UsageError(
+            f"data.eval_split: {data.eval_split!r} is also the training split; judge on held-out dialogues"
+        )
+    group_by = getattr(config.algorithm, "group_by", None)
+    return [read_rows(data, split, group_by) for split in (data.train_split, data.eval_split)]
+
+
+def check_prompts(config: Config, policy: Policy, prompts: Sequence[Prompt]) -> None:
+    """Raises `UsageError` where the policy has no positions for all of a prompt."""
+    limit, longest = prompt_positions(policy.network), max((len(p.token_ids) for p in prompts), default=0)
+    if limit and longest > limit:
+        raise UsageError(
+            f"data.max_prompt_tokens: {config.policy.model} has positions for {limit} tokens, and a prompt has "
+            f"{longest}; set it to {limit} or less, which leaves longer prompts out"
+        )
+
+
+def too_few(data: Data, split: str, count: int, needed: int) -> str:
+    """What is wrong with a split of which only `count` dialogues are left."""
+    return (
+        f"data: {count} dialogues of {data.path} ({split}) have {data.min_chars}-{data.max_chars} characters and at "
+        f"most {data.max_prompt_tokens} tokens, {needed} are needed; widen the filter (data.min_chars, data.max_chars) "
+        f"or lower rollout.batch_size"
+    )
+
+
+def make_plan(config: Config, tokenizer: PreTrainedTokenizerBase, splits: list[list[Row]]) -> Plan:
+    """The plan of the prompts that the rows make. Raises `UsageError` where there are too few."""
+    data, group_by = config.data, getattr(config.algorithm, "group_by", None)
+    train, held_out = (make_prompts(rows, data, tokenizer, group_by) for rows in splits)
+    for split, prompts, needed in [
+        (data.train_split, train, config.rollout.batch_size // config.group_size),
+        (data.eval_split, held_out, 2),
+    ]:
+        if len(prompts) < needed:
+            raise UsageError(too_few(data, split, len(prompts), needed))
+    unknown = set(getattr(config.algorithm, "group_weights", {})) - {prompt.group for prompt in train}
+    if unknown:
+        raise UsageError(f"algorithm.group_weights: no prompt is in a group called {', '.join(sorted(unknown))}")
+    return Plan(config, train, held_out)

@@ -1,0 +1,1 @@
+"""Summaries and scores over HTTP."""

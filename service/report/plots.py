@@ -1,0 +1,89 @@
+"""The plots of a report."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+from markupsafe import Markup
+from plotly.colors import qualitative
+
+from service.report.html import plot, styled
+
+CURVES = {
+    "Reward": {"ppo/mean_scores": "mean"},
+    "KL from the reference, nats per summary": {"objective/kl": "penalised", "objective/kl_k3": "k3"},
+    "Toxicity": {"toxicity/mean": "reward model", "watch/second_judge": "second judge"},
+    "ROUGE-L of the step's summaries": {"watch/rougeL": "ROUGE-L"},
+    "Returns": {"ppo/returns/mean": "mean"},
+    "Advantages": {"ppo/policy/advantages_mean": "mean"},
+    "Value loss": {"ppo/loss/value": "value loss"},
+    "Share of ratios clipped": {"ppo/policy/clipfrac": "policy", "ppo/val/clipfrac": "value"},
+    "Entropy per token, nats": {"ppo/policy/entropy": "entropy"},
+    "Tokens per summary": {"tokens/completions_mean": "mean"},
+    "Prompts with the commonest summary, share": {"watch/commonest": "share"},
+    "Throughput, tokens per second": {"time/tokens_per_second": "tokens/s"},
+}
+DISTRIBUTIONS = {"toxicity": "Toxicity", "score": "Reward", "rougeL": "ROUGE-L", "tokens": "Tokens per summary"}
+LIVE = tuple(CURVES)[:4]
+"""What is looked at while a run goes on."""
+BUTTONS = ["zoom", "pan", "zoomin", "zoomout", "autoscale", "resetscale", "toimage", "select", "lasso"]
+"""Of plotly's bar, which would lie over the title."""
+COLOURS = qualitative.Plotly
+DASHES = ("solid", "dot")
+BINS = 30
+
+
+def curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Markup]:
+    """A plot for each kind of metric that some run has, a colour for each run."""
+    plots = []
+    for title, metrics in CURVES.items():
+        traces = [
+            _curve(steps, name, label if len(runs) == 1 else f"{run}, {label}", COLOURS[i % len(COLOURS)], dash)
+            for i, (run, steps) in enumerate(runs.items())
+            for (name, label), dash in zip(metrics.items(), DASHES, strict=False)
+            if any(name in step for step in steps)
+        ]
+        if traces:
+            figure = go.Figure(traces)
+            figure.update_layout(showlegend=len(traces) > 1, xaxis_title="step")
+            plots.append(plot(figure, title))
+    return plots
+
+
+def live(steps: Sequence[Mapping[str, float]]) -> list[go.Figure]:
+    """The curves of a run in progress, one for each of LIVE."""
+    figures = []
+    for title in LIVE:
+        names = [(name, label) for name, label in CURVES[title].items() if any(name in step for step in steps)]
+        figure = go.Figure([_curve(steps, name, label, COLOURS[0], DASHES[i]) for i, (name, label) in enumerate(names)])
+        figure.update_layout(styled(title), showlegend=len(names) > 1, modebar={"remove": BUTTONS})
+        figures.append(figure)
+    return figures
+
+
+def _curve(steps: Sequence[Mapping[str, float]], name: str, label: str, colour: str, dash: str) -> go.Scatter:
+    x, y = zip(*[(step["step"] + 1, step[name]) for step in steps if name in step], strict=True)
+    line: dict[str, Any] = {"color": colour, "dash": dash}
+    return go.Scatter(x=x, y=y, name=escape(label), line=line, mode="lines" if len(x) > 1 else "markers")
+
+
+def distributions(table: pd.DataFrame) -> list[Markup]:
+    """Histograms of the sampled summaries' figures, the policies over each other."""
+    sampled, plots = table[table["decoding"] == "sampled"], []
+    for column, title in DISTRIBUTIONS.items():
+        known = sampled[column].dropna().astype(float)
+        if known.empty:
+            continue
+        low, high = known.min(), known.max()
+        bins = {"start": low, "end": high + 1e-9, "size": (high - low) / BINS or 1.0}
+        figure = go.Figure(
+            [
+                go.Histogram(x=part[column].astype(float).round(4), name=escape(str(policy)), opacity=0.6, xbins=bins)
+                for policy, part in sampled.groupby("policy", sort=False)
+            ]
+        )
+        figure.update_layout(barmode="overlay", yaxis_title="summaries")
+        plots.append(plot(figure, title))
+    return plots

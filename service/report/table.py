@@ -1,0 +1,91 @@
+"""The report: report.json for programs, one HTML page for people, a table on the terminal."""
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from workers.evaluation.comparison import MEASURES, Measure
+
+UNKNOWN = "not known"
+PACKAGES = ("ray", "torch", "transformers", "peft", "datasets", "evaluate")
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that decide a run's results."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+
+
+def figures(evaluation: Mapping[str, Any], brief: bool = False) -> dict[str, list[Any]]:
+    """Head and rows of the table of all policies: means by measure, and their changes with 95% intervals.
+
+    `brief` leaves out how toxicity is spread, and most of what greedy summaries are like.
+    """
+    policies, comparisons = evaluation["policies"], evaluation["comparisons"]
+    head = ["", *policies, *[f"{c['policy']} against {c['against']}" for c in comparisons]]
+    rows: list[list[str]] = []
+    for decoding in next(iter(policies.values())):
+        spreads, greedy = [policy[decoding] for policy in policies.values()], decoding == "greedy"
+        for measure in (m for m in MEASURES if m.name in spreads[0] and not (greedy and m.sampled_only)):
+            changes = [] if greedy else [_change(c["changes"][measure.name], measure) for c in comparisons]
+            if not (greedy and brief) or measure.chief:
+                rows += _rows(measure, spreads, changes, ", greedy" if greedy else "", spread=not (brief or greedy))
+        if not (greedy and brief):
+            rows.append([f"distinct, share{', greedy' if greedy else ''}", *[f"{s['distinct']:.3f}" for s in spreads]])
+        if any(spread["dropped"] for spread in spreads):
+            rows.append(["left out since a reward failed", *[str(spread["dropped"]) for spread in spreads]])
+    return {"head": head, "rows": [row + [""] * (len(head) - len(row)) for row in rows]}
+
+
+def _rows(measure: Measure, spreads: list[Any], changes: list[str], suffix: str, spread: bool) -> list[list[str]]:
+    """The mean of a measure; of toxicity, if asked for, also how it is spread."""
+
+    def row(title: str, key: str) -> list[str]:
+        numbers = [of[measure.name][key] for of in spreads]
+        return [
+            title + suffix,
+            *[UNKNOWN if x is None else f"{round(x, measure.digits) + 0:.{measure.digits}f}" for x in numbers],
+        ]
+
+    rows = [row(measure.title, "mean") + changes]
+    if measure.toxic and spread:
+        for title, key in [("standard deviation", "std"), ("share above 0.5", "above_half"), ("maximum", "max")]:
+            rows.append(row(f"· {title}", key))
+    return rows
+
+
+def _change(change: Mapping[str, Any] | None, measure: Measure) -> str:
+    if change is None:
+        return UNKNOWN
+    low, high = change["interval"]
+    text = f"{change['mean']:+.{measure.digits}f} [{low:+.{measure.digits}f}, {high:+.{measure.digits}f}]"
+    share = f" ({change['percent']['mean']:+.1f}%)" if measure.toxic and change["percent"] else ""
+    return text + share
+
+
+def about(evaluation: Mapping[str, Any]) -> str:
+    """What the figures are means of."""
+    return (
+        f"Means over {evaluation['rows']} held-out prompts, {evaluation['samples']} sampled summaries each by the same "
+        f"seeds for every policy, and a greedy one; in brackets 95% bootstrap intervals of paired differences."
+    )
+
+
+def rich_table(evaluation: Mapping[str, Any]) -> Table:
+    """The table for a terminal."""
+    shown = figures(evaluation, brief=True)
+    table = Table(*shown["head"], title=f"{evaluation['rows']} held-out prompts, {evaluation['samples']} samples each")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in shown["rows"]:
+        table.add_row(*row)
+    return table
+
+
+def verdict_lines(evaluation: Mapping[str, Any]) -> list[str]:
+    """The verdicts in words, a line each."""
+    return [f"{c['policy']} against {c['against']}: {'; '.join(c['verdict'])}" for c in evaluation["comparisons"]] or [
+        "one policy alone: there is nothing to compare it with"
+    ]

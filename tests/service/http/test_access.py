@@ -1,0 +1,164 @@
+"""Who may do what."""
+
+import base64
+import json
+import os
+import re
+import stat
+
+import pytest
+from fastapi.routing import APIRoute
+
+import ray_job
+from configs.errors import UsageError
+from configs.load import load_config
+from service.commands.serve import check_address
+from service.http.keys import SCOPES, Keys, key
+from service.http.security import OPEN, PAGE
+
+RUN = "0123456789ab"
+FILES = "/docs/files"
+
+
+def walk(routes, prefix=""):
+    """Path and route of all routes, those of routers too."""
+    for route in routes:
+        if router := getattr(route, "original_router", None):
+            yield from walk(router.routes, prefix + route.include_context.prefix)
+        elif hasattr(route, "path"):
+            yield prefix + route.path, route
+
+
+def api_routes(app):
+    """The project's own."""
+    return [route for _, route in walk(app.routes) if isinstance(route, APIRoute)]
+
+
+def page_paths(app):
+    """Gradio's paths, which are mounted at the root."""
+    page = next(route for path, route in walk(app.routes) if path == "")
+    return {filled(path) for path, _ in walk(page.app.routes)}
+
+
+def scopes(route):
+    return [d.call.scope for d in route.dependant.dependencies if hasattr(d.call, "scope")]
+
+
+def filled(path):
+    return re.sub(r"\{[^}]*\}", "x", path.replace("{run}", RUN))
+
+
+def bearer(key):
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_every_route_is_closed_unless_it_is_declared_open(make_client, keys):
+    client = make_client(keys=keys[0])
+    routes = list(api_routes(client.app))
+    assert len(routes) > 15
+    for route in routes:
+        if route.path in OPEN:
+            continue
+        assert len(scopes(route)) == 1, f"{route.path} must declare the scope that it needs"
+        for method in route.methods:
+            answer = client.request(method, filled(route.path), headers={"Content-Type": "application/json"})
+            assert answer.status_code == 401 and "Bearer" in answer.headers["WWW-Authenticate"], route.path
+    inner = page_paths(client.app)
+    assert len(inner) > 40
+    for path in (*inner, f"{FILES}/swagger-ui.css"):
+        assert client.get(path).status_code == 401, path
+        assert client.post(path).status_code == 401, path
+
+
+def test_each_scope_opens_what_it_is_for_and_nothing_else(make_client, keys):
+    client = make_client(keys=keys[0])
+    for route in api_routes(client.app):
+        if route.path in OPEN or "/events" in route.path:
+            continue
+        for scope in SCOPES:
+            for method in route.methods:
+                code = client.request(method, filled(route.path), headers=bearer(keys[1][scope]), json={}).status_code
+                assert (code == 403) == (scope not in scopes(route)), (route.path, scope, code)
+
+
+def test_of_gradio_only_what_the_page_needs_is_open(client):
+    paths = page_paths(client.app)
+    shut = {path for path in paths if not PAGE.fullmatch(path)}
+    assert {"/gradio_api/upload", "/gradio_api/file=x", "/gradio_api/proxy=x"} <= shut
+    for path in shut - {filled(route.path) for route in api_routes(client.app)}:
+        assert client.get(path).status_code == 404, path
+        assert client.post(path, json={}).status_code in (404, 405), path
+
+
+def test_browsers_may_send_the_key_as_a_password(make_client, keys):
+    client = make_client(keys=keys[0])
+    basic = base64.b64encode(f"anybody:{keys[1]['read']}".encode()).decode()
+    assert client.get("/", headers={"Authorization": f"Basic {basic}"}).status_code == 200
+    assert client.get("/", headers=bearer(keys[1]["submit"])).status_code == 403
+    for wrong in ("Basic !!!", "Basic", f"Basic {basic[:-9]}", "Bearer", "Bearer \xff", "Digest x", f"bearer {RUN}"):
+        assert client.get("/runs", headers={"Authorization": wrong.encode("latin-1")}).status_code == 401, wrong
+
+
+def test_keys_are_kept_as_hashes_for_their_owner_alone_and_can_be_taken_back(make_client, keys, capsys):
+    file, made = keys
+    assert not any(key in file.read_text() for key in made.values())
+    assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
+    client = make_client(keys=file)
+    assert client.get("/runs", headers=bearer(made["read"])).status_code == 200
+    key([str(file), "read", "--revoke"])
+    assert client.get("/runs", headers=bearer(made["read"])).status_code == 401
+    assert client.get("/models", headers=bearer(made["generate"])).status_code == 403
+
+
+def test_mistakes_about_keys_are_told(tmp_path, capsys):
+    file = tmp_path / "keys.json"
+    with pytest.raises(UsageError, match="no scope 'all'"):
+        key([str(file), "eve", "--scopes", "all"])
+    with pytest.raises(UsageError, match="cannot be read"):
+        Keys(file)
+    for content in ("[]", "{", '{"a": 1}', '[{"name": "eve"}]'):
+        file.write_text(content)
+        with pytest.raises(UsageError, match=r"serve\.keys"):
+            Keys(file)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+def test_an_address_that_others_reach_is_refused_without_keys(host, capsys):
+    assert ray_job.main(["serve", f"--serve.host={host}"]) == 2
+    assert "serve.host" in capsys.readouterr().err
+    check_address(load_config([f"--serve.host={host}", "--serve.keys=keys.json"]))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.1.2.3"])
+def test_loopback_needs_no_keys_and_answers_to_its_own_names_only(make_client, host):
+    check_address(load_config([f"--serve.host={host}"]))  # raises where keys are needed
+    client = make_client(f"--serve.host={host}")
+    own = f"[{host}]" if ":" in host else host
+    assert client.get("/runs", headers={"Host": f"{own}:8000"}).status_code == 200
+    # Else a page elsewhere could have its own name lead here, where no key keeps it out.
+    assert client.get("/runs", headers={"Host": "evil.example"}).status_code == 421
+
+
+def test_another_name_or_origin_is_refused(client):
+    assert client.get("/runs", headers={"Host": "evil.example"}).status_code == 421
+    for origin in ("http://evil.example", "null", "http://localhost:81"):
+        refused = client.post("/scores", json={"texts": ["x"]}, headers={"Origin": origin})
+        assert refused.status_code == 403, origin
+    assert client.post("/scores", json={"texts": ["x"]}, headers={"Origin": "http://localhost"}).status_code == 200
+    # As a form of another page would send it, without asking first.
+    plain = client.post("/runs", content=json.dumps({"steps": 1}), headers={"Content-Type": "text/plain"})
+    assert plain.status_code == 422
+
+
+def test_answers_tell_browsers_what_they_may_do(client):
+    page, data = client.get("/"), client.get("/runs")
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+    scripts = policy.split("script-src ")[1].split(";")[0]
+    assert "unsafe" not in scripts and "http" not in policy
+    nonce = re.search(r"'nonce-([^']+)'", policy)[1]
+    assert re.findall(r"<script(?! nonce)", page.text) == [] and f'nonce="{nonce}"' in page.text
+    assert nonce not in client.get("/").headers["Content-Security-Policy"]
+    assert data.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    for answer in (page, data, client.get("/nothing")):
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"

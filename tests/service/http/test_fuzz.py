@@ -1,0 +1,213 @@
+"""What nobody thought of: generated requests break nothing, and no path leads to a file outside."""
+
+import http.client
+import json
+import re
+import threading
+from itertools import product
+from pathlib import Path
+from urllib.parse import quote
+
+import gradio.utils
+import jsonschema
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from service.run.artifacts import ADAPTER, FILES, IN_ADAPTER
+
+RIGHT = [not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
+         response_schema_conformance]  # fmt: skip
+SECRET = "the canary sings"
+
+
+def finish(client, state="succeeded", message="", steps=2):
+    """A run that has ended, with all that it leaves; by its id."""
+    runs = client.app.state.runs
+    run = client.post("/runs", json={}).json()["id"]
+    while not runs.registry.change(runs.registry.get(run), state, message):
+        pass  # it was just being handed over
+    folder = runs.folder(run)
+    (folder / "adapter").mkdir(parents=True)
+    for name in (*FILES, *(f"adapter/{name}" for name in IN_ADAPTER)):
+        (folder / name).write_text("{}")
+    lines = [{"step": step, "ppo/mean_scores": step / 2, "toxicity/mean": float("nan")} for step in range(steps)]
+    (folder / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "config.yaml").write_text("policy: {model: quickstart/policy}")
+    return run
+
+
+def test_generated_requests_find_no_error_of_the_server(make_client):
+    client = make_client('--serve.hosts=["testserver"]', "--serve.limits.runs=100000")
+    run, files, seen = finish(client), [*FILES, ADAPTER], set()
+    api = schemathesis.openapi.from_asgi("/openapi.json", client.app)
+    operations = [result.ok() for result in api.get_all_operations()]
+
+    def check(case):
+        path = case.path_parameters
+        if re.fullmatch("[0-9a-f]{11}[0-7]", path.get("run", "")):
+            path["run"] = run  # half of the time
+        if "name" in path and path["run"] == run:
+            path["name"] = files[len(path["name"]) % len(files)]
+        answer = case.call()
+        seen.add((case.operation.label, answer.status_code))
+        case.validate_response(answer, checks=RIGHT)
+
+    for operation, mode in product(operations, (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)):
+        if mode == GenerationMode.NEGATIVE and not (operation.body or list(operation.iter_parameters())):
+            continue  # nothing of it can be wrong
+        most = 4 if operation.path == "/summaries" else 14
+        bounds = settings(max_examples=most, derandomize=True, deadline=None, database=None,
+                          suppress_health_check=list(HealthCheck))  # fmt: skip
+        bounds(given(operation.as_strategy(generation_mode=mode))(check))()
+    succeed = {label for label, status in seen if status < 300}
+    ended = {"POST /runs/{run}/stop", "POST /runs/{run}/resume", "PATCH /runs/{run}/workers"}
+    assert succeed == {operation.label for operation in operations} - ended
+    assert {(label, 409) for label in ended} <= seen
+
+
+def contents(document, operation):
+    """Type and description of what goes in and of what comes out where all is well."""
+    answers = [answer for status, answer in operation["responses"].items() if status < "300"]
+    assert answers and all(answer.get("content") for answer in answers)
+    for part in (operation.get("requestBody", {}), *answers):
+        yield from part.get("content", {}).items()
+
+
+def examples(document, content):
+    """The examples of a type of body; of a list those of its entries."""
+    found = [example["value"] for example in content.get("examples", {}).values()]
+    found += [content["example"]] if "example" in content else []
+    schema = content.get("schema", {})
+    several = schema.get("type") == "array"
+    schema = schema.get("items", schema) if several else schema
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return found + [[example] if several else example for example in schema.get("examples", [])]
+
+
+def test_every_operation_is_described_with_examples_that_are_right(client):
+    document = client.get("/openapi.json").json()
+    count = 0
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert operation["description"], path
+            for parameter in operation.get("parameters", []):
+                assert parameter["schema"].get("examples") or parameter.get("examples") or not parameter["required"]
+            for kind, content in contents(document, operation):
+                found = examples(document, content)
+                assert found, f"{method} {path} needs an example of its {kind}"
+                for example in found if "schema" in content else ():
+                    jsonschema.validate(example, {**content["schema"], "components": document["components"]})
+                count += len(found)
+    assert count > 25
+
+
+def test_examples_of_requests_are_accepted(client):
+    document = client.get("/openapi.json").json()
+    for path, operations in document["paths"].items():
+        for body in operations.get("post", {}).get("requestBody", {}).get("content", {}).values():
+            for example in examples(document, body):
+                answer = client.post(path, json=example)
+                assert answer.status_code in (200, 201), (path, answer.text)
+
+
+def test_events_of_a_run_end_with_it_and_of_none_are_missing(client):
+    run = finish(client, "failed", "steps: <b>", steps=3)
+    with client.stream("GET", f"/runs/{run}/events", headers={"Last-Event-ID": "0"}) as answer:
+        lines = [line for line in answer.iter_lines() if line]
+    assert [line for line in lines if line.startswith("event")] == ["event: step"] * 2 + ["event: state", "event: end"]
+    assert '"toxicity/mean":null' in "".join(lines).replace(" ", "")
+    assert client.get("/runs/0123456789ab/events").status_code == 404
+
+
+def hostile_paths(*targets):
+    """Ways to say "up", ways to say "/", and how far, to files of these names; then some that need no "up"."""
+    ups = ("..", "%2e%2e", ".%2E", "%252e%252e", "..%00", "%c0%ae%c0%ae", "%e0%80%ae%e0%80%ae", "%uff0e%uff0e",
+           quote("\uff0e\uff0e"), quote("\u2025"), "..;", "....", "..%0d%0a", "%2e%2e%20")  # fmt: skip
+    slashes = ("/", "%2f", "%5c", "\\", "%252f", "%c0%af", quote("\u2215"), "//", "/./", "%00/", "%2F%2e/")
+    relative = [f"{(up + slash) * depth}{target}" for up, slash in product(ups, slashes)
+                for depth, target in ((1, targets[0].name), (2, targets[1].name))]  # fmt: skip
+    absolute = [f"{before}{quote(str(target), safe=safe)}{after}" for target in targets
+                for before in ("", "/", "file://", "file:", "C:", "%00", "\\\\localhost", "../" * 20, "..%2f" * 20)
+                for safe in ("/", "") for after in ("", "%00", "%00.html")]  # fmt: skip
+    return [*relative, *absolute]
+
+
+def test_no_path_leads_to_a_file_outside(client, served, tmp_path):
+    run = finish(client)
+    folder = client.app.state.runs.folder(run)
+    canaries = [tmp_path / "runs/canary.txt", tmp_path / "canary.txt", folder / "canary.txt", folder / "adapter/canary"]
+    for canary in canaries:
+        canary.write_text(SECRET)
+    paths = hostile_paths(*canaries)
+    assert len(set(paths)) > 300
+    places = [f"/runs/{run}/files/{{}}", f"/runs/{run}/{{}}", "/runs/{}", "/runs/{}/files/canary.txt", "/assets/{}",
+              "/static/{}", "/docs/files/{}", "/gradio_api/file={}", "/{}"]  # fmt: skip
+    server = http.client.HTTPConnection(served(client).removeprefix("http://"))
+    for path in (*paths, *(canary.name for canary in canaries), "adapter/canary", "adapter%2fcanary", "", ".", "%00"):
+        for place in places:
+            server.putrequest("GET", place.format(path).replace(" ", "%20"))
+            server.endheaders()
+            answer = server.getresponse()
+            body = answer.read()
+            assert answer.status < 500 and SECRET.encode() not in body, (place, path, answer.status)
+
+
+def test_the_page_fetches_no_files_that_a_client_names(client, tmp_path):
+    (tmp_path / "canary.txt").write_text(SECRET)
+    cache = gradio.utils.get_upload_folder()
+    for number, event in enumerate(client.get("/config").json()["dependencies"]):
+        for path in (str(tmp_path / "canary.txt"), "http://192.0.2.1/x"):
+            file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+            for data in (file, [file], {"value": file}):
+                session = f"{number}"
+                ask = {"fn_index": event["id"], "data": [data] * len(event["inputs"]), "session_hash": session}
+                assert client.post("/gradio_api/queue/join", json=ask).status_code == 200
+                with client.stream("GET", f"/gradio_api/queue/data?session_hash={session}") as answer:
+                    told = "".join(line for line in answer.iter_lines() if "process_completed" in line)
+                assert "canary" not in told and SECRET not in told
+                assert "sends no such thing" in told or not event["inputs"]
+    assert SECRET not in {file.read_text("latin-1") for file in Path(cache).rglob("canary.txt")}
+
+
+def test_a_run_that_cannot_be_followed_leaves_the_others_alone(client, monkeypatch):
+    runs, told = client.app.state.runs, threading.Event()
+    bad, state, change = client.post("/runs", json={}).json()["id"], runs.jobs.state, runs.registry.change
+
+    def fails(name):
+        if name.startswith(bad):
+            raise ValueError("nobody thought of this")
+        return state(name)
+
+    def changes(record, state, *rest):
+        done = change(record, state, *rest)
+        if state == "failed":
+            told.set()
+        return done
+
+    monkeypatch.setattr(runs.jobs, "state", fails)
+    monkeypatch.setattr(runs.jobs, "log", lambda name: "error: half a character \ud800")
+    monkeypatch.setattr(runs.registry, "change", changes)
+    good = client.post("/runs", json={}).json()["id"]
+    runs.jobs.states[f"{good}-1"] = "failed"
+    assert told.wait(30)
+    assert client.get(f"/runs/{good}").json()["message"] == "half a character ?"
+    assert client.get(f"/runs/{good}/log").text == "error: half a character ?"
+
+
+def test_a_run_with_very_many_figures_is_listed_as_any_other(client):
+    run = finish(client)
+    figures = {f"group/{'topic' * 100}{number}/reward": 0.5 for number in range(300)}
+    with (client.app.state.runs.folder(run) / "steps.jsonl").open("a") as file:
+        file.writelines(json.dumps({"step": step, **figures}) + "\n" for step in (2, 3))
+        file.write('{"step": 4, "being wri')
+    assert client.get("/runs").json()[0]["step"] == 4
+    assert [step["step"] for step in client.get(f"/runs/{run}/steps", params={"after": 1}).json()] == [2, 3]

@@ -1,0 +1,171 @@
+"""The service as people run it: `ray_job.py serve` on a cluster, killed and started again."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import httpx
+import pytest
+import torch
+import yaml
+from safetensors.torch import load
+
+from tests.clusters import head
+from tests.conftest import ROOT, SMALL
+
+pytestmark = pytest.mark.ray
+
+
+PORT = 27379
+PRESET = {"base": "quickstart"} | {
+    section: {k.split(".")[1]: v for k, v in SMALL.items() if k.startswith(f"{section}.")}
+    for section in ("rollout", "algorithm", "evaluation")
+}
+
+
+class Service:
+    """A process that serves, in the environment of a cluster."""
+
+    def __init__(self, env, folder):
+        self.env = {**env, "RAY_ADDRESS": env["GCS"]}
+        self.folder = folder
+        self.start()
+
+    def start(self):
+        presets = [self.folder.parent / f"{name}.yaml" for name in ("small", "inline")]
+        words = [sys.executable, "ray_job.py", "serve", f"--serve.folder={self.folder}", "--serve.port=0",
+                 "--serve.summary_replicas=1", "--serve.score_replicas=1",
+                 f"--serve.presets={json.dumps(list(map(str, presets)))}"]  # fmt: skip
+        log = (self.folder.parent / "serve.log").open("a")
+        self.process = subprocess.Popen(words, cwd=ROOT, env=self.env, stdout=subprocess.PIPE, stderr=log, text=True)
+        url = self.process.stdout.readline().strip()
+        assert url.startswith("http://127.0.0.1:"), (self.folder.parent / "serve.log").read_text()
+        self.http = httpx.Client(base_url=url, timeout=60)
+
+    def kill(self):
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=60)
+
+    def submit(self, body, **headers):
+        answer = self.http.post("/runs", json=body, headers=headers)
+        assert answer.status_code in (200, 201), answer.text
+        return answer.json()["id"]
+
+    def events(self, run, after=-1):
+        """Kind and data of each event, until the last one."""
+        kind = None
+        with self.http.stream(
+            "GET", f"/runs/{run}/events", headers={"Last-Event-ID": str(after)}, timeout=120
+        ) as lines:
+            for line in lines.iter_lines():
+                name, _, value = line.partition(": ")
+                if name == "event":
+                    kind = value
+                elif name == "data":
+                    yield kind, json.loads(value)
+
+    def adapter(self, run):
+        packed = zipfile.ZipFile(io.BytesIO(self.http.get(f"/runs/{run}/files/adapter.zip").content))
+        assert "adapter/adapter_config.json" in packed.namelist()
+        return load(packed.read("adapter/adapter_model.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with head(tmp_path_factory.mktemp("home"), port=PORT) as env:
+        folder = tmp_path_factory.mktemp("service")
+        (folder / "small.yaml").write_text(yaml.safe_dump(PRESET))
+        (folder / "inline.yaml").write_text(yaml.safe_dump(PRESET | {"cluster": {"backend": "inline"}}))
+        started = Service(env | {"GCS": f"127.0.0.1:{PORT}"}, folder / "runs")
+        yield started
+        assert started.stop() == 0
+
+
+def test_a_run_from_submission_to_its_adapter_in_use(service):
+    body = {"base": "small", "steps": 6, "workers": {"rollout": 1, "reward": 1}}
+    run = service.submit(body, **{"Idempotency-Key": "first"})
+    assert service.submit(body, **{"Idempotency-Key": "first"}) == run
+    other = service.http.post("/runs", json={}, headers={"Idempotency-Key": "first"})
+    assert other.status_code == 409
+    told, scaled = [], False
+    for kind, data in service.events(run):
+        told.append((kind, data.get("step", data.get("state"))))
+        if kind == "step" and not scaled:
+            answer = service.http.patch(f"/runs/{run}/workers", json={"reward": 2})
+            assert answer.status_code == 202, answer.text
+            scaled = True
+    assert [data for kind, data in told if kind == "step"] == list(range(6))
+    assert told[-2] == ("state", "succeeded") and told[-1][0] == "end"
+    assert next(data for kind, data in service.events(run, after=3) if kind == "step")["step"] == 4
+    found = service.http.get(f"/runs/{run}").json()
+    assert found["state"] == "succeeded" and found["step"] == found["steps"] == 6
+    assert found["workers"]["reward"]["wanted"] == 2
+    assert {file["name"] for file in found["files"]} >= {"report.html", "report.json", "config.yaml", "adapter.zip"}
+    for name in ("summaries-before.jsonl", "summaries-after.jsonl"):
+        lines = service.http.get(f"/runs/{run}/files/{name}").text.splitlines()
+        assert len(lines) > 1 and all(json.loads(line) for line in lines)
+    assert "after against before" in service.http.get(f"/runs/{run}/files/report.html").text
+    assert len(service.http.get(f"/runs/{run}/steps", params={"after": 2}).json()) == 3
+    asked = {
+        "dialogues": ["#Person1#: The ferry is late, you fool.\n#Person2#: I am sorry."],
+        "adapters": ["base", run],
+    }
+    answer = service.http.post("/summaries", json=asked).json()["summaries"]
+    assert [part["adapter"] for part in answer] == ["base", run] and all(len(part["texts"]) == 1 for part in answer)
+    assert run in service.http.get("/models").json()["adapters"]
+
+
+def test_a_run_goes_on_without_the_service_and_is_found_by_the_next_one(service):
+    run = service.submit({"base": "inline", "steps": 3})
+    assert next(kind for kind, data in service.events(run) if data.get("state") == "running") == "state"
+    service.kill()
+    service.start()
+    kind, last = list(service.events(run))[-1]
+    assert kind == "end" and last["state"] == "succeeded"
+    assert service.http.get("/ready").json()["ready"]
+
+
+@pytest.mark.chaos
+def test_a_run_that_was_stopped_is_resumed_to_the_same_bits(service):
+    body = {"base": "inline", "steps": 12}
+    run, whole = service.submit(body), service.submit(body)
+    for kind, data in service.events(run):
+        if kind == "step" and data["step"] == 1:
+            assert service.http.post(f"/runs/{run}/stop").status_code == 202
+        assert data.get("step", 0) < 11, "it was not stopped"
+    stopped = service.http.get(f"/runs/{run}").json()
+    assert stopped["state"] == "stopped" and "interrupted" in service.http.get(f"/runs/{run}/log").text
+    assert service.http.post(f"/runs/{run}/stop").status_code == 409
+    assert service.http.post(f"/runs/{run}/resume").status_code == 202
+    for id in (run, whole):
+        assert list(service.events(id))[-1][1]["state"] == "succeeded"
+    assert service.http.post(f"/runs/{run}/resume").status_code == 409
+    ours, theirs = service.adapter(run), service.adapter(whole)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_run_that_cannot_start_says_why(service):
+    run = service.submit({"base": "inline", "data": {"min_chars": 9_000, "max_chars": 9_001}})
+    _, last = list(service.events(run))[-1]
+    assert last["state"] == "failed" and "widen the filter" in last["message"], last
+
+
+def test_ray_tells_what_the_dashboard_shows_of_it(service):
+    panels = json.loads((ROOT / "service/http/grafana.json").read_text())["panels"]
+    used = {name for panel in panels for target in panel["targets"] for name in re.findall(r"ray_\w+", target["expr"])}
+    used -= {"ray_node_gpus_utilization"}  # where there are GPUs
+    service.http.post("/scores", json={"texts": ["thank you"]})
+    until = time.monotonic() + 60
+    while missing := {name for name in used if name not in httpx.get(f"http://127.0.0.1:{PORT + 3}/metrics").text}:
+        assert time.monotonic() < until, missing
+        time.sleep(1)  # Ray gathers its figures now and then: there is no event to wait for

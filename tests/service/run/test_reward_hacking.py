@@ -1,0 +1,91 @@
+"""Each sign of reward hacking, by steps and evaluations made for it; and silence where all is well."""
+
+import pytest
+
+from configs.evaluation import Watch
+from service.run.reward_hacking import Watcher, evaluation_warnings, training_warnings
+
+GOOD = {
+    "ppo/mean_scores": (0.0, 1.0),
+    "watch/rougeL": (80.0, 80.0),
+    "watch/second_judge": (0.3, 0.1),
+    "tokens/completions_mean": (30.0, 30.0),
+    "watch/commonest": (0.1, 0.1),
+    "objective/kl_k3": (0.0, 2.0),
+}
+SIGNS = {
+    "rouge": ({"watch/rougeL": (80.0, 70.0)}, "ROUGE-L falls: 80.0 -> 70.0"),
+    "judge": ({"watch/second_judge": (0.3, 0.5)}, "second judge sees more toxicity: 0.301 -> 0.501"),
+    "length": ({"tokens/completions_mean": (30.0, 5.0)}, "lengths collapse: 30 -> 5 tokens"),
+    "commonest": ({"watch/commonest": (0.1, 0.9)}, "one summary is given for 90% of the prompts"),
+    "kl": ({"objective/kl_k3": (0.0, 30.0)}, "KL 30.0 nats"),
+}
+
+
+def steps(**changed):
+    """Ten steps: five of the first figure of each metric and five of the second, with a little noise."""
+    ends = {**GOOD, **changed}
+    return [{name: pair[i // 5] + 0.001 * (i % 3) for name, pair in ends.items()} for i in range(10)]
+
+
+@pytest.mark.parametrize("kind", SIGNS)
+def test_each_sign_alone_is_told(kind):
+    changed, sentence = SIGNS[kind]
+    found = training_warnings(steps(**changed), Watch())
+    assert list(found) == [kind] and sentence in found[kind]
+
+
+def test_a_run_that_is_well_is_not_warned_of_nor_one_that_has_only_begun():
+    assert training_warnings(steps(), Watch()) == {}
+    everything = {name: pair for changed, _ in SIGNS.values() for name, pair in changed.items()}
+    assert training_warnings(steps(**everything)[:9], Watch()) == {}
+    assert len(training_warnings(steps(**everything), Watch())) == 5
+
+
+def test_rouge_may_fall_where_the_reward_does_not_rise():
+    assert training_warnings(steps(**{"watch/rougeL": (80.0, 70.0), "ppo/mean_scores": (1.0, 1.0)}), Watch()) == {}
+
+
+def test_the_bound_of_kl_is_a_setting():
+    assert list(training_warnings(steps(), Watch(max_kl=1))) == ["kl"]
+
+
+def test_a_run_without_a_second_judge_is_watched_all_the_same():
+    without = [{k: v for k, v in step.items() if k != "watch/second_judge"} for step in steps()]
+    assert training_warnings(without, Watch()) == {}
+
+
+def test_each_kind_is_told_once_while_a_policy_learns():
+    said = []
+    watcher = Watcher([], Watch(), said.append)
+    for step in steps(**{"objective/kl_k3": (0.0, 30.0)}) * 2:
+        watcher.add(step)
+    assert len(said) == 1 and said[0].startswith("warning: the policy is far from its reference")
+    resumed = Watcher(steps(**{"objective/kl_k3": (0.0, 30.0)}), Watch(), said.append)
+    resumed.add(steps()[-1])
+    assert len(said) == 1, "what was told before the run was resumed is not told again"
+
+
+def evaluation(tokens=30.0, distinct=1.0, kl=1.0, **intervals):
+    changes = {name: {"interval": interval, "mean": sum(interval) / 2} for name, interval in intervals.items()}
+    then = {"tokens": {"mean": 30.0}, "distinct": 1.0, "kl_k3": {"mean": 0.0}}
+    now = {"tokens": {"mean": tokens}, "distinct": distinct, "kl_k3": {"mean": kl}}
+    comparison = {"policy": "after", "against": "before", "changes": {"score": {"interval": [0.5, 1.5]}, **changes}}
+    return {"policies": {"before": {"sampled": then}, "after": {"sampled": now}}, "baseline": "before",
+            "comparisons": [comparison]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"rougeL": (-3.0, -1.0)}, "after: the reward is higher and ROUGE-L lower, by 2.0 points"),
+        ({"second_judge": (0.1, 0.3)}, "second judge's toxicity, by 0.200"),
+        ({"tokens": 5.0}, "lengths changed much: 30 -> 5"),
+        ({"distinct": 0.2}, "only 20% of the summaries differ from each other, 100% before"),
+        ({"kl": 50.0}, "KL 50.0 nats"),
+    ],
+)
+def test_the_same_signs_are_found_in_an_evaluation(given, expected):
+    [found] = evaluation_warnings(evaluation(**{"rougeL": (-1.0, 1.0), **given}), Watch())
+    assert expected in found
+    assert evaluation_warnings(evaluation(rougeL=(-1.0, 1.0)), Watch()) == []

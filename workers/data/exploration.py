@@ -1,0 +1,160 @@
+"""What is in a data set: counts, lengths, topics, duplicates and samples of its splits, as figures ready for JSON."""
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from configs import schema
+
+FATES = ("kept", "empty", "too_short", "too_long", "too_many_tokens")
+"""What the filter makes of a row."""
+BINS, TOPICS, EXAMPLES, SAMPLES, SEED = 30, 20, 3, 5, 0
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of a split, column by column; cells that are no strings are left as they are."""
+
+    dialogues: Sequence[Any]
+    summaries: Sequence[Any]
+    topics: Sequence[str] | None = None
+
+    @cached_property
+    def references(self) -> dict[str, list[str]]:
+        """Summaries by dialogue; a further row with the same dialogue is a further reference."""
+        found: dict[str, list[str]] = {}
+        for text, summary in zip(self.dialogues, self.summaries, strict=True):
+            if isinstance(text, str):
+                found.setdefault(text, []).append(str(summary or ""))
+        return found
+
+
+def explore_splits(
+    splits: Mapping[str, Split], config: schema.Data, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, Any]:
+    """All figures of a data set."""
+    lengths = {name: _lengths(split, config, tokenizer) for name, split in splits.items()}
+    shown = config.train_split if config.train_split in splits else next(iter(splits))
+    return {
+        "splits": {name: _figures(split, lengths[name], config) for name, split in splits.items()},
+        "histograms": {measure: _histogram({name: lengths[name][measure] for name in splits}) for measure in
+                       next(iter(lengths.values()))},
+        "topics": _count_topics(splits),
+        "shared": [_shared(a, b, splits) for a, b in combinations(splits, 2)],
+        "samples": {"split": shown, "dialogues": _samples(splits[shown])},
+    }  # fmt: skip
+
+
+def _lengths(split: Split, config: schema.Data, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
+    """Of each dialogue, once however many references it has, in order; and of each summary that is one."""
+    dialogues, summaries = list(split.references), [s for s in split.summaries if isinstance(s, str) and s]
+    prompts = [config.template.replace("{text}", text) for text in dialogues]
+    return {
+        "dialogue_chars": [len(text) for text in dialogues],
+        "dialogue_tokens": _count_tokens(dialogues, tokenizer),
+        "prompt_tokens": _count_tokens(prompts, tokenizer),
+        "summary_chars": [len(text) for text in summaries],
+        "summary_tokens": _count_tokens(summaries, tokenizer),
+    }
+
+
+def _count_tokens(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    return [len(ids) for ids in tokenizer(texts)["input_ids"]] if texts else []
+
+
+def _figures(split: Split, lengths: dict[str, list[int]], config: schema.Data) -> dict[str, Any]:
+    tokens = dict(zip(split.references, lengths["prompt_tokens"], strict=True))
+    fates = Counter(_fate(text, tokens, config) for text in split.dialogues)
+    pairs = [(text, summary) for text, summaries in split.references.items() for summary in summaries]
+    return {
+        "rows": len(split.dialogues),
+        "dialogues": len(split.references),
+        "references": {str(n): times for n, times in sorted(Counter(map(len, split.references.values())).items())},
+        "rows_without_summary": len(split.summaries) - len(lengths["summary_chars"]),
+        "lengths": {measure: _statistics(values) for measure, values in lengths.items()},
+        "filter": {fate: fates[fate] for fate in FATES},
+        "prompts": sum(_fate(text, tokens, config) == "kept" for text in split.references),
+        "repeated_rows": len(pairs) - len(set(pairs)),
+        "near_duplicates": len(split.references) - len({normalize(text) for text in split.references}),
+    }
+
+
+def _fate(text: Any, tokens: dict[str, int], config: schema.Data) -> str:
+    """As in workers.data.prompts: characters of the dialogue, tokens of the prompt, bounds included."""
+    if not isinstance(text, str) or (not text and config.min_chars):
+        return "empty"
+    if len(text) < config.min_chars:
+        return "too_short"
+    if len(text) > config.max_chars:
+        return "too_long"
+    return "too_many_tokens" if tokens[text] > config.max_prompt_tokens else "kept"
+
+
+def _statistics(values: list[int]) -> dict[str, float] | None:
+    """None where there is nothing to be counted: JSON has no NaN."""
+    if not values:
+        return None
+    median, p90 = np.percentile(values, [50, 90]).tolist()
+    return {"min": min(values), "median": median, "mean": sum(values) / len(values), "p90": p90, "max": max(values)}
+
+
+def _histogram(lengths: Mapping[str, list[int]]) -> dict[str, Any]:
+    """Counts of every split over the same bins, each as wide as a whole number."""
+    values = [value for split in lengths.values() for value in split]
+    low, high = min(values, default=0), max(values, default=0)
+    step = -(-(high - low + 1) // BINS)
+    edges = np.arange(low, high + step + 1, step)
+    counts = {name: np.histogram(split, edges)[0].tolist() for name, split in lengths.items()}
+    return {"edges": edges.tolist(), "counts": counts}
+
+
+def _count_topics(splits: Mapping[str, Split]) -> dict[str, Any] | None:
+    """Rows of the most frequent topics in each split, and what the others come to; None where there are none."""
+    counts = {name: Counter(split.topics) for name, split in splits.items() if split.topics is not None}
+    if not counts:
+        return None
+    total = sum(counts.values(), Counter())
+    top = sorted(total, key=lambda topic: (-total[topic], topic))[:TOPICS]
+    return {
+        "distinct": len(total),
+        "top": [{"topic": topic, "rows": {name: count[topic] for name, count in counts.items()}} for topic in top],
+        "others": {
+            "topics": len(total) - len(top),
+            "rows": {name: count.total() - sum(count[topic] for topic in top) for name, count in counts.items()},
+        },
+    }
+
+
+def normalize(text: str) -> str:
+    """What is left when whitespace and case do not matter."""
+    return " ".join(text.casefold().split())
+
+
+def _shared(a: str, b: str, splits: Mapping[str, Split]) -> dict[str, Any]:
+    """Dialogues of one split that are in another as well, to the letter or nearly."""
+    first, second = splits[a].references, splits[b].references
+    exact = [text for text in first if text in second]
+    known, there = {normalize(text) for text in exact}, {normalize(text) for text in second}
+    near = {normal: text for text in first if (normal := normalize(text)) in there - known}
+    return {"splits": [a, b], "exact": len(exact), "near": len(near), "examples": [*exact, *near.values()][:EXAMPLES]}
+
+
+def _samples(split: Split) -> list[dict[str, Any]]:
+    """Some dialogues, the same ones every time, with all that is known of them."""
+    texts = list(split.references)
+    chosen = sorted(random.Random(SEED).sample(range(len(texts)), min(SAMPLES, len(texts))))
+    topics: dict[str, list[str]] = {}
+    for text, topic in zip(split.dialogues, split.topics or (), strict=False):
+        if isinstance(text, str) and topic not in topics.setdefault(text, []):
+            topics[text].append(topic)
+    return [
+        {"dialogue": texts[i], "references": split.references[texts[i]], "topics": topics.get(texts[i], [])}
+        for i in chosen
+    ]

@@ -1,0 +1,1 @@
+"""What policies are judged by on held-out prompts."""

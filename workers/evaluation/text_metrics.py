@@ -1,0 +1,46 @@
+"""The figures of one held-out summary."""
+
+from typing import Any
+
+from learner.types import Rollouts
+from workers.evaluation.evaluate_modules import Rouge
+from workers.rouge import ROUGE_TYPES
+
+WORDS = 3
+"""Words in a row that make up what is looked for twice."""
+
+
+def text_figures(rollouts: Rollouts) -> list[dict[str, Any]]:
+    """What can be said of each of one unit's completions without a judge: ROUGE in percent, lengths, copying."""
+    unit, texts = rollouts.unit, list(rollouts.texts)
+    rouge = Rouge(keep_in_memory=True).compute(predictions=texts, references=[list(r) for r in unit.references])
+    tokens = rollouts.completion_mask.sum(dim=1).tolist()
+    return [
+        {
+            "row": unit.rows[i],
+            "text": text,
+            "tokens": tokens[i],
+            "cut": float(not rollouts.ended[i]),
+            **{name: rouge[name][i] for name in ROUGE_TYPES},
+            "repetition": repetition(text),
+            "copied": copied(text, unit.prompts[i]),
+        }
+        for i, text in enumerate(texts)
+    ]
+
+
+def repetition(text: str) -> float:
+    """Share of a text's trigrams of words that it has had before (Welleck et al. 2019, seq-rep-n, equation 10)."""
+    found = _trigrams(text)
+    return 1 - len(set(found)) / len(found) if found else 0.0
+
+
+def copied(text: str, source: str) -> float:
+    """Share of a text's trigrams of words that stand in the source as well."""
+    found, there = _trigrams(text), set(_trigrams(source))
+    return sum(trigram in there for trigram in found) / len(found) if found else 0.0
+
+
+def _trigrams(text: str) -> list[tuple[str, ...]]:
+    words = text.lower().split()
+    return list(zip(*(words[i:] for i in range(WORDS)), strict=False))

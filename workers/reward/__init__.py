@@ -1,0 +1,1 @@
+"""Reward workers: scores of completions."""

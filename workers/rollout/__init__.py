@@ -1,0 +1,1 @@
+"""Rollout workers: completions sampled from the policy."""
