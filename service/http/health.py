@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 
 from cluster.serving.models import Models
 from service.http.request_log import registry
-from service.http.run_metrics import run_figures
+from service.http.runs.metrics import run_figures
 from service.http.runs.schemas import Shape
 from service.http.runs.service import Runs
 from service.http.security import Reader
