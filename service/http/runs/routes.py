@@ -10,14 +10,14 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from configs.errors import UsageError
-from service.run.artifacts import ADAPTER, FILES, ZIP, artifacts, zipped
-from service.http.runs.store import Record
-from service.http.runs.service import Runs
-from service.run.step_log import Tail, finite
 from service.http.errors import Missing
-from service.http.security import Reader, Submitter
 from service.http.request_log import run_id
 from service.http.runs.schemas import STEP, PresetAnswer, Run, RunId, WorkerNumbers
+from service.http.runs.service import Runs
+from service.http.runs.store import Record
+from service.http.security import Reader, Submitter
+from service.run.artifacts import ADAPTER, FILES, ZIP, artifacts, zipped
+from service.run.step_log import Tail, finite
 
 router = APIRouter(tags=["runs"])
 LOOK = 0.5

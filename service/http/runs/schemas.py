@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.run.artifacts import artifacts
-from service.run.supervisor import sizes
-from service.run.progress import read_status
 from service.http.runs.store import Record
+from service.run.artifacts import artifacts
+from service.run.progress import read_status
 from service.run.step_log import count_steps
+from service.run.supervisor import sizes
 
 RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$", examples=["3f9a1c0b77de"])]
 AdapterName = Annotated[str, Field(pattern=r"^(base|[0-9a-f]{12})$")]

@@ -19,9 +19,9 @@ from configs.errors import RunError
 from configs.schema import Config
 from learner.atomic_files import replace_file
 from service.http.runs.presets import Presets
-from service.run.supervisor import ask
 from service.http.runs.store import QUEUED, Record, Registry
 from service.run.folder import is_at_work, reported_steps
+from service.run.supervisor import ask
 
 FOLLOW = 1.0
 """Seconds between two looks at what Ray says of the runs."""
