@@ -1,4 +1,4 @@
-"""The settings of the service: `ray_job.py serve`."""
+"""Settings of the service: `ray_job.py serve`."""
 
 from pydantic import Field
 
@@ -7,35 +7,35 @@ from configs.cluster import Count
 
 
 class Limits(Section):
-    """What one client may ask for, so that nobody else goes without."""
+    """Limits on requests, so that no client can block the others."""
 
     body_bytes: int = Field(1_000_000, ge=1)
-    """Largest body of a request; more is refused (413)."""
+    """Largest request body in bytes; a larger one gets 413."""
     texts: int = Field(64, ge=1)
-    """Texts in one request; more are refused (422)."""
+    """Texts per request; more get 422."""
     chars: int = Field(20_000, ge=1)
-    """Characters of a text; more are refused (422)."""
+    """Characters per text; more get 422."""
     queue: int = Field(256, ge=1)
-    """Texts that may wait for or be under way in a kind of model; beyond that clients are told to come again (429)."""
+    """Texts waiting or being processed, per kind of model; further requests get 429 with Retry-After."""
     runs: int = Field(16, ge=1)
-    """Runs that may wait or be at work; beyond that clients are told to come again (429)."""
+    """Runs waiting or running; further requests get 429 with Retry-After."""
     timeout: float = Field(60, gt=0)
-    """Seconds that a summary or score may take before the client is told that it took too long (504)."""
+    """Seconds that a summary or score may take; after that the request gets 504."""
 
 
 class Serve(Section):
-    """The service over HTTP and its page."""
+    """The HTTP service and its page."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; any but this machine's own needs `serve.keys`."""
+    """Address to listen on; any but a loopback address requires `serve.keys`."""
     port: int = Field(8000, ge=0, le=65535)
-    """Port to listen on; 0: any that is free."""
+    """Port to listen on; 0: any free port."""
     folder: str = "runs"
-    """Where runs and the record of them are; on a cluster a folder that all machines see."""
+    """Folder for runs and their records; on a cluster it must be shared by all machines."""
     keys: str | None = None
-    """File with the hashes of keys, as `ray_job.py key` writes it; null: all on this machine may do everything."""
+    """File with hashes of keys, written by `ray_job.py key`; null: no keys, every local user has all scopes."""
     hosts: tuple[str, ...] = ()
-    """Further names that the service is reached by, such as seqrlhf.example.org."""
+    """Additional host names that the service is reached by, such as seqrlhf.example.org."""
     presets: tuple[str, ...] = (
         "quickstart",
         "quickstart_grouped_ppo",
@@ -44,16 +44,16 @@ class Serve(Section):
         "quickstart_reinforce_pp",
         "flan_t5_detox",
     )
-    """Presets and YAML files that runs may be based on. Their models and data, and no others, can be asked for."""
+    """Presets and YAML files that runs can be based on. Runs can use the models and data that these name, no others."""
     summary_replicas: Count = "1-2"
-    """Replicas of the policy that answer: a number, or a span in which it follows the requests."""
+    """Replicas of the policy: a number, or a range within which it scales with the load."""
     score_replicas: Count = "1-2"
-    """The same of the reward model."""
+    """Replicas of the reward model, likewise."""
     batch_size: int = Field(16, ge=1)
-    """Texts that a replica takes up together."""
+    """Largest batch of texts that a replica processes at once."""
     batch_wait: float = Field(0.01, ge=0)
-    """Seconds that it waits for further ones."""
+    """Seconds that a replica waits for a batch to fill."""
     adapters: int = Field(8, ge=1)
-    """Adapters that a replica of the policy keeps at hand."""
+    """Adapters that a replica of the policy keeps loaded."""
     limits: Limits = Limits()
-    """What one client may ask for."""
+    """Limits on requests."""

@@ -1,7 +1,7 @@
-"""Load on the service, while replicas are killed: `python -m tests.load [--requests 10000]`.
+"""Load test of the service while replicas are killed: `python -m tests.load [--requests 10000]`.
 
-Every answer is compared with what the models say when they are asked alone. Before that, the same load goes in turn to
-the service and to a plain endpoint without batching. Prints a JSON line for each part.
+Every answer is compared with that of the models to the same request alone. Before that, the service and a plain
+endpoint without batching get the same load in turn. Prints a JSON line for each part.
 """
 
 import argparse
@@ -25,15 +25,15 @@ import httpx
 import numpy as np
 import psutil
 
-CLIENTS, AT_ONCE, ROUNDS = 4, 16, 4
+CLIENTS, CONCURRENCY, ROUNDS = 4, 16, 4
 SUMMARIES = 0.25
-"""Share of the requests that ask for a summary, the others ask for a score."""
+"""Share of requests for a summary; the others are for a score."""
 CLEAN = (429, 503)
 REPLICA = "ServeReplica:seqrlhf"
 
 
-def questions() -> tuple[list[dict], list[dict]]:
-    """Bodies of requests for scores and for summaries, each with the answer that is right."""
+def make_requests() -> tuple[list[dict], list[dict]]:
+    """Requests for scores and for summaries, each with the right answer."""
     import torch
 
     from configs.load import load_config
@@ -61,28 +61,28 @@ def questions() -> tuple[list[dict], list[dict]]:
     return scores, summaries
 
 
-def is_right(question: dict, answer: dict) -> bool:
-    """Whether it is the answer to this question."""
-    if question["path"] == "/summaries":
-        return answer["summaries"][0]["texts"] == [question["right"]]
+def is_right(request: dict, answer: dict) -> bool:
+    """True for the right answer to a request."""
+    if request["path"] == "/summaries":
+        return answer["summaries"][0]["texts"] == [request["right"]]
     logits = answer["scores"][0]["logits"]
-    return all(abs(logits[label] - value) < 1e-3 for label, value in question["right"].items())
+    return all(abs(logits[label] - value) < 1e-3 for label, value in request["right"].items())
 
 
 def client(
     url: str, number: int, count: int, scores: list[dict], summaries: list[dict]
 ) -> tuple[Counter, list[float], tuple]:
-    """One client with several requests under way: how they ended, and how long the right answers took."""
+    """One client with several concurrent requests: outcomes, latencies of right answers, start and end time."""
     draw, outcomes, seconds = random.Random(number), Counter(), []
 
     async def worker(session: httpx.AsyncClient, share: int) -> None:
         for _ in range(share):
-            question = draw.choice(summaries if draw.random() < SUMMARIES else scores)
-            began = time.perf_counter()
-            answer = await session.post(url + question["path"], json=question["body"])
-            if answer.status_code == 200 and is_right(question, answer.json()):
+            request = draw.choice(summaries if draw.random() < SUMMARIES else scores)
+            started = time.perf_counter()
+            answer = await session.post(url + request["path"], json=request["body"])
+            if answer.status_code == 200 and is_right(request, answer.json()):
                 outcomes["right"] += 1
-                seconds.append(time.perf_counter() - began)
+                seconds.append(time.perf_counter() - started)
             else:
                 outcomes["WRONG" if answer.status_code == 200 else str(answer.status_code)] += 1
                 if answer.status_code in CLEAN:
@@ -90,20 +90,20 @@ def client(
 
     async def all_workers() -> None:
         async with httpx.AsyncClient(timeout=120) as session:
-            await asyncio.gather(*[worker(session, count // AT_ONCE) for _ in range(AT_ONCE)])
+            await asyncio.gather(*[worker(session, count // CONCURRENCY) for _ in range(CONCURRENCY)])
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     asyncio.run(all_workers())
-    return outcomes, seconds, (began, time.perf_counter())
+    return outcomes, seconds, (started, time.perf_counter())
 
 
-def load(url: str, count: int, asked: tuple[list[dict], list[dict]], first: int) -> dict:
-    """All clients at once; how it went."""
+def load(url: str, count: int, requests: tuple[list[dict], list[dict]], first: int) -> dict:
+    """Run all clients at once; the results."""
     with get_context("spawn").Pool(CLIENTS) as pool:
-        parts = pool.starmap(client, [(url, first + i, count // CLIENTS, *asked) for i in range(CLIENTS)])
+        parts = pool.starmap(client, [(url, first + i, count // CLIENTS, *requests) for i in range(CLIENTS)])
     outcomes, seconds, times = zip(*parts, strict=True)
     outcomes, seconds = sum(outcomes, Counter()), sorted(chain(*seconds))
-    taken = max(end for _, end in times) - min(began for began, _ in times)
+    taken = max(end for _, end in times) - min(started for started, _ in times)
     p50, p95 = np.percentile(seconds, [50, 95])
     return {
         "requests": sum(outcomes.values()),
@@ -116,7 +116,7 @@ def load(url: str, count: int, asked: tuple[list[dict], list[dict]], first: int)
 
 @contextmanager
 def process(*words: str, until: str):
-    """A command, once a line of its output has these words; gives the process and the line."""
+    """Start a command and wait until a line of its output contains `until`; yields the process and the line."""
     started = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         line = next((line for line in started.stdout if until in line), None)
@@ -129,7 +129,7 @@ def process(*words: str, until: str):
 
 
 class Killer(threading.Thread):
-    """Kills a replica now and then, and looks at the memory of the service."""
+    """Kills a replica at intervals, and records the memory of the service."""
 
     def __init__(self, pid: int, every: float) -> None:
         super().__init__(daemon=True)
@@ -137,7 +137,7 @@ class Killer(threading.Thread):
         self.kills, self.memory = 0, []
 
     def run(self) -> None:
-        """Until `done`."""
+        """Run until `done` is set."""
         draw = random.Random(0)
         while not self.done.wait(self.every):
             self.memory.append(self.service.memory_full_info().uss / 1e6)
@@ -147,12 +147,12 @@ class Killer(threading.Thread):
 
 
 def main() -> None:
-    """Both parts."""
+    """Run the comparison, then the load with kills."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--kill-every", type=float, default=10.0)
     given, extra = parser.parse_known_args()
-    asked = questions()
+    requests = make_requests()
     with tempfile.TemporaryDirectory() as folder:
         serve = [
             "ray_job.py",
@@ -165,10 +165,10 @@ def main() -> None:
         plain = ["-m", "uvicorn", "tests.plain:app", "--port", "8123", "--log-level", "info", "--no-access-log"]
         with process(*serve, until="http://") as (service, url), process(*plain, until="Uvicorn running"):
             url = url.strip()
-            compare(url, "http://127.0.0.1:8123", asked)
+            compare(url, "http://127.0.0.1:8123", requests)
             killer = Killer(service.pid, given.kill_every)
             killer.start()
-            result = load(url, given.requests, asked, first=1000)
+            result = load(url, given.requests, requests, first=1000)
             killer.done.set()
             killer.join()
             memory = [round(m, 1) for m in killer.memory]
@@ -177,12 +177,12 @@ def main() -> None:
             print(json.dumps({"part": "after", **ready}), flush=True)
 
 
-def compare(url: str, plain: str, asked: tuple[list[dict], list[dict]]) -> None:
-    """The same load in turn, the order the other way round each time."""
+def compare(url: str, plain: str, requests: tuple[list[dict], list[dict]]) -> None:
+    """The same load on both in turn, in alternating order."""
     for round in range(ROUNDS):
         both = [("service", url), ("plain", plain)]
         for name, address in both if round % 2 else reversed(both):
-            result = load(address, 640, asked, first=CLIENTS * round)
+            result = load(address, 640, requests, first=CLIENTS * round)
             print(json.dumps({"part": name, "round": round, **result}), flush=True)
 
 
