@@ -112,7 +112,7 @@ def serve(arguments: list[str]) -> None:
 
 def key(arguments: list[str]) -> None:
     """Make a key for the service, or take one back."""
-    from service.http.keys import key
+    from service.commands.key import key
 
     key(arguments)
 

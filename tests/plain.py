@@ -1,4 +1,4 @@
-"""What somebody would write in a quarter of an hour: the same models behind FastAPI, a text at a time. For comparison.
+"""The baseline of tests/load.py: the same models behind a plain FastAPI endpoint, one text at a time.
 
 uvicorn tests.plain:app
 """
@@ -11,30 +11,30 @@ import torch
 from fastapi import FastAPI
 
 from configs.load import load_config
-from service.http.runs.schemas import ScoresRequest, SummariesRequest
+from service.http.models.schemas import ScoresRequest, SummariesRequest
 from workers.inference.summarizer import BASE, Question, Scorer, Summarizer
 
 torch.set_num_threads(1)
-app, one = FastAPI(), asyncio.Lock()
+app, lock = FastAPI(), asyncio.Lock()
 summarizer, scorer = Summarizer(load_config([])), Scorer(load_config([]))
 
 
-async def alone(call: Callable[[], Any]) -> Any:
-    """One at a time: the models are not made for more."""
-    async with one:
+async def exclusively(call: Callable[[], Any]) -> Any:
+    """Run one call at a time: the models are not thread-safe."""
+    async with lock:
         return await asyncio.to_thread(call)
 
 
 @app.post("/scores")
 async def scores(body: ScoresRequest) -> dict:
-    """As the service answers."""
-    return {"scores": [vars((await alone(lambda t=text: scorer.score([t])))[0]) for text in body.texts]}
+    """Scores in the form of the service."""
+    return {"scores": [vars((await exclusively(lambda t=text: scorer.score([t])))[0]) for text in body.texts]}
 
 
 @app.post("/summaries")
 async def summaries(body: SummariesRequest) -> dict:
-    """As the service answers, of the untrained policy."""
-    asked = [[summarizer.tokenize(Question(dialogue, body.seed))] for dialogue in body.dialogues]
+    """Summaries by the untrained policy in the form of the service."""
+    tokenized = [[summarizer.tokenize(Question(dialogue, body.seed))] for dialogue in body.dialogues]
     base = summarizer.read(BASE)
-    texts = [(await alone(lambda q=question: summarizer.summarize(q, base)))[0] for question in asked]
+    texts = [(await exclusively(lambda q=question: summarizer.summarize(q, base)))[0] for question in tokenized]
     return {"summaries": [{"adapter": BASE, "texts": texts}]}

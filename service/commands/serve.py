@@ -7,79 +7,94 @@ from pathlib import Path
 
 import uvicorn
 from rich.console import Console
+from starlette.types import ASGIApp
 
 from configs.errors import UsageError
 from configs.load import PRESETS
 from configs.schema import Config
-from service.http.keys import Keys
+from configs.service import Serve
+from service.http.keys import KeyFile
 from service.http.runs.presets import Presets
 from service.run.progress import Display, silence_libraries
 
 SHUTDOWN = 5
-"""Seconds in which answers under way may be finished when the service ends."""
+"""Seconds that open requests get to finish when the service ends."""
 
 
 def serve(config: Config) -> None:
-    """Serve until interrupted. Raises `UsageError` before anything starts, `RunError` where it cannot start."""
+    """Serve until interrupted. Raises `UsageError` for settings that cannot work, `RunError` if it fails to start."""
     silence_libraries()
-    display = Display(Console(stderr=True))
-    keys = Keys(Path(config.serve.keys) if config.serve.keys else None)
-    check_address(config)
-    presets = Presets(config.serve.presets)
-    with listen(config) as listening:
-        # Loaded only where everything else is right: they take seconds.
-        from cluster.jobs import Jobs
-        from cluster.pools.ray_pools import connected
-        from cluster.preflight.preflight import check_serving
-        from cluster.serving.models import start_models
-        from service.http.models.service import Desk
-        from service.http.runs.service import Runs
-
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        from service.http.app import make_app
-        from service.http.request_log import log_to_stderr
-
-        with display.phase("checking the models"):
-            check_serving(config)
-        display.say("starting Ray and the models")
-        with connected(config.cluster.address, dashboard=True) as machines:
-            with display.phase("starting the models"):
-                models = start_models(config, machines)
-            runs = Runs(config, presets, Jobs(PRESETS.parent))
-            try:
-                app = make_app(config, keys, runs, Desk(config, models, runs))
-                log_to_stderr()
-                host, port = listening.getsockname()[:2]
-                print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-                settings = uvicorn.Config(
-                    app, log_config=None, access_log=False, timeout_graceful_shutdown=SHUTDOWN, server_header=False
-                )
-                uvicorn.Server(settings).run(sockets=[listening])
-            except KeyboardInterrupt:
-                display.say("stopped; runs on another machine's Ray go on")
-            finally:
-                runs.close()
-                models.stop()
+    settings = config.serve
+    keys = KeyFile(Path(settings.keys) if settings.keys else None)
+    check_address(settings)
+    presets = Presets(settings.presets)
+    with listen(settings.host, settings.port) as listening:
+        _serve(config, keys, presets, listening)
 
 
-def check_address(config: Config) -> None:
-    """Raises `UsageError` where others could reach the service without a key."""
-    if config.serve.keys:
+def _serve(config: Config, keys: KeyFile, presets: Presets, listening: socket.socket) -> None:
+    # Imported once the settings are known to be valid: this takes seconds.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    from cluster.jobs import Jobs
+    from cluster.pools.ray_pools import connected
+    from cluster.preflight.preflight import check_serving
+    from cluster.serving.models import start_models
+    from service.http.app import make_app
+    from service.http.models.service import ModelService
+    from service.http.runs.service import RunService
+    from service.page.actions import Actions
+    from service.page.layout import mount_page
+
+    display, settings = Display(Console(stderr=True)), config.serve
+    with display.phase("checking the models"):
+        check_serving(config)
+    display.say("starting Ray and the models")
+    with connected(config.cluster.address, dashboard=True) as machines:
+        with display.phase("starting the models"):
+            client = start_models(config, machines)
+        runs = RunService(Path(settings.folder), settings.limits.runs, presets, Jobs(PRESETS.parent))
+        models = ModelService(client, runs, settings.limits, config.policy.model, config.reward)
+        try:
+            app = make_app(settings, keys, runs, models)
+            mount_page(app, Actions(runs, models, keys))
+            _answer(app, listening)
+        except KeyboardInterrupt:
+            display.say("stopped; runs on a cluster that was already running continue")
+        finally:
+            runs.close()
+            client.stop()
+
+
+def _answer(app: ASGIApp, listening: socket.socket) -> None:
+    """Print the address and answer requests until interrupted."""
+    from service.http.request_log import log_to_stderr
+
+    log_to_stderr()
+    host, port = listening.getsockname()[:2]
+    print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    options = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=SHUTDOWN, server_header=False
+    )
+    uvicorn.Server(options).run(sockets=[listening])
+
+
+def check_address(settings: Serve) -> None:
+    """Raises `UsageError` if other machines could reach the service without a key."""
+    if settings.keys:
         return
     try:
-        loopback = ipaddress.ip_address(config.serve.host).is_loopback
+        loopback = ipaddress.ip_address(settings.host).is_loopback
     except ValueError:
-        loopback = config.serve.host == "localhost"
+        loopback = settings.host == "localhost"
     if not loopback:
         raise UsageError(
-            f"serve.host: {config.serve.host} can be reached by others, and there are no keys; make one by "
-            f"`python ray_job.py key keys.json NAME --scopes read,generate,submit` and give --serve.keys keys.json"
+            f"serve.host: other machines can reach {settings.host}, and the service has no keys; create one with "
+            f"`python ray_job.py key keys.json NAME --scopes read,generate,submit` and pass --serve.keys keys.json"
         )
 
 
-def listen(config: Config) -> socket.socket:
-    """Take the port before anything is started for it. Raises `UsageError` where it is taken."""
-    host, port = config.serve.host, config.serve.port
+def listen(host: str, port: int) -> socket.socket:
+    """Bind the port before anything is started. Raises `UsageError` if that fails."""
     try:
         family = socket.getaddrinfo(host, port)[0][0]
         return socket.create_server((host, port), family=family, backlog=1024)

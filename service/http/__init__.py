@@ -1,1 +1,1 @@
-"""The service over HTTP: FastAPI and the page on it."""
+"""The HTTP API, built with FastAPI."""

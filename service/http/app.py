@@ -1,4 +1,4 @@
-"""The app: routes, page and the layers around them."""
+"""The FastAPI app: routes, API documentation and middleware."""
 
 import asyncio
 import re
@@ -12,26 +12,26 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
-from configs.schema import Config
+from configs.service import Serve
 from service.http import health
+from service.http.auth import Reader
 from service.http.errors import add_handlers
-from service.http.keys import Keys
-from service.http.models import routes as models_api
-from service.http.models.service import Desk
+from service.http.keys import KeyFile
+from service.http.models import routes as model_routes
+from service.http.models.service import ModelService
 from service.http.openapi import describe
-from service.http.request_log import Observed
-from service.http.runs import routes as runs_api
-from service.http.runs.service import Runs
-from service.http.security import Gate, Reader
-from service.page.layout import mount_page
+from service.http.request_log import RequestLogMiddleware
+from service.http.runs import output_routes, routes
+from service.http.runs.service import RunService
+from service.http.security import SecurityMiddleware
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 VERSION = "0.1.0"
 DOCS_FILES = "/docs/files"
 
 
-def make_app(config: Config, keys: Keys, runs: Runs, desk: Desk) -> FastAPI:
-    """Everything that answers over HTTP."""
+def make_app(settings: Serve, keys: KeyFile, runs: RunService, models: ModelService) -> FastAPI:
+    """The API with its documentation. The page is mounted on it afterwards, see `mount_page`."""
     app = FastAPI(
         title="seqrlhf",
         version=VERSION,
@@ -40,18 +40,21 @@ def make_app(config: Config, keys: Keys, runs: Runs, desk: Desk) -> FastAPI:
         openapi_url=None,
         lifespan=_lifespan,
     )
-    app.state.runs, app.state.desk, app.state.keys = runs, desk, keys
-    app.state.probe = health.Probe(runs, desk.models)
+    app.state.runs, app.state.models = runs, models
+    app.state.readiness = health.ReadinessCheck(runs, models.client)
     app.openapi = partial(describe, app)
-    for part in (runs_api, models_api, health):
+    for part in (routes, output_routes, model_routes, health):
         app.include_router(part.router)
     _add_docs(app)
     add_handlers(app)
-    routes = list(app.routes)
-    mount_page(app, config)
-    most = config.serve.limits.body_bytes
-    app.add_middleware(Gate, keys=keys, hosts=_hosts(config), most=most, routes=routes)
-    app.add_middleware(Observed)
+    app.add_middleware(
+        SecurityMiddleware,
+        keys=keys,
+        hosts=_hosts(settings),
+        max_body=settings.limits.body_bytes,
+        routes=list(app.routes),
+    )
+    app.add_middleware(RequestLogMiddleware)
     return app
 
 
@@ -62,25 +65,24 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.closing.set()
 
 
-def _hosts(config: Config) -> frozenset[str]:
-    """Names that the service answers to; none: any, where keys guard it and it was given none."""
-    serve = config.serve
-    if serve.keys and serve.host not in (*LOOPBACK, "::1") and not serve.hosts:
+def _hosts(settings: Serve) -> frozenset[str]:
+    """Host names that the service answers to; empty (any) if keys protect it and no names are configured."""
+    if settings.keys and settings.host not in (*LOOPBACK, "::1") and not settings.hosts:
         return frozenset()
-    return frozenset({*LOOPBACK, serve.host.lower(), *(host.lower() for host in serve.hosts)})
+    return frozenset({*LOOPBACK, settings.host.lower(), *(host.lower() for host in settings.hosts)})
 
 
 def _add_docs(app: FastAPI) -> None:
-    """The API's description, and a page that shows it without fetching anything from elsewhere."""
+    """Add the OpenAPI document and a page that shows it, without files from other hosts."""
     folder = re.sub(r"__init__\.py$", "static", fastapi_offline.__file__)
     app.mount(DOCS_FILES, StaticFiles(directory=folder), name="docs-files")
 
     @app.get("/openapi.json", include_in_schema=False)
-    def openapi(holder: Reader) -> dict:
+    def openapi(key: Reader) -> dict:
         return app.openapi()
 
     @app.get("/docs", include_in_schema=False)
-    def docs(holder: Reader) -> HTMLResponse:
+    def docs(key: Reader) -> HTMLResponse:
         return get_swagger_ui_html(
             openapi_url="/openapi.json",
             title="seqrlhf",

@@ -1,4 +1,4 @@
-"""Errors as clients get them: always JSON, always with what is wrong and, where there is one, the field."""
+"""Errors as clients get them: JSON with a message each and, where one is at fault, the field."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,67 +12,69 @@ from cluster.serving.models import TooSlow, Unavailable
 from configs.errors import RunError, UsageError
 from service.http.models.service import Busy
 from service.http.request_log import log, request_id
-from service.http.runs.service import Conflict, TooMany
+from service.http.runs.service import Conflict, TooManyRuns
 from workers.inference.summarizer import TooLong
 
 
-class Missing(Exception):
-    """What is asked for is not there."""
+class NotFound(Exception):
+    """The requested run or file does not exist."""
 
 
 STATUS: dict[type[Exception], tuple[int, int | None]] = {
     UsageError: (422, None),
     TooLong: (422, None),
-    Missing: (404, None),
+    NotFound: (404, None),
     Conflict: (409, None),
-    TooMany: (429, 30),
+    TooManyRuns: (429, 30),
     Busy: (429, 1),
     RunError: (503, 5),
     Unavailable: (503, 5),
     TooSlow: (504, None),
 }
-"""What each error of ours is in HTTP, and after how many seconds it is worth asking again."""
+"""HTTP status of each error of ours, and the Retry-After in seconds where retrying makes sense."""
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Have every error told in the same form."""
+    """Give all errors of the app the same form."""
     for kind in STATUS:
-        app.add_exception_handler(kind, _own)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
+        app.add_exception_handler(kind, _known_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected_error)
 
 
-def told(status: int, errors: Sequence[dict[str, str]], headers: dict[str, str] | None = None) -> JSONResponse:
-    """The one form of an error. Characters that no text can have are told as escapes."""
+def error_response(
+    status: int, errors: Sequence[dict[str, str]], headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """The form of every error. Lone surrogates, which UTF-8 cannot encode, become escapes."""
     clean = [{key: value.encode("utf-8", "backslashreplace").decode() for key, value in e.items()} for e in errors]
     return JSONResponse({"errors": clean, "request_id": request_id.get()}, status, headers)
 
 
-def described(problem: str) -> dict[str, str]:
-    """A sentence that may begin with the name of a field."""
+def split_field(problem: str) -> dict[str, str]:
+    """Field and message of a sentence that may start with the name of a field."""
     field, colon, message = problem.partition(": ")
     return {"field": field, "message": message} if colon and " " not in field else {"message": problem}
 
 
-async def _own(request: Request, error: Exception) -> JSONResponse:
+async def _known_error(request: Request, error: Exception) -> JSONResponse:
     status, wait = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     problems = error.problems if isinstance(error, UsageError) else [str(error)]
-    return told(status, [described(p) for p in problems], {"Retry-After": str(wait)} if wait else None)
+    return error_response(status, [split_field(p) for p in problems], {"Retry-After": str(wait)} if wait else None)
 
 
-async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-    # The values themselves stay out: a NaN or half a surrogate pair cannot be told in JSON.
+async def _validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
+    # The values themselves are left out: JSON can hold neither NaN nor a lone surrogate.
     errors: list[dict[str, Any]] = [
         {"field": ".".join(map(str, detail["loc"])), "message": detail["msg"]} for detail in error.errors()
     ]
-    return told(422, errors)
+    return error_response(422, errors)
 
 
-async def _http(request: Request, error: HTTPException) -> JSONResponse:
-    return told(error.status_code, [{"message": str(error.detail)}], dict(error.headers or {}))
+async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
+    return error_response(error.status_code, [{"message": str(error.detail)}], dict(error.headers or {}))
 
 
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+async def _unexpected_error(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected error", exc_info=error)
-    return told(500, [{"message": "something went wrong here; the log has it under this request_id"}])
+    return error_response(500, [{"message": "internal error; the log has details under this request_id"}])

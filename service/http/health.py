@@ -1,4 +1,4 @@
-"""How the service is, for those who watch it."""
+"""Routes for monitoring: liveness, readiness and Prometheus metrics."""
 
 import asyncio
 import time
@@ -8,19 +8,20 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ConfigDict
 
 from cluster.serving.models import Models
-from service.http.request_log import registry
-from service.http.runs.metrics import run_figures
-from service.http.runs.schemas import Shape
-from service.http.runs.service import Runs
-from service.http.security import Reader
+from service.http.auth import Reader
+from service.http.metrics import registry
+from service.http.runs.dependencies import Runs
+from service.http.runs.metrics import run_metrics
+from service.http.runs.service import RunService
+from service.http.schemas import Schema
 
 router = APIRouter(tags=["health"])
-FRESH, PATIENCE = 1.0, 5.0
-"""Seconds for which what was found is told again, and that looking may take."""
+MAX_AGE, TIMEOUT = 1.0, 5.0
+"""Seconds for which the result of a readiness check is reused, and which a request waits for one."""
 
 
-class Health(Shape):
-    """That the process answers."""
+class Health(Schema):
+    """Liveness."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
 
@@ -28,67 +29,67 @@ class Health(Shape):
     """ok."""
 
 
-class Readiness(Shape):
-    """Whether runs can be begun and questions answered."""
+class Readiness(Schema):
+    """Whether the service can start runs and answer requests to models."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"ready": True, "record": True, "cluster": True, "replicas": {"summary": 1}}]}
     )
 
     ready: bool
-    """All of the following."""
+    """True if the records and the cluster are available, and each kind of model has a running replica."""
     record: bool
-    """The record of runs can be read."""
+    """The records of runs can be read."""
     cluster: bool
-    """Ray answers."""
+    """Ray responds."""
     replicas: dict[str, int]
-    """Replicas that are running, of each kind of model."""
+    """Running replicas by kind of model."""
 
 
-NOTHING = Readiness(ready=False, record=False, cluster=False, replicas={})
+NOT_READY = Readiness(ready=False, record=False, cluster=False, replicas={})
+
+
+class ReadinessCheck:
+    """Checks records, cluster and replicas at most once a second and never concurrently, however many requests ask."""
+
+    def __init__(self, runs: RunService, client: Models) -> None:
+        self.runs, self.client = runs, client
+        self._check: asyncio.Task[Readiness] | None = None
+        self._result, self._finished = NOT_READY, -MAX_AGE
+
+    async def result(self) -> Readiness:
+        """The newest result; `NOT_READY` if a check takes too long."""
+        if time.monotonic() - self._finished < MAX_AGE:
+            return self._result
+        if self._check is None:
+            self._check = asyncio.create_task(asyncio.to_thread(self._run))
+            self._check.add_done_callback(self._finish)
+        done, _ = await asyncio.wait([self._check], timeout=TIMEOUT)
+        return self._result if done else NOT_READY
+
+    def _run(self) -> Readiness:
+        replicas = self.client.ready()
+        record, cluster = self.runs.health()
+        ready = record and cluster and all(replicas.values())
+        return Readiness(ready=ready, record=record, cluster=cluster, replicas=replicas)
+
+    def _finish(self, check: asyncio.Task[Readiness]) -> None:
+        self._check, self._finished = None, time.monotonic()
+        self._result = NOT_READY if check.exception() else check.result()
 
 
 @router.get("/health")
 async def health() -> Health:
-    """Whether the process answers."""
+    """Check that the process responds."""
     return Health(status="ok")
-
-
-class Probe:
-    """Looks whether all is there, at most once a second and never twice at a time, however often it is asked."""
-
-    def __init__(self, runs: Runs, models: Models) -> None:
-        self.runs, self.models = runs, models
-        self.looking: asyncio.Task[Readiness] | None = None
-        self.found, self.at = NOTHING, -FRESH
-
-    async def ready(self) -> Readiness:
-        """What was found last; where looking takes too long, that nothing answers."""
-        if time.monotonic() - self.at < FRESH:
-            return self.found
-        if self.looking is None:
-            self.looking = asyncio.create_task(asyncio.to_thread(self._look))
-            self.looking.add_done_callback(self._looked)
-        done, _ = await asyncio.wait([self.looking], timeout=PATIENCE)
-        return self.found if done else NOTHING
-
-    def _look(self) -> Readiness:
-        replicas = self.models.ready()
-        record, cluster = self.runs.answers()
-        ready = record and cluster and all(replicas.values())
-        return Readiness(ready=ready, record=record, cluster=cluster, replicas=replicas)
-
-    def _looked(self, task: asyncio.Task[Readiness]) -> None:
-        self.looking, self.at = None, time.monotonic()
-        self.found = NOTHING if task.exception() else task.result()
 
 
 @router.get("/ready", responses={503: {"model": Readiness, "description": "Not ready"}})
 async def ready(request: Request, response: Response) -> Readiness:
-    """Whether runs can be begun and questions answered."""
-    found = await request.app.state.probe.ready()
-    response.status_code = 200 if found.ready else 503
-    return found
+    """Check that runs can be started and requests to models answered."""
+    readiness = await request.app.state.readiness.result()
+    response.status_code = 200 if readiness.ready else 503
+    return readiness
 
 
 @router.get(
@@ -96,7 +97,6 @@ async def ready(request: Request, response: Response) -> Readiness:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"example": 'seqrlhf_texts_total{kind="summary"} 12.0'}}}},
 )
-def metrics(request: Request, holder: Reader) -> Response:
-    """Figures for Prometheus. Ray tells its own, of replicas and workers too, on each node's metrics port."""
-    figures = generate_latest(registry) + run_figures(request.app.state.runs)
-    return Response(figures, media_type=CONTENT_TYPE_LATEST)
+def metrics(runs: Runs, key: Reader) -> Response:
+    """Get metrics for Prometheus. Ray exports those of replicas, workers and nodes on each node's metrics port."""
+    return Response(generate_latest(registry) + run_metrics(runs), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""The description of the API: what FastAPI makes of the routes, with the one schema of configs in it."""
+"""OpenAPI document: what FastAPI derives from the routes, with the schema of configs/ for the body of a new run."""
 
 from typing import Any
 
@@ -6,11 +6,12 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from configs.schema import Config
-from service.http.runs.presets import CHARS, CLOSED, LARGEST, MOST
+from service.http.runs.request_rules import CLOSED, MAX_CHARS, MAX_INTEGER, MAX_INTEGERS
 
-ABOUT = """Submit runs, watch them, and ask for summaries and scores.
+ABOUT = """Submit runs, follow them, and request summaries and scores.
 
-Where keys are set, each request needs `Authorization: Bearer KEY`; a route says which scope its key must have."""
+If the service has keys, requests need the header `Authorization: Bearer KEY`. GET requests need the scope `read`,
+summaries and scores `generate`, all that starts or changes runs `submit`."""
 ERROR = {
     "type": "object",
     "required": ["errors", "request_id"],
@@ -28,26 +29,26 @@ ERROR = {
     "examples": [{"errors": [{"field": "steps", "message": "Input should be greater than 0"}], "request_id": "7c1f"}],
 }
 COMMON = {
-    "400": "The body is no JSON in UTF-8",
-    "401": "No key, or an unknown one",
-    "403": "The key has not the scope",
+    "400": "The body is not JSON in UTF-8",
+    "401": "Missing or unknown key",
+    "403": "The key lacks the scope, or the request is cross-origin",
     "413": "The body is too large",
-    "421": "The service is not called so",
-    "422": "Something in the request is wrong; the fields are named",
-    "429": "Too much is asked for at once; come again after Retry-After seconds",
-    "503": "Cluster or models do not answer; come again after Retry-After seconds",
-    "504": "It took too long",
+    "421": "The Host header names a host that this service does not serve",
+    "422": "Invalid request; `errors` names the fields",
+    "429": "A limit is reached; retry after Retry-After seconds",
+    "503": "The cluster or the models are unavailable; retry after Retry-After seconds",
+    "504": "Timed out",
 }
-"""What any route may answer."""
+"""Errors that any route can return."""
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, made once."""
+    """The OpenAPI document of the app; generated once."""
     if app.openapi_schema:
         return app.openapi_schema
     document = get_openapi(title="seqrlhf", version=app.version, description=ABOUT, routes=app.routes)
     schemas = document["components"]["schemas"]
-    schemas |= {"Error": ERROR} | run_schemas()
+    schemas |= {"Error": ERROR} | config_schemas()
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     body = document["paths"]["/runs"]["post"]["requestBody"]["content"]["application/json"]
@@ -64,41 +65,49 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 def _errors(path: str) -> dict[str, Any]:
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    statuses = COMMON | ({"404": "There is no such run, or no such file of it"} if "{run}" in path else {})
+    statuses = COMMON | ({"404": "The run, or the file, does not exist"} if "{run}" in path else {})
     if path == "/runs" or "{run}" in path:
-        statuses |= {"409": "Not to be done with the run as it is"}
+        statuses |= {
+            "409": "The state of the run does not allow this, or the Idempotency-Key was used for another request"
+        }
     if path in ("/health", "/ready"):
         statuses = {"421": COMMON["421"]}
     return {status: {"description": text, "content": content} for status, text in statuses.items()}
 
 
-def run_schemas() -> dict[str, Any]:
-    """The config's schema as clients may send it: any part of it, over the preset that `base` names."""
+def config_schemas() -> dict[str, Any]:
+    """The config's schema as `POST /runs` takes it: all settings optional, over the preset that `base` names."""
     schema = Config.model_json_schema(ref_template="#/components/schemas/run.{model}")
-    parts = {f"run.{name}": part for name, part in schema.pop("$defs").items()}
-    for part in [schema, *parts.values()]:
-        part.pop("required", None)
-        part.pop("default", None)
-        for field in part.get("properties", {}).values():
+    sections = {f"run.{name}": section for name, section in schema.pop("$defs").items()}
+    for section in [schema, *sections.values()]:
+        section.pop("required", None)
+        section.pop("default", None)
+        for field in section.get("properties", {}).values():
             field.pop("default", None)
+    _remove_closed(schema, sections)
+    schema, sections = _without_tags(schema), _without_tags(sections)
+    schema["title"] = "RunRequest"
+    larger = ", ".join(f"{name} {number}" for name, number in MAX_INTEGERS.items())
+    schema["description"] += (
+        f" Integers are at most {MAX_INTEGER} ({larger}), texts have at most {MAX_CHARS} characters."
+    )
+    schema["properties"] = {
+        "base": {"type": "string", "description": "Preset that the run is based on; GET /presets lists them."}
+    } | schema["properties"]
+    return sections | {"RunRequest": schema}
+
+
+def _remove_closed(schema: dict[str, Any], sections: dict[str, Any]) -> None:
     for closed in CLOSED:
         section, _, field = closed.rpartition(".")
         properties = schema["properties"]
         if section:
-            properties = parts[properties[section]["$ref"].rpartition("/")[2]]["properties"]
+            properties = sections[properties[section]["$ref"].rpartition("/")[2]]["properties"]
         properties.pop(field, None)
-    schema, parts = _without_tags(schema), _without_tags(parts)
-    schema["title"] = "RunRequest"
-    larger = ", ".join(f"{name} {number}" for name, number in LARGEST.items())
-    schema["description"] += f" Whole numbers are at most {MOST} ({larger}), texts have at most {CHARS} characters."
-    schema["properties"] = {
-        "base": {"type": "string", "description": "Preset that the run is based on; GET /presets names them."}
-    } | schema["properties"]
-    return parts | {"RunRequest": schema}
 
 
 def _without_tags(schema: Any) -> Any:
-    """The same where a section need not say its `type`, since it may be that of the preset."""
+    """The schema without discriminators: a section may omit its `type`, which is then that of the preset."""
     if isinstance(schema, list):
         return [_without_tags(part) for part in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""What the service tells of itself: a log line and figures for every request, with an id that all its lines carry."""
+"""Log and metrics of requests. Each request has an id, which all its log lines and its response carry."""
 
 import logging
 import re
@@ -7,29 +7,22 @@ import sys
 import time
 from contextvars import ContextVar
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
 from pythonjsonlogger.json import JsonFormatter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.http.metrics import count_request
 
 log = logging.getLogger("seqrlhf.service")
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 run_id: ContextVar[str] = ContextVar("run_id", default="")
-GIVEN = re.compile(rb"[\w.-]{1,64}")
+VALID_ID = re.compile(rb"[\w.-]{1,64}")
 QUIET = ("/gradio_api/", "/assets/", "/static/", "/health", "/ready", "/metrics")
-"""Routes that are asked all the time, or by each page for dozens of files."""
+"""Routes that are polled, or fetched dozens of times by each page: logged at debug level only."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-
-registry = CollectorRegistry()
-requests = Counter("seqrlhf_requests", "Answered requests", ["method", "route", "status"], registry=registry)
-latency = Histogram(
-    "seqrlhf_request_seconds", "Time to answer", ["method", "route"], buckets=SECONDS, registry=registry
-)
-texts = Counter("seqrlhf_texts", "Texts that models answered", ["kind"], registry=registry)
 
 
 def log_to_stderr() -> None:
-    """JSON lines, each with the ids of request and run that it belongs to."""
+    """Write the log as JSON lines to standard error, each with the ids of its request and run."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter("{message}", style="{", rename_fields={"message": "event"}, timestamp=True))
     handler.addFilter(_add_ids)
@@ -45,22 +38,22 @@ def _add_ids(record: logging.LogRecord) -> bool:
     return True
 
 
-class Observed:
-    """The outermost layer of the app."""
+class RequestLogMiddleware:
+    """ASGI middleware: logs and counts every request. The outermost one, so that refused requests count too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, and tell of it."""
+        """Pass the request on, then log and count it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), 500
         given = dict(scope["headers"]).get(b"x-request-id", b"")
-        request_id.set(given.decode() if GIVEN.fullmatch(given) else secrets.token_hex(8))
+        request_id.set(given.decode() if VALID_ID.fullmatch(given) else secrets.token_hex(8))
 
-        async def observed(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -68,21 +61,18 @@ class Observed:
             await send(message)
 
         try:
-            await self.app(scope, receive, observed)
+            await self.app(scope, receive, send_with_id)
         finally:
-            self._tell(scope, status, time.perf_counter() - began)
+            _report(scope, status, time.perf_counter() - started)
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        # By route, not by path, and by methods that there are: a client must not be able to make ever more series.
-        route = getattr(scope.get("route"), "path", "") or "page"
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        requests.labels(method, route, status).inc()
-        latency.labels(method, route).observe(seconds)
-        run_id.set(scope.get("path_params", {}).get("run", ""))
-        level = logging.DEBUG if route.startswith(QUIET) else logging.INFO
-        log.log(
-            level,
-            "request",
-            extra={"method": method, "route": route, "status": status, "ms": round(1e3 * seconds, 1),
-                   "key": getattr(scope.get("state", {}).get("holder"), "name", None)},
-        )  # fmt: skip
+
+def _report(scope: Scope, status: int, seconds: float) -> None:
+    # By route, not by path, and by known methods: clients must not be able to create ever more series.
+    route = getattr(scope.get("route"), "path", "") or "page"
+    method = scope["method"] if scope["method"] in METHODS else "other"
+    count_request(method, route, status, seconds)
+    run_id.set(scope.get("path_params", {}).get("run", ""))
+    level = logging.DEBUG if route.startswith(QUIET) else logging.INFO
+    key = getattr(scope.get("state", {}).get("key"), "name", None)
+    facts = {"method": method, "route": route, "status": status, "ms": round(1e3 * seconds, 1), "key": key}
+    log.log(level, "request", extra=facts)

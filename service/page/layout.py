@@ -1,18 +1,17 @@
-"""The page: runs and their curves, summaries before and after, and how to begin a run."""
+"""Layout of the page: summaries before and after training, a form to start a run, and runs with their curves."""
 
 from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
 
-from configs.schema import Config
 from service.page.actions import SCALED, Actions
 from service.report.plots import LIVE
 
-LOOK = 2.0
-"""Seconds between two looks at the runs."""
-AT_ONCE = 16
-"""People who may have pressed the same button and wait for it; Gradio's default is one."""
+REFRESH = 2.0
+"""Seconds between two updates of the runs."""
+CONCURRENCY = 16
+"""Users whose click on the same button is handled at the same time; Gradio's default is one."""
 EXAMPLE = """#Person1#: Good morning. I am a train passenger. Are you the station master?
 #Person2#: Yes, I am. What can I do for you?
 #Person1#: Let me remind you that the ferry had no free seats last night.
@@ -28,38 +27,40 @@ footer {display: none !important}
 FONTS = ("system-ui", "sans-serif")
 
 
-def mount_page(app: FastAPI, config: Config) -> None:
-    """Put the page at /."""
+def mount_page(app: FastAPI, actions: Actions) -> None:
+    """Mount the page at /."""
     theme = gr.themes.Default(font=FONTS, font_mono=("ui-monospace", "monospace"))
     gr.mount_gradio_app(
-        app, build(Actions(app, config)), path="/", theme=theme, css=STYLE, ssr_mode=False, footer_links=[],
+        app, build(actions), path="/", theme=theme, css=STYLE, ssr_mode=False, footer_links=[],
         enable_monitoring=False, pwa=False, run_history=False, mcp_server=False, show_error=False,
     )  # fmt: skip
 
 
 class Page(gr.Blocks):
-    """Parts that people fill with texts and numbers only."""
+    """Blocks whose components take texts and numbers only."""
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
-        """What came in. Of an object that is made like a file Gradio would fetch the path or address that it names."""
+        """Refuse objects: Gradio would open the path or URL that an object in the form of a file names."""
         if any(isinstance(value, dict | list) for value in inputs):
-            raise gr.Error("The page sends no such thing.", print_exception=False)
+            raise gr.Error("Invalid input: only texts and numbers are accepted.", print_exception=False)
         return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
 
 
 def build(actions: Actions) -> gr.Blocks:
-    """The page's parts, and what happens when they are touched."""
+    """The page's components and their event handlers."""
     with Page(title="seqrlhf", analytics_enabled=False) as page:
-        gr.Markdown("# seqrlhf\nFine-tune a summarizer by reinforcement learning so that its summaries are less toxic.")
+        gr.Markdown(
+            "# seqrlhf\nFine-tune a summarizer with reinforcement learning so that its summaries become less toxic."
+        )
         with gr.Tabs() as tabs:
             with gr.Tab("Try a summary", id="try") as tab:
                 _playground(page, tab, actions)
             with gr.Tab("Start a run", id="start"):
                 start = _start(actions)
             with gr.Tab("Runs", id="runs"):
-                chosen = _runs(page, actions)
-        start["button"].click(actions.start, start["inputs"], [tabs, chosen, start["told"]])
-    return page.queue(default_concurrency_limit=AT_ONCE)
+                selected = _runs(page, actions)
+        start["button"].click(actions.start, start["inputs"], [tabs, selected, start["errors"]])
+    return page.queue(default_concurrency_limit=CONCURRENCY)
 
 
 def _playground(page: gr.Blocks, tab: gr.Tab, actions: Actions) -> None:
@@ -68,9 +69,7 @@ def _playground(page: gr.Blocks, tab: gr.Tab, actions: Actions) -> None:
             dialogue = gr.Textbox(EXAMPLE, label="Dialogue", lines=8, max_lines=20, elem_id="dialogue")
             with gr.Row():
                 after = gr.Dropdown([], label="Trained by run", elem_id="adapter")
-                seed = gr.Number(
-                    1, precision=0, minimum=0, label="Seed", info="Another seed, another sample; empty: likeliest words"
-                )
+                seed = gr.Number(1, precision=0, minimum=0, label="Seed", info="For sampling; empty: greedy decoding")
             button = gr.Button("Summarize", variant="primary", elem_id="summarize")
     with gr.Row():
         shown = []
@@ -79,10 +78,10 @@ def _playground(page: gr.Blocks, tab: gr.Tab, actions: Actions) -> None:
                 shown.append(gr.Textbox(label=f"Summary {name} training", lines=3, elem_id=f"summary-{name}"))
                 shown.append(gr.Label(label=f"Toxicity {name} training", elem_id=f"score-{name}"))
     button.click(actions.compare, [dialogue, after, seed], shown)
-    gr.on([page.load, tab.select], actions.adapters, None, after)  # runs may have ended meanwhile
+    gr.on([page.load, tab.select], actions.adapters, None, after)  # again on select: runs may have ended meanwhile
 
 
-def _start(actions: Actions) -> dict:
+def _start(actions: Actions) -> dict[str, Any]:
     names = actions.preset_names()
     preset = gr.Dropdown(
         names, value=names[0], label="Preset", info="Models, data and algorithm of the run", elem_id="preset"
@@ -91,19 +90,19 @@ def _start(actions: Actions) -> dict:
         steps = gr.Number(
             actions.steps_of(names[0]), precision=0, minimum=1, label="Steps", info="Rollout and update rounds"
         )
-        seed = gr.Number(0, precision=0, minimum=0, label="Seed", info="Everything random follows from it")
+        seed = gr.Number(0, precision=0, minimum=0, label="Seed", info="Seeds all randomness of the run")
     preset.change(actions.steps_of, preset, steps)
     button = gr.Button("Start", variant="primary", elem_id="start")
-    told = gr.Textbox(label="What is wrong", visible=False, elem_id="start-errors")
-    return {"button": button, "inputs": [preset, steps, seed], "told": told}
+    errors = gr.Textbox(label="Errors", visible=False, elem_id="start-errors")
+    return {"button": button, "inputs": [preset, steps, seed], "errors": errors}
 
 
 def _runs(page: gr.Blocks, actions: Actions) -> gr.Dropdown:
     table = gr.Dataframe(
-        headers=["run", "preset", "state", "steps", "begun"], datatype="str", interactive=False, elem_id="runs",
-        label="All runs",
+        headers=["run", "preset", "state", "steps", "submitted"], datatype="str", interactive=False, elem_id="runs",
+        label="Newest runs",
     )  # fmt: skip
-    chosen = gr.Dropdown([], label="Show run", elem_id="run")
+    selected = gr.Dropdown([], label="Show run", elem_id="run")
     state = gr.Textbox(label="State", elem_id="state", interactive=False)
     with gr.Row():
         plots = [gr.Plot(label=title, show_label=False, min_width=280) for title in LIVE[:2]]
@@ -115,15 +114,16 @@ def _runs(page: gr.Blocks, actions: Actions) -> gr.Dropdown:
         adapter = gr.Button("Download adapter", link="/", elem_id="download", interactive=False)
     with gr.Row():
         numbers = [
-            gr.Number(0, label=f"{role} workers", info="0: as now", precision=0, minimum=0, min_width=120)
+            gr.Number(0, label=f"{role} workers", info="0: unchanged", precision=0, minimum=0, min_width=120)
             for role in SCALED
         ]
         scale = gr.Button("Set workers", elem_id="scale")
-    seen, timer = gr.State(()), gr.Timer(LOOK)
-    every = [table, chosen, state, stop, resume, report, adapter, *plots, seen]
-    gr.on([page.load, timer.tick, chosen.change], actions.refresh, [chosen, seen], every, show_progress="hidden")
-    table.select(actions.choose, None, chosen)
-    stop.click(actions.stop, chosen, state)
-    resume.click(actions.resume, chosen, state)
-    scale.click(actions.scale, [chosen, *numbers], state)
-    return chosen
+    shown, timer = gr.State(()), gr.Timer(REFRESH)
+    outputs = [table, selected, state, stop, resume, report, adapter, *plots, shown]
+    updates = [page.load, timer.tick, selected.change]
+    gr.on(updates, actions.refresh, [selected, shown], outputs, show_progress="hidden")
+    table.select(actions.select, None, selected)
+    stop.click(actions.stop, selected, state)
+    resume.click(actions.resume, selected, state)
+    scale.click(actions.scale, [selected, *numbers], state)
+    return selected

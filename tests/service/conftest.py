@@ -1,4 +1,4 @@
-"""The app with all its layers, in this process: the cluster is left out, whose part has tests with a real one."""
+"""The app with all its middleware, in this process, on a fake cluster; test_serve has a real one."""
 
 import asyncio
 import socket
@@ -10,16 +10,19 @@ import uvicorn
 from fastapi.testclient import TestClient
 
 from configs.load import load_config
+from service.commands.key import key
 from service.http.app import make_app
-from service.http.keys import SCOPES, Keys, key
-from service.http.models.service import Desk
+from service.http.keys import SCOPES, KeyFile
+from service.http.models.service import ModelService
 from service.http.runs.presets import Presets
-from service.http.runs.service import Runs
+from service.http.runs.service import RunService
+from service.page.actions import Actions
+from service.page.layout import mount_page
 from workers.inference.summarizer import Scorer, Summarizer
 
 
 class Jobs:
-    """Takes what the cluster would take; its jobs wait for ever."""
+    """Accepts jobs as the cluster would; they stay pending."""
 
     def __init__(self):
         self.commands, self.states = {}, {}
@@ -42,12 +45,12 @@ class Models:
     """The models themselves, without replicas."""
 
     def __init__(self, config):
-        self.summarizer, self.scorer, self.one = Summarizer(config), Scorer(config), asyncio.Lock()
+        self.summarizer, self.scorer, self.lock = Summarizer(config), Scorer(config), asyncio.Lock()
 
     async def summarize(self, adapter, question):
-        async with self.one:
-            asked = [self.summarizer.tokenize(question)]
-            return self.summarizer.summarize(asked, self.summarizer.read(adapter))[0]
+        async with self.lock:
+            tokenized = [self.summarizer.tokenize(question)]
+            return self.summarizer.summarize(tokenized, self.summarizer.read(adapter))[0]
 
     async def score(self, text):
         return self.scorer.score([text])[0]
@@ -63,13 +66,16 @@ def models():
 
 @pytest.fixture
 def make_client(tmp_path, models):
-    """A function: settings of `serve` and a file of keys -> a client of the app, its runs in `tmp_path`."""
+    """A function: arguments and a key file -> a client of the app, whose runs are in `tmp_path`."""
     opened = []
 
     def make(*arguments: str, keys: Path | None = None) -> TestClient:
         config = load_config([f"--serve.folder={tmp_path / 'runs'}", *arguments])
-        runs = Runs(config, Presets(config.serve.presets), Jobs())
-        app = make_app(config, Keys(keys), runs, Desk(config, models, runs))
+        settings, key_file = config.serve, KeyFile(keys)
+        runs = RunService(Path(settings.folder), settings.limits.runs, Presets(settings.presets), Jobs())
+        service = ModelService(models, runs, settings.limits, config.policy.model, config.reward)
+        app = make_app(settings, key_file, runs, service)
+        mount_page(app, Actions(runs, service, key_file))
         client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
         client.__enter__()
         opened.append((client, runs))
@@ -88,7 +94,7 @@ def client(make_client):
 
 @pytest.fixture
 def served(make_client):
-    """A function: a client -> where its app answers on a port, until the test ends."""
+    """A function: a client -> the address at which its app listens until the test ends."""
     running = []
 
     def serve(client: TestClient) -> str:
@@ -108,7 +114,7 @@ def served(make_client):
 
 @pytest.fixture
 def keys(tmp_path, capsys):
-    """A file of keys, and a key by scope that has this scope alone."""
+    """A key file, and by scope a key with this scope only."""
     file, made = tmp_path / "keys.json", {}
     for scope in SCOPES:
         key([str(file), scope, "--scopes", scope])

@@ -1,1 +1,1 @@
-"""Summaries and scores over HTTP."""
+"""Models: summaries and scores."""

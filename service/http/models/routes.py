@@ -1,53 +1,55 @@
-"""Summaries and scores over HTTP, from replicas of the models."""
+"""Routes to the models: summaries and scores."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 
-from service.http import request_log as observe
-from service.http.models.service import Desk
-from service.http.runs.schemas import (
+from service.http.auth import Generator, Reader
+from service.http.metrics import count_texts
+from service.http.models.schemas import (
+    AdapterSummaries,
     ModelsAnswer,
     Score,
     ScoresAnswer,
     ScoresRequest,
-    Summaries,
     SummariesAnswer,
     SummariesRequest,
     SummaryLine,
 )
-from service.http.security import Generator, Reader
+from service.http.models.service import ModelService
 
 router = APIRouter(tags=["models"])
-LINES = "application/x-ndjson"
+JSON_LINES = "application/x-ndjson"
 
 
-def desk_of(request: Request) -> Desk:
-    """What the app was made with."""
-    return request.app.state.desk
+async def _model_service(request: Request) -> ModelService:
+    return request.app.state.models
+
+
+Models = Annotated[ModelService, Depends(_model_service)]
 
 
 @router.get("/models")
-async def models(request: Request, holder: Reader) -> ModelsAnswer:
-    """What answers here."""
-    desk = desk_of(request)
-    config, adapters = desk.config, await asyncio.to_thread(desk.adapters)
+async def models(models: Models, key: Reader) -> ModelsAnswer:
+    """Get the models and adapters that this service offers."""
+    reward = models.reward
     return ModelsAnswer(
-        policy=config.policy.model,
-        reward=config.reward.model,
-        label=config.reward.label,
-        label_is=config.reward.label_is,
-        adapters=adapters,
+        policy=models.policy,
+        reward=reward.model,
+        label=reward.label,
+        label_is=reward.label_is,
+        adapters=await asyncio.to_thread(models.adapters),
     )
 
 
 @router.post("/scores")
-async def scores(request: Request, holder: Generator, body: ScoresRequest) -> ScoresAnswer:
-    """What the reward model says of texts."""
-    verdicts = await desk_of(request).scores(body.texts)
-    observe.texts.labels("score").inc(len(verdicts))
+async def scores(models: Models, key: Generator, body: ScoresRequest) -> ScoresAnswer:
+    """Score texts with the reward model."""
+    verdicts = await models.score(body.texts)
+    count_texts("score", len(verdicts))
     return ScoresAnswer(
         scores=[Score(logits=v.logits, probabilities=v.probabilities, toxicity=v.toxicity) for v in verdicts]
     )
@@ -56,32 +58,34 @@ async def scores(request: Request, holder: Generator, body: ScoresRequest) -> Sc
 @router.post(
     "/summaries",
     response_model=SummariesAnswer,
-    responses={200: {"content": {LINES: {"schema": SummaryLine.model_json_schema()}}}},
+    responses={200: {"content": {JSON_LINES: {"schema": SummaryLine.model_json_schema()}}}},
 )
-async def summaries(request: Request, holder: Generator, body: SummariesRequest) -> SummariesAnswer | StreamingResponse:
-    """Summaries of dialogues by one adapter or several.
+async def summaries(
+    request: Request, models: Models, key: Generator, body: SummariesRequest
+) -> SummariesAnswer | StreamingResponse:
+    """Summarize dialogues with one or more adapters.
 
-    With the header `Accept: application/x-ndjson` each comes as a line of its own, as soon as it is made.
+    With the header `Accept: application/x-ndjson` each summary is sent on a line of its own as soon as it is finished.
     """
-    if LINES in request.headers.get("accept", ""):
-        lines = _lines(desk_of(request), body)
-        # With the first line what may be wrong is known, while the status can still tell of it.
+    if JSON_LINES in request.headers.get("accept", ""):
+        lines = _lines(models, body)
+        # Errors of the request are raised before the first line, while the status can still be set.
         first = await anext(lines)
-        return StreamingResponse(_after(first, lines), media_type=LINES)
-    made = await desk_of(request).summaries(body.adapters, body.dialogues, body.seed)
-    observe.texts.labels("summary").inc(len(body.adapters) * len(body.dialogues))
-    found = [Summaries(adapter=adapter, texts=texts) for adapter, texts in zip(body.adapters, made, strict=True)]
-    return SummariesAnswer(summaries=found)
+        return StreamingResponse(_prepend(first, lines), media_type=JSON_LINES)
+    by_adapter = await models.summarize(body.adapters, body.dialogues, body.seed)
+    count_texts("summary", len(body.adapters) * len(body.dialogues))
+    pairs = zip(body.adapters, by_adapter, strict=True)
+    return SummariesAnswer(summaries=[AdapterSummaries(adapter=adapter, texts=texts) for adapter, texts in pairs])
 
 
-async def _lines(desk: Desk, body: SummariesRequest) -> AsyncIterator[str]:
-    async for place, text in desk.summaries_as_made(body.adapters, body.dialogues, body.seed):
-        adapter, dialogue = divmod(place, len(body.dialogues))
-        observe.texts.labels("summary").inc()
+async def _lines(models: ModelService, body: SummariesRequest) -> AsyncIterator[str]:
+    async for index, text in models.stream_summaries(body.adapters, body.dialogues, body.seed):
+        adapter, dialogue = divmod(index, len(body.dialogues))
+        count_texts("summary", 1)
         yield SummaryLine(dialogue=dialogue, adapter=body.adapters[adapter], text=text).model_dump_json() + "\n"
 
 
-async def _after(first: str, lines: AsyncIterator[str]) -> AsyncIterator[str]:
+async def _prepend(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
     yield first
-    async for line in lines:
+    async for line in rest:
         yield line

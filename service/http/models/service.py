@@ -1,122 +1,100 @@
-"""Questions to the models: what is asked for is checked, and no more is taken on than can be answered in time."""
+"""Requests to the models: validates them, and takes on no more texts than can be answered in time."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TypeVar
 
 from cluster.serving.models import Models
 from configs.errors import UsageError
-from configs.schema import Config
-from service.commands.evaluate import BASE
-from service.http.runs.service import Runs
-from service.http.runs.store import Record
+from configs.rewards import Reward
+from configs.service import Limits
+from service.http.models.concurrency import as_completed, gather
+from service.http.runs.service import RunService
+from service.http.runs.store import RunRecord
 from service.run.artifacts import has_adapter
-from workers.inference.summarizer import Question, Verdict
-
-T = TypeVar("T")
+from workers.inference.summarizer import BASE, Question, Verdict
 
 
 class Busy(Exception):
-    """As many texts are waiting as may."""
+    """The maximum number of texts is waiting."""
 
 
-class Desk:
-    """Where questions come in."""
+class ModelService:
+    """Summaries by the policy with any run's adapter, and scores by the reward model."""
 
-    def __init__(self, config: Config, models: Models, runs: Runs) -> None:
-        self.config, self.models, self.runs = config, models, runs
-        self.under_way: Counter[str] = Counter()
+    def __init__(self, client: Models, runs: RunService, limits: Limits, policy: str, reward: Reward) -> None:
+        """`policy` and `reward` are the models that the replicas behind `client` serve."""
+        self.client, self.runs, self.limits = client, runs, limits
+        self.policy, self.reward = policy, reward
+        self._pending: Counter[str] = Counter()
 
     def adapters(self) -> list[str]:
-        """Whose summaries can be asked for: the untrained policy's, and those of runs of it, the newest first."""
-        return [BASE, *(record.id for record in self.runs.registry.newest() if self._is_ours(record))]
+        """Adapters that can be requested: the base policy, then runs of this policy, newest first."""
+        return [BASE, *(record.id for record in self.runs.store.newest() if self._has_adapter(record))]
 
-    async def summaries(self, names: Sequence[str], dialogues: Sequence[str], seed: int | None) -> list[list[str]]:
-        """Summaries of all dialogues by each of the adapters.
+    async def summarize(self, adapters: Sequence[str], dialogues: Sequence[str], seed: int | None) -> list[list[str]]:
+        """Summaries of all dialogues by each adapter.
 
-        Raises `UsageError` for what cannot be asked, `Busy`, `TooSlow` and `Unavailable` where there is no answer.
+        Raises `UsageError` for an invalid request; `Busy`, `TooSlow` and `Unavailable` if there is no answer.
         """
-        made = dict([found async for found in self.summaries_as_made(names, dialogues, seed)])
+        summaries = dict([item async for item in self.stream_summaries(adapters, dialogues, seed)])
         size = len(dialogues)
-        return [[made[i * size + j] for j in range(size)] for i in range(len(names))]
+        return [[summaries[i * size + j] for j in range(size)] for i in range(len(adapters))]
 
-    async def summaries_as_made(
-        self, names: Sequence[str], dialogues: Sequence[str], seed: int | None
+    async def stream_summaries(
+        self, adapters: Sequence[str], dialogues: Sequence[str], seed: int | None
     ) -> AsyncIterator[tuple[int, str]]:
-        """The same one by one: place among adapters times dialogues, and summary. What is wrong is raised at first."""
-        with self._room("summary", len(names) * len(dialogues)):
-            asked = await self._asked(names, dialogues, seed)
-            async for place, text in as_made([self.models.summarize(where, question) for where, question in asked]):
-                yield place, text
+        """Each summary as soon as it is finished, with its index in adapters x dialogues.
 
-    async def scores(self, texts: Sequence[str]) -> list[Verdict]:
-        """What the reward model says of each text. Raises as `summaries` does."""
-        with self._room("score", len(texts)):
+        Raises as `summarize` does; errors of the request before the first summary.
+        """
+        with self._admit("summary", len(adapters) * len(dialogues)):
+            requests = await self._requests(adapters, dialogues, seed)
+            async for index, text in as_completed([self.client.summarize(*request) for request in requests]):
+                yield index, text
+
+    async def score(self, texts: Sequence[str]) -> list[Verdict]:
+        """The reward model's verdict on each text. Raises as `summarize` does."""
+        with self._admit("score", len(texts)):
             self._check("texts", texts)
-            return await together([self.models.score(text) for text in texts])
+            return await gather([self.client.score(text) for text in texts])
 
-    async def _asked(
-        self, names: Sequence[str], dialogues: Sequence[str], seed: int | None
+    async def _requests(
+        self, adapters: Sequence[str], dialogues: Sequence[str], seed: int | None
     ) -> list[tuple[str, Question]]:
         self._check("dialogues", dialogues)
-        folders = await asyncio.to_thread(lambda: [self._folder(name) for name in names])
+        folders = await asyncio.to_thread(lambda: [self._folder(name) for name in adapters])
         return [(folder, Question(dialogue, seed)) for folder in folders for dialogue in dialogues]
 
     def _folder(self, name: str) -> str:
-        """Where the adapter is. Raises `UsageError` where there is none."""
+        """Folder of an adapter, or `base`. Raises `UsageError`."""
         if name == BASE:
             return BASE
         with suppress(KeyError):
-            if self._is_ours(self.runs.registry.get(name)):
+            if self._has_adapter(self.runs.store.get(name)):
                 return str(self.runs.folder(name) / "adapter")
-        raise UsageError(f"adapters: {name!r} is none of this service's policy; GET /models names those that are")
+        raise UsageError(f"adapters: {name!r} is not an adapter of this service's policy; GET /models lists them")
 
     def _check(self, field: str, texts: Sequence[str]) -> None:
-        limits = self.config.serve.limits
-        if len(texts) > limits.texts:
-            raise UsageError(f"{field}: {len(texts)} texts in one request; at most {limits.texts} are taken")
+        if len(texts) > self.limits.texts:
+            raise UsageError(f"{field}: {len(texts)} texts in one request; the limit is {self.limits.texts}")
         for i, text in enumerate(texts):
-            if len(text) > limits.chars:
-                raise UsageError(f"{field}.{i}: {len(text)} characters; at most {limits.chars} are taken")
+            if len(text) > self.limits.chars:
+                raise UsageError(f"{field}.{i}: {len(text)} characters; the limit is {self.limits.chars}")
 
     @contextmanager
-    def _room(self, kind: str, count: int) -> Iterator[None]:
-        """A request is taken on as a whole or not at all, so that none is half done when it is refused."""
-        # Counted here: Serve's own limit is passed by many that come at once, and its queue keeps replicas waiting.
-        if self.under_way[kind] and self.under_way[kind] + count > self.config.serve.limits.queue:
-            raise Busy(f"{self.under_way[kind]} texts are waiting already; come again")
-        self.under_way[kind] += count
+    def _admit(self, kind: str, count: int) -> Iterator[None]:
+        """Take on a whole request or none of it, so that no work is wasted on one that is then refused."""
+        # Counted here: simultaneous requests can exceed Ray Serve's own limit, and its queue leaves replicas idle.
+        if self._pending[kind] and self._pending[kind] + count > self.limits.queue:
+            raise Busy(f"{self._pending[kind]} texts are already waiting; try again later")
+        self._pending[kind] += count
         try:
             yield
         finally:
-            self.under_way[kind] -= count
+            self._pending[kind] -= count
 
-    def _is_ours(self, record: Record) -> bool:
-        """Whether the run has come to its adapter, and that is of the policy that answers here."""
-        return record.policy == self.config.policy.model and has_adapter(self.runs.folder(record.id))
-
-
-async def together(calls: Sequence[Awaitable[T]]) -> list[T]:
-    """All results in order; where one fails, the others are given up."""
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-async def as_made(calls: Sequence[Awaitable[T]]) -> AsyncIterator[tuple[int, T]]:
-    """Each result with its place, as soon as it is there; those not asked for any more are given up."""
-    places = {asyncio.ensure_future(call): i for i, call in enumerate(calls)}
-    try:
-        waiting = set(places)
-        while waiting:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                yield places[task], task.result()
-    finally:
-        for task in places:
-            task.cancel()
+    def _has_adapter(self, record: RunRecord) -> bool:
+        """True if the run has written an adapter, and it is one of the policy served here."""
+        return record.policy == self.policy and has_adapter(self.runs.folder(record.id))

@@ -1,1 +1,1 @@
-"""Runs over HTTP: what may be asked for, their record, and what they leave."""
+"""Runs: presets, submission, records, and what runs produce."""

@@ -1,4 +1,4 @@
-"""Figures of runs for Prometheus: how many there are in each state, and how those at work are doing."""
+"""Prometheus metrics of runs: their number by state, and the newest step of each run that has not ended."""
 
 from collections.abc import Iterator
 
@@ -6,11 +6,12 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from service.http.runs.service import Runs
+from service.http.runs.service import RunService
 from service.http.runs.store import STATES
 from service.run.step_log import newest_step
 
-SHOWN = {
+GAUGES = {
+    "step": "step",
     "reward": "ppo/mean_scores",
     "toxicity": "toxicity/mean",
     "kl": "objective/kl",
@@ -18,24 +19,24 @@ SHOWN = {
     "tokens_per_second": "time/tokens_per_second",
     "step_seconds": "time/step",
 }
-"""Names of the newest step's metrics here, and in the run's steps."""
+"""Gauges `seqrlhf_run_*` and the metrics of the newest step that they show."""
 
 
-class RunFigures(Collector):
-    """Looks at the record and the newest steps when it is asked. Only runs that have not ended have series."""
+class RunMetrics(Collector):
+    """Reads records and newest steps whenever Prometheus scrapes. Runs that have ended have no series."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: RunService) -> None:
         self.runs = runs
 
     def collect(self) -> Iterator[Metric]:
-        """Gauges by state, and by run."""
-        records = self.runs.registry.newest()
+        """Numbers of runs by state, then gauges by run."""
+        records = self.runs.store.newest()
         states = GaugeMetricFamily("seqrlhf_runs", "Runs", labels=["state"])
         for state in STATES:
             states.add_metric([state], sum(record.state == state for record in records))
         yield states
         newest = {record.id: newest_step(self.runs.folder(record.id)) for record in records if not record.ended}
-        for name, metric in ({"step": "step"} | SHOWN).items():
+        for name, metric in GAUGES.items():
             gauge = GaugeMetricFamily(f"seqrlhf_run_{name}", f"Newest {metric} of a run", labels=["run"])
             for run, step in newest.items():
                 if step and step.get(metric) is not None:
@@ -43,8 +44,8 @@ class RunFigures(Collector):
             yield gauge
 
 
-def run_figures(runs: Runs) -> bytes:
-    """In Prometheus' format."""
+def run_metrics(runs: RunService) -> bytes:
+    """The metrics of runs in Prometheus' text format."""
     registry = CollectorRegistry()
-    registry.register(RunFigures(runs))
+    registry.register(RunMetrics(runs))
     return generate_latest(registry)

@@ -1,22 +1,21 @@
-"""What goes in and out over HTTP. The config of a run is not here: its schema is the one of configs/."""
+"""Bodies of requests and responses about runs. The config of a run is not here: its schema is that of configs/."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from service.http.runs.store import Record
+from service.http.runs.store import RunRecord
+from service.http.schemas import Schema
 from service.run.artifacts import artifacts
 from service.run.progress import read_status
 from service.run.step_log import count_steps
 from service.run.supervisor import sizes
 
 RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$", examples=["3f9a1c0b77de"])]
-AdapterName = Annotated[str, Field(pattern=r"^(base|[0-9a-f]{12})$")]
-DIALOGUE = "#Person1#: You are late again, you idiot.\n#Person2#: I am sorry, the bus did not come."
-FILES = [{"name": "report.html", "media_type": "text/html", "url": "/runs/3f9a1c0b77de/files/report.html"}]
-RUN = {
+WorkerCount = Annotated[int, Field(ge=1, le=1024)]
+RUN_EXAMPLE = {
     "id": "3f9a1c0b77de",
     "state": "running",
     "base": "quickstart",
@@ -28,84 +27,78 @@ RUN = {
     "doing": {"phase": "training", "done": 12, "total": 45, "seconds": 9.5, "seconds_left": 26.1},
     "workers": {"rollout": {"wanted": 2, "ready": 2, "loading": 0, "pending": 0}},
     "request": {"base": "quickstart", "seed": 7},
-    "files": FILES,
+    "files": [{"name": "report.html", "media_type": "text/html", "url": "/runs/3f9a1c0b77de/files/report.html"}],
 }
-STEP = {"step": 11, "ppo/mean_scores": 1.25, "toxicity/mean": 0.21, "objective/kl": 0.8}
-SAME = ("id", "state", "base", "owner", "message", "steps", "request")
-"""What a run's record has under the same name."""
+STEP_EXAMPLE = {"step": 11, "ppo/mean_scores": 1.25, "toxicity/mean": 0.21, "objective/kl": 0.8}
+FROM_RECORD = ("id", "state", "base", "owner", "message", "steps", "request")
+"""Fields that a run's record has under the same names."""
 
 
-class Shape(BaseModel):
-    """Strict both ways."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-class File(Shape):
-    """Something of a run to take away."""
+class File(Schema):
+    """A file of a run."""
 
     name: str
-    """Its name."""
+    """Name of the file."""
     media_type: str
-    """Its type."""
+    """Media type."""
     url: str
-    """Where it is."""
+    """Path to download it from."""
 
 
-class Doing(Shape):
+class Activity(Schema):
     """What a run is doing now."""
 
     phase: str
-    """In words, as `training` or `judging after`."""
+    """Name of the phase, such as `training` or `evaluating after`."""
     done: int
-    """How much of it is done, in what the phase counts: steps, or units of held-out prompts."""
+    """Units of the phase that are done: steps, or units of held-out prompts."""
     total: int | None
-    """How much there is in all; null where nobody knows."""
+    """Units in all; null if unknown."""
     seconds: float
-    """Since it began."""
+    """Seconds since the phase started."""
     seconds_left: float | None
-    """About how long it will take; null where nobody knows."""
+    """Estimated seconds until it ends; null if unknown."""
 
 
-class Run(Shape):
-    """One run."""
+class Run(Schema):
+    """A run."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [RUN]})
+    model_config = ConfigDict(json_schema_extra={"examples": [RUN_EXAMPLE]})
 
     id: RunId
-    """Its name, made by the service."""
+    """Id, assigned by the service."""
     state: Literal["queued", "pending", "running", "succeeded", "failed", "stopped", "interrupted"]
-    """What it is doing."""
+    """State."""
     base: str
-    """Preset that it is based on."""
+    """Preset that the run is based on."""
     created: datetime
-    """When it was asked for."""
+    """Time of the request."""
     owner: str
-    """Name of the key that asked for it."""
+    """Name of the key that submitted it."""
     message: str
-    """Why it ended early, if it did."""
+    """Why it ended early or has not started yet; otherwise empty."""
     step: int
-    """Steps that are done."""
+    """Steps done."""
     steps: int
     """Steps in all."""
-    doing: Doing | None
-    """What it is doing now, also before the first step and after the last; null where it is not at work."""
+    doing: Activity | None
+    """Current phase, also before the first and after the last step; null unless the run is running."""
     workers: dict[str, dict[str, int]]
     """Workers by role: wanted, ready, loading, pending."""
     request: dict[str, Any]
-    """What was asked for."""
+    """The request that submitted it."""
     files: list[File]
-    """What there is to take away."""
+    """Files that can be downloaded."""
 
     @classmethod
-    def of(cls, record: Record, folder: Path) -> "Run":
-        """As the record and the folder have it."""
+    def of(cls, record: RunRecord, folder: Path) -> "Run":
+        """The run of a record, with what its folder holds now."""
         files = [
             File(name=a.name, media_type=a.media_type, url=f"/runs/{record.id}/files/{a.name}")
             for a in artifacts(folder).values()
         ]
         return cls(
-            **{name: getattr(record, name) for name in SAME},
+            **{name: getattr(record, name) for name in FROM_RECORD},
             created=datetime.fromtimestamp(record.created, UTC),
             step=count_steps(folder),
             doing=read_status(folder) if record.state == "running" else None,
@@ -114,145 +107,29 @@ class Run(Shape):
         )
 
 
-Number = Annotated[int, Field(ge=1, le=1024)]
-
-
-class WorkerNumbers(Shape):
-    """Workers from now on, by role; at least one role."""
+class WorkerNumbers(Schema):
+    """New numbers of workers by role; at least one role."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reward": 4}], "minProperties": 1})
 
-    rollout: Number | None = None
+    rollout: WorkerCount | None = None
     """Rollout workers."""
-    reward: Number | None = None
-    """Replicas of the reward model."""
-    reference: Number | None = None
-    """Workers with the reference."""
-    learner: Number | None = None
+    reward: WorkerCount | None = None
+    """Reward workers."""
+    reference: WorkerCount | None = None
+    """Reference workers."""
+    learner: WorkerCount | None = None
     """Learners."""
 
 
-class SummariesRequest(Shape):
-    """Dialogues to be summarized."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"dialogues": [DIALOGUE], "adapters": ["base"]}]})
-
-    dialogues: list[str] = Field(min_length=1)
-    """The dialogues, each a text."""
-    adapters: list[AdapterName] = Field(["base"], min_length=1, max_length=4)
-    """Whose summaries: base is the model before training, else the id of a run that has come to its adapter."""
-    seed: int | None = Field(None, ge=0, lt=2**63)
-    """Seed of sampled summaries; null: the likeliest tokens."""
-
-
-class Summaries(Shape):
-    """Summaries by one adapter."""
-
-    adapter: str
-    """Whose."""
-    texts: list[str]
-    """One for each dialogue, in their order."""
-
-
-class SummariesAnswer(Shape):
-    """Summaries by each of the adapters that were asked for, in their order."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"summaries": [{"adapter": "base", "texts": ["#Person2# is late."]}]}]}
-    )
-
-    summaries: list[Summaries]
-    """Adapter by adapter."""
-
-
-class SummaryLine(Shape):
-    """One summary of several, as soon as it is made."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"dialogue": 0, "adapter": "base", "text": "#Person2# is late."}]}
-    )
-
-    dialogue: int
-    """Place of the dialogue among those that were sent."""
-    adapter: str
-    """Whose summary it is."""
-    text: str
-    """The summary."""
-
-
-class ScoresRequest(Shape):
-    """Texts to be scored."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"texts": ["Thank you, you are very kind."]}]})
-
-    texts: list[str] = Field(min_length=1)
-    """The texts; what is too long for the reward model is cut on the right."""
-
-
-SCORE = {
-    "logits": {"nothate": 2.0, "hate": -2.0},
-    "probabilities": {"nothate": 0.982, "hate": 0.018},
-    "toxicity": 0.018,
-}
-
-
-class Score(Shape):
-    """What the reward model says of a text."""
-
-    logits: dict[str, float]
-    """Raw logits by the name of the label."""
-    probabilities: dict[str, float]
-    """The same as probabilities."""
-    toxicity: float
-    """Probability of what is bad: of the label, or of its opposite, as the service's `reward.label_is` says."""
-
-
-class ScoresAnswer(Shape):
-    """A score for each text, in their order."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"scores": [SCORE]}]})
-
-    scores: list[Score]
-    """The scores."""
-
-
-class ModelsAnswer(Shape):
-    """What answers here."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "policy": "quickstart/policy",
-                    "reward": "quickstart/reward",
-                    "label": "nothate",
-                    "label_is": "good",
-                    "adapters": ["base", "3f9a1c0b77de"],
-                }
-            ]
-        }
-    )
-
-    policy: str
-    """Model that summarizes."""
-    reward: str
-    """Model that scores."""
-    label: str
-    """Label whose logit counts."""
-    label_is: Literal["good", "bad"]
-    """What that label names: of a bad one, minus the logit is the reward."""
-    adapters: list[str]
-    """Whose summaries can be asked for: base, and runs of this policy that have come to their adapters."""
-
-
-class PresetAnswer(Shape):
-    """A preset that runs may be based on."""
+class PresetAnswer(Schema):
+    """A preset that runs can be based on."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"name": "quickstart", "settings": {"steps": 45, "seed": 0}}]}
     )
 
     name: str
-    """What `base` names."""
+    """Name, for `base`."""
     settings: dict[str, Any]
     """All its settings."""

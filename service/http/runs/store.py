@@ -1,4 +1,4 @@
-"""The record of runs that were asked for over HTTP: a table in SQLite that outlives the service."""
+"""Records of the runs that were submitted over HTTP: an SQLite table that outlives the service."""
 
 import json
 import sqlite3
@@ -15,23 +15,23 @@ TABLE = """
 create table if not exists runs (
     id text primary key,
     created real not null,
-    owner text not null,        -- name of the key
-    token text,                 -- what makes a submission idempotent, of the owner's choice
+    owner text not null,        -- name of the key that submitted it
+    token text,                 -- Idempotency-Key, chosen by the owner
     base text not null,         -- preset
-    steps integer not null,     -- that it is to have
+    steps integer not null,     -- steps in all
     policy text not null,       -- model that it trains
-    request text not null,      -- the body, as JSON
+    request text not null,      -- body of the request, as JSON
     state text not null,
-    attempt integer not null,   -- jobs begun for it
-    message text not null,      -- why it failed
+    attempt integer not null,   -- number of its newest Ray job, from 1
+    message text not null,      -- why it failed or has not started
     unique (owner, token)
 )
 """
 
 
 @dataclass(frozen=True)
-class Record:
-    """One run."""
+class RunRecord:
+    """A run as the service remembers it; the columns are explained in TABLE."""
 
     id: str
     created: float
@@ -47,17 +47,17 @@ class Record:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more comes of it by itself."""
+        """True for a run that has finished, failed or was stopped; all but a finished one can be resumed."""
         return self.state in ENDED
 
     @property
     def job(self) -> str:
-        """Name of its newest Ray job."""
+        """Name of the newest Ray job."""
         return f"{self.id}-{self.attempt}"
 
 
-class Registry:
-    """The table. Every change is on the disk when the call returns."""
+class RunStore:
+    """Table of run records. Every change is on disk when the call returns."""
 
     def __init__(self, file: Path) -> None:
         self._lock = threading.Lock()
@@ -67,52 +67,52 @@ class Registry:
         self._db.execute(TABLE)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.close()
 
-    def add(self, new: Record, most: int) -> bool:
-        """A new run, unless `most` are waiting or at work already. Raises `KeyError` where its token was used."""
+    def add(self, new: RunRecord, limit: int) -> bool:
+        """Add a run; False if `limit` runs have not ended yet. Raises `KeyError` if its token was used before."""
         unended = f"select count(*) from runs where state not in {ENDED}"
         values = {**vars(new), "request": json.dumps(new.request)}
-        names, places = ", ".join(values), ", ".join("?" * len(values))
-        insert = f"insert into runs ({names}) select {places} where ({unended}) < ?"
+        names, marks = ", ".join(values), ", ".join("?" * len(values))
+        insert = f"insert into runs ({names}) select {marks} where ({unended}) < ?"
         try:
-            return bool(self._do(insert, *values.values(), most).rowcount)
+            return bool(self._do(insert, *values.values(), limit).rowcount)
         except sqlite3.IntegrityError as error:
             raise KeyError(new.token) from error
 
-    def get(self, id: str) -> Record:
-        """Raises `KeyError` where there is no such run."""
+    def get(self, id: str) -> RunRecord:
+        """The run of an id. Raises `KeyError`."""
         return self._one("id = ?", id)
 
-    def by_token(self, owner: str, token: str) -> Record:
-        """The run that was asked for with this token. Raises `KeyError`."""
+    def by_token(self, owner: str, token: str) -> RunRecord:
+        """The run that was submitted with a token. Raises `KeyError`."""
         return self._one("owner = ? and token = ?", owner, token)
 
-    def newest(self, limit: int = -1, offset: int = 0) -> list[Record]:
-        """The newest first; all, or `limit` of them after `offset`."""
+    def newest(self, limit: int = -1, offset: int = 0) -> list[RunRecord]:
+        """Runs, newest first: `limit` of them (-1: all) after the first `offset`."""
         return self._select("true order by created desc limit ? offset ?", limit, offset)
 
-    def unended(self) -> list[Record]:
-        """Those that are to be followed."""
+    def unended(self) -> list[RunRecord]:
+        """Runs that have not ended, oldest first."""
         return self._select(f"state not in {ENDED} order by created")
 
-    def change(self, record: Record, state: str, message: str = "", attempt: int | None = None) -> bool:
-        """Put the record into another state, unless somebody else did meanwhile."""
+    def change(self, record: RunRecord, state: str, message: str = "", attempt: int | None = None) -> bool:
+        """Change the state of a run; False if the stored state or attempt is no longer that of `record`."""
         values = (state, message, attempt or record.attempt, record.id, record.state, record.attempt)
         where = "id = ? and state = ? and attempt = ?"
         return bool(self._do(f"update runs set state = ?, message = ?, attempt = ? where {where}", *values).rowcount)
 
-    def _one(self, where: str, *values: Any) -> Record:
+    def _one(self, where: str, *values: Any) -> RunRecord:
         found = self._select(where, *values)
         if not found:
             raise KeyError(values[-1])
         return found[0]
 
-    def _select(self, where: str, *values: Any) -> list[Record]:
+    def _select(self, where: str, *values: Any) -> list[RunRecord]:
         with self._lock, closing(self._db.execute(f"select * from runs where {where}", values)) as cursor:
             rows = cursor.fetchall()
-        return [Record(**{**dict(row), "request": json.loads(row["request"])}) for row in rows]
+        return [RunRecord(**{**dict(row), "request": json.loads(row["request"])}) for row in rows]
 
     def _do(self, statement: str, *values: Any) -> sqlite3.Cursor:
         with self._lock:

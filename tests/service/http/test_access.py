@@ -1,4 +1,4 @@
-"""Who may do what."""
+"""Which keys, hosts and origins may do what."""
 
 import base64
 import json
@@ -11,9 +11,10 @@ from fastapi.routing import APIRoute
 
 import ray_job
 from configs.errors import UsageError
-from configs.load import load_config
+from configs.service import Serve
+from service.commands.key import key
 from service.commands.serve import check_address
-from service.http.keys import SCOPES, Keys, key
+from service.http.keys import SCOPES, KeyFile
 from service.http.security import OPEN, PAGE
 
 RUN = "0123456789ab"
@@ -21,7 +22,7 @@ FILES = "/docs/files"
 
 
 def walk(routes, prefix=""):
-    """Path and route of all routes, those of routers too."""
+    """Path and route of all routes, including those of routers."""
     for route in routes:
         if router := getattr(route, "original_router", None):
             yield from walk(router.routes, prefix + route.include_context.prefix)
@@ -30,7 +31,7 @@ def walk(routes, prefix=""):
 
 
 def api_routes(app):
-    """The project's own."""
+    """The project's own routes."""
     return [route for _, route in walk(app.routes) if isinstance(route, APIRoute)]
 
 
@@ -70,7 +71,7 @@ def test_every_route_is_closed_unless_it_is_declared_open(make_client, keys):
         assert client.post(path).status_code == 401, path
 
 
-def test_each_scope_opens_what_it_is_for_and_nothing_else(make_client, keys):
+def test_each_scope_opens_its_own_routes_only(make_client, keys):
     client = make_client(keys=keys[0])
     for route in api_routes(client.app):
         if route.path in OPEN or "/events" in route.path:
@@ -81,7 +82,7 @@ def test_each_scope_opens_what_it_is_for_and_nothing_else(make_client, keys):
                 assert (code == 403) == (scope not in scopes(route)), (route.path, scope, code)
 
 
-def test_of_gradio_only_what_the_page_needs_is_open(client):
+def test_only_the_paths_of_gradio_that_the_page_needs_are_open(client):
     paths = page_paths(client.app)
     shut = {path for path in paths if not PAGE.fullmatch(path)}
     assert {"/gradio_api/upload", "/gradio_api/file=x", "/gradio_api/proxy=x"} <= shut
@@ -99,7 +100,7 @@ def test_browsers_may_send_the_key_as_a_password(make_client, keys):
         assert client.get("/runs", headers={"Authorization": wrong.encode("latin-1")}).status_code == 401, wrong
 
 
-def test_keys_are_kept_as_hashes_for_their_owner_alone_and_can_be_taken_back(make_client, keys, capsys):
+def test_keys_are_stored_as_hashes_that_only_the_owner_reads_and_can_be_revoked(make_client, keys, capsys):
     file, made = keys
     assert not any(key in file.read_text() for key in made.values())
     assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
@@ -110,47 +111,47 @@ def test_keys_are_kept_as_hashes_for_their_owner_alone_and_can_be_taken_back(mak
     assert client.get("/models", headers=bearer(made["generate"])).status_code == 403
 
 
-def test_mistakes_about_keys_are_told(tmp_path, capsys):
+def test_invalid_key_files_and_scopes_are_reported(tmp_path, capsys):
     file = tmp_path / "keys.json"
-    with pytest.raises(UsageError, match="no scope 'all'"):
+    with pytest.raises(UsageError, match="unknown scope 'all'"):
         key([str(file), "eve", "--scopes", "all"])
     with pytest.raises(UsageError, match="cannot be read"):
-        Keys(file)
+        KeyFile(file)
     for content in ("[]", "{", '{"a": 1}', '[{"name": "eve"}]'):
         file.write_text(content)
         with pytest.raises(UsageError, match=r"serve\.keys"):
-            Keys(file)
+            KeyFile(file)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
-def test_an_address_that_others_reach_is_refused_without_keys(host, capsys):
+def test_an_address_that_other_machines_can_reach_is_refused_without_keys(host, capsys):
     assert ray_job.main(["serve", f"--serve.host={host}"]) == 2
     assert "serve.host" in capsys.readouterr().err
-    check_address(load_config([f"--serve.host={host}", "--serve.keys=keys.json"]))
+    check_address(Serve(host=host, keys="keys.json"))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.1.2.3"])
-def test_loopback_needs_no_keys_and_answers_to_its_own_names_only(make_client, host):
-    check_address(load_config([f"--serve.host={host}"]))  # raises where keys are needed
+def test_loopback_needs_no_keys_and_serves_its_own_names_only(make_client, host):
+    check_address(Serve(host=host))  # raises if keys are needed
     client = make_client(f"--serve.host={host}")
     own = f"[{host}]" if ":" in host else host
     assert client.get("/runs", headers={"Host": f"{own}:8000"}).status_code == 200
-    # Else a page elsewhere could have its own name lead here, where no key keeps it out.
+    # DNS rebinding: another site could point its own name here, where no key keeps it out.
     assert client.get("/runs", headers={"Host": "evil.example"}).status_code == 421
 
 
-def test_another_name_or_origin_is_refused(client):
+def test_other_hosts_and_origins_are_refused(client):
     assert client.get("/runs", headers={"Host": "evil.example"}).status_code == 421
     for origin in ("http://evil.example", "null", "http://localhost:81"):
         refused = client.post("/scores", json={"texts": ["x"]}, headers={"Origin": origin})
         assert refused.status_code == 403, origin
     assert client.post("/scores", json={"texts": ["x"]}, headers={"Origin": "http://localhost"}).status_code == 200
-    # As a form of another page would send it, without asking first.
+    # As a form of another site would send it, without a preflight request.
     plain = client.post("/runs", content=json.dumps({"steps": 1}), headers={"Content-Type": "text/plain"})
     assert plain.status_code == 422
 
 
-def test_answers_tell_browsers_what_they_may_do(client):
+def test_responses_have_security_headers(client):
     page, data = client.get("/"), client.get("/runs")
     policy = page.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy

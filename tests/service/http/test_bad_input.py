@@ -1,4 +1,4 @@
-"""Whatever is wrong in a request is refused with the name of the field; nothing is begun, and nothing breaks."""
+"""Invalid requests are refused with the name of the field; nothing is started, and nothing breaks."""
 
 import json
 import random
@@ -14,13 +14,14 @@ from pydantic import ValidationError
 from configs.errors import UsageError
 from configs.load import merge, read_yaml, validate
 from configs.schema import Config
-from service.http.runs.presets import CLOSED
-from service.http.runs.schemas import ScoresRequest, SummariesRequest, WorkerNumbers
+from service.http.models.schemas import ScoresRequest, SummariesRequest
+from service.http.runs.request_rules import CLOSED
+from service.http.runs.schemas import WorkerNumbers
 
 JSON = {"Content-Type": "application/json"}
 PRESETS = {name: read_yaml(name) for name in ("quickstart", "quickstart_grpo", "quickstart_grouped_ppo")}
 COUNT = 2000
-# As JSON's text: what Python would not write is sent as well.
+# As JSON text: includes what Python would not write.
 NEVER = ("NaN", "1e999", "-1e999", '"\\ud800"', '"a\\udfffb{text}"', f'"{"x" * 10_001}"')
 OFTEN = ("null", "true", "-1", "0", "-1e300", "1.5", "7e-400", str(10**30), str(-(10**30)))
 OFTEN += ('""', '"\\u0000"', '"1-"', '"many"', '"../x"')
@@ -30,20 +31,20 @@ NEEDED = {"name": "some", "words": 3, "model": "quickstart/reward", "label": "no
 
 
 def options(schema: dict, root: dict) -> list[dict]:
-    """What a schema stands for, in one of several ways."""
+    """The alternatives that a schema allows."""
     schema = root["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     several = schema.get("oneOf") or schema.get("anyOf")
     return [inner for option in several for inner in options(option, root)] if several else [schema]
 
 
 def kinds(schema: dict, root: dict) -> frozenset[str]:
-    """Types of JSON that a schema takes; an `enum` is none of them."""
+    """JSON types that a schema allows; `enum` for an enumeration."""
     return frozenset("enum" if {"enum", "const"} & set(option) else option["type"] for option in options(schema, root))
 
 
 def fields(schema: dict, root: dict, path: tuple = (), tags: tuple = ()) -> Iterator[tuple[tuple, tuple, frozenset]]:
-    """Each setting of a schema: its path, what the tagged sections around it need, and its types; `section` for those
-    that know their keys."""
+    """Each setting of a schema: its path, the values that the tagged sections around it need, and its types; `section`
+    for one with known keys."""
     for variant in options(schema, root):
         if "items" in variant:
             yield (*path, 0), tags, kinds(variant["items"], root)
@@ -60,7 +61,7 @@ def fields(schema: dict, root: dict, path: tuple = (), tags: tuple = ()) -> Iter
 
 
 def put(body: dict, path: tuple, value: object) -> dict:
-    """The body with a value at a path; a 0 in it is the first place of a list."""
+    """The body with a value at a path, in which 0 is the first place of a list."""
     here = body
     for key, following in pairwise(path):
         inner = [{}] if following == 0 else {}
@@ -73,7 +74,7 @@ def put(body: dict, path: tuple, value: object) -> dict:
 
 
 def with_value(start: dict, path: tuple, around: tuple, value: object) -> dict:
-    """A body with a value at a path, and with what the sections around it need."""
+    """A body with a value at a path, and the values that the sections around it need."""
     body = deepcopy(start)
     for place, needed in around:
         put(body, place, needed)
@@ -81,7 +82,7 @@ def with_value(start: dict, path: tuple, around: tuple, value: object) -> dict:
 
 
 def broken(model: type, start: dict) -> Iterator[tuple[str, tuple]]:
-    """Bodies with one thing in them that may be wrong, as text, and where that is."""
+    """Bodies as text, each with one value that may be wrong, and the path of that value."""
     schema = model.model_json_schema()
     for path, around, types in dict.fromkeys(fields(schema, schema)):
         section = "section" in types
@@ -97,7 +98,7 @@ def is_open(path: tuple) -> bool:
 
 
 def is_wrong(text: str) -> bool:
-    """By the config's own rules, without those of the service."""
+    """True if the config's own rules refuse it; those of the service are left out."""
     given = json.loads(text)
     try:
         validate(merge(PRESETS[given.pop("base")], given))
@@ -108,7 +109,7 @@ def is_wrong(text: str) -> bool:
 
 @pytest.fixture(scope="module")
 def malformed() -> list[tuple[str, tuple]]:
-    """Configs with one thing wrong in each: all places in turn."""
+    """Configs with one thing wrong in each, spread over all settings."""
     found = list(dict.fromkeys(case for base in PRESETS for case in broken(Config, {"base": base}) if is_open(case[1])))
     random.Random(11).shuffle(found)
     places = Counter()
@@ -117,15 +118,15 @@ def malformed() -> list[tuple[str, tuple]]:
 
 
 def names(errors: list[dict], path: tuple) -> bool:
-    """Whether an error tells of the place, or of something in the section that it is in."""
+    """True if an error names the path, or anything in the section around it."""
     keys = [key.encode(errors="backslashreplace").decode() for key in path if key != 0]
     field, section = ".".join(keys), ".".join(keys[:-1])
-    told = [re.sub(r"\.0\b", "", error.get("field", error["message"])) for error in errors]
+    reported = [re.sub(r"\.0\b", "", error.get("field", error["message"])) for error in errors]
     around = section or field
-    return any(name == around or name.startswith(f"{around}.") or (field and field in name) for name in told)
+    return any(name == around or name.startswith(f"{around}.") or (field and field in name) for name in reported)
 
 
-def test_malformed_configs_are_refused_by_field_and_begin_nothing(client, malformed, tmp_path):
+def test_malformed_configs_are_refused_by_field_and_start_nothing(client, malformed, tmp_path):
     assert len(malformed) == COUNT and len({path for _, path in malformed}) > 250
     for text, path in malformed:
         answer = client.post("/runs", content=text.encode(), headers=JSON)
@@ -157,11 +158,11 @@ def test_malformed_requests_are_refused_by_field(client, path):
     assert len(cases) > 25
     for text, place in cases:
         answer = client.request("PATCH" if "workers" in path else "POST", path, content=text.encode(), headers=JSON)
-        told = [e | {"field": e["field"].removeprefix("body.")} for e in answer.json()["errors"]]
-        assert answer.status_code == 422 and (told[0]["field"] == "body" or names(told, place)), (text, answer.text)
+        errors = [e | {"field": e["field"].removeprefix("body.")} for e in answer.json()["errors"]]
+        assert answer.status_code == 422 and (errors[0]["field"] == "body" or names(errors, place)), (text, answer.text)
 
 
-NO_JSON = {
+NOT_JSON_BODIES = {
     "nothing": b"",
     "a word": b"steps",
     "cut off": b'{"steps": 1',
@@ -192,8 +193,8 @@ NO_JSON = {
 }
 
 
-def test_what_is_no_body_begins_no_run(client):
-    for name, body in NO_JSON.items():
+def test_an_invalid_body_starts_no_run(client):
+    for name, body in NOT_JSON_BODIES.items():
         for path in ("/runs", "/summaries", "/scores"):
             answer = client.post(path, content=body, headers=JSON)
             assert answer.status_code in (400, 422) and answer.json()["errors"][0]["message"], (name, path, answer.text)
@@ -232,7 +233,7 @@ def test_texts_are_bounded(make_client):
         assert client.post(path, json={field: ["a" * 10, "b"]}).status_code == 200
 
 
-def test_a_method_that_a_path_has_not_is_refused(client):
+def test_unknown_methods_are_refused(client):
     for path, allowed in (("/runs", "GET, POST"), ("/health", "GET"), ("/runs/0123456789ab/stop", "POST")):
         for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
             answer = client.request(method, path)

@@ -1,4 +1,4 @@
-"""What nobody thought of: generated requests break nothing, and no path leads to a file outside."""
+"""Generated requests break nothing, and no path leads to a file outside a run."""
 
 import http.client
 import json
@@ -29,11 +29,11 @@ SECRET = "the canary sings"
 
 
 def finish(client, state="succeeded", message="", steps=2):
-    """A run that has ended, with all that it leaves; by its id."""
+    """Id of a run that has ended, with all its files."""
     runs = client.app.state.runs
     run = client.post("/runs", json={}).json()["id"]
-    while not runs.registry.change(runs.registry.get(run), state, message):
-        pass  # it was just being handed over
+    while not runs.store.change(runs.store.get(run), state, message):
+        pass  # it was just being submitted
     folder = runs.folder(run)
     (folder / "adapter").mkdir(parents=True)
     for name in (*FILES, *(f"adapter/{name}" for name in IN_ADAPTER)):
@@ -44,7 +44,7 @@ def finish(client, state="succeeded", message="", steps=2):
     return run
 
 
-def test_generated_requests_find_no_error_of_the_server(make_client):
+def test_generated_requests_cause_no_server_error(make_client):
     client = make_client('--serve.hosts=["testserver"]', "--serve.limits.runs=100000")
     run, files, seen = finish(client), [*FILES, ADAPTER], set()
     api = schemathesis.openapi.from_asgi("/openapi.json", client.app)
@@ -62,7 +62,7 @@ def test_generated_requests_find_no_error_of_the_server(make_client):
 
     for operation, mode in product(operations, (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)):
         if mode == GenerationMode.NEGATIVE and not (operation.body or list(operation.iter_parameters())):
-            continue  # nothing of it can be wrong
+            continue  # it has no input that could be wrong
         most = 4 if operation.path == "/summaries" else 14
         bounds = settings(max_examples=most, derandomize=True, deadline=None, database=None,
                           suppress_health_check=list(HealthCheck))  # fmt: skip
@@ -74,7 +74,7 @@ def test_generated_requests_find_no_error_of_the_server(make_client):
 
 
 def contents(document, operation):
-    """Type and description of what goes in and of what comes out where all is well."""
+    """Media type and content of the request body and of successful responses."""
     answers = [answer for status, answer in operation["responses"].items() if status < "300"]
     assert answers and all(answer.get("content") for answer in answers)
     for part in (operation.get("requestBody", {}), *answers):
@@ -82,7 +82,7 @@ def contents(document, operation):
 
 
 def examples(document, content):
-    """The examples of a type of body; of a list those of its entries."""
+    """The examples of a content; for a list, those of its entries."""
     found = [example["value"] for example in content.get("examples", {}).values()]
     found += [content["example"]] if "example" in content else []
     schema = content.get("schema", {})
@@ -93,7 +93,7 @@ def examples(document, content):
     return found + [[example] if several else example for example in schema.get("examples", [])]
 
 
-def test_every_operation_is_described_with_examples_that_are_right(client):
+def test_every_operation_is_described_with_valid_examples(client):
     document = client.get("/openapi.json").json()
     count = 0
     for path, operations in document["paths"].items():
@@ -119,7 +119,7 @@ def test_examples_of_requests_are_accepted(client):
                 assert answer.status_code in (200, 201), (path, answer.text)
 
 
-def test_events_of_a_run_end_with_it_and_of_none_are_missing(client):
+def test_events_end_with_their_run_and_those_of_an_unknown_run_are_404(client):
     run = finish(client, "failed", "steps: <b>", steps=3)
     with client.stream("GET", f"/runs/{run}/events", headers={"Last-Event-ID": "0"}) as answer:
         lines = [line for line in answer.iter_lines() if line]
@@ -129,7 +129,7 @@ def test_events_of_a_run_end_with_it_and_of_none_are_missing(client):
 
 
 def hostile_paths(*targets):
-    """Ways to say "up", ways to say "/", and how far, to files of these names; then some that need no "up"."""
+    """Encodings of ".." and of "/" at several depths to files of these names, then absolute paths."""
     ups = ("..", "%2e%2e", ".%2E", "%252e%252e", "..%00", "%c0%ae%c0%ae", "%e0%80%ae%e0%80%ae", "%uff0e%uff0e",
            quote("\uff0e\uff0e"), quote("\u2025"), "..;", "....", "..%0d%0a", "%2e%2e%20")  # fmt: skip
     slashes = ("/", "%2f", "%5c", "\\", "%252f", "%c0%af", quote("\u2215"), "//", "/./", "%00/", "%2F%2e/")
@@ -161,7 +161,7 @@ def test_no_path_leads_to_a_file_outside(client, served, tmp_path):
             assert answer.status < 500 and SECRET.encode() not in body, (place, path, answer.status)
 
 
-def test_the_page_fetches_no_files_that_a_client_names(client, tmp_path):
+def test_the_page_opens_no_files_that_a_client_names(client, tmp_path):
     (tmp_path / "canary.txt").write_text(SECRET)
     cache = gradio.utils.get_upload_folder()
     for number, event in enumerate(client.get("/config").json()["dependencies"]):
@@ -172,42 +172,42 @@ def test_the_page_fetches_no_files_that_a_client_names(client, tmp_path):
                 ask = {"fn_index": event["id"], "data": [data] * len(event["inputs"]), "session_hash": session}
                 assert client.post("/gradio_api/queue/join", json=ask).status_code == 200
                 with client.stream("GET", f"/gradio_api/queue/data?session_hash={session}") as answer:
-                    told = "".join(line for line in answer.iter_lines() if "process_completed" in line)
-                assert "canary" not in told and SECRET not in told
-                assert "sends no such thing" in told or not event["inputs"]
+                    output = "".join(line for line in answer.iter_lines() if "process_completed" in line)
+                assert "canary" not in output and SECRET not in output
+                assert "only texts and numbers" in output or not event["inputs"]
     assert SECRET not in {file.read_text("latin-1") for file in Path(cache).rglob("canary.txt")}
 
 
-def test_a_run_that_cannot_be_followed_leaves_the_others_alone(client, monkeypatch):
-    runs, told = client.app.state.runs, threading.Event()
-    bad, state, change = client.post("/runs", json={}).json()["id"], runs.jobs.state, runs.registry.change
+def test_a_run_that_cannot_be_followed_does_not_affect_the_others(client, monkeypatch):
+    runs, failed = client.app.state.runs, threading.Event()
+    bad, state, change = client.post("/runs", json={}).json()["id"], runs.jobs.state, runs.store.change
 
     def fails(name):
         if name.startswith(bad):
-            raise ValueError("nobody thought of this")
+            raise ValueError("unexpected")
         return state(name)
 
     def changes(record, state, *rest):
         done = change(record, state, *rest)
         if state == "failed":
-            told.set()
+            failed.set()
         return done
 
     monkeypatch.setattr(runs.jobs, "state", fails)
     monkeypatch.setattr(runs.jobs, "log", lambda name: "error: half a character \ud800")
-    monkeypatch.setattr(runs.registry, "change", changes)
+    monkeypatch.setattr(runs.store, "change", changes)
     good = client.post("/runs", json={}).json()["id"]
     runs.jobs.states[f"{good}-1"] = "failed"
-    assert told.wait(30)
+    assert failed.wait(30)
     assert client.get(f"/runs/{good}").json()["message"] == "half a character ?"
     assert client.get(f"/runs/{good}/log").text == "error: half a character ?"
 
 
-def test_a_run_with_very_many_figures_is_listed_as_any_other(client):
+def test_a_run_with_very_many_metrics_is_listed_like_any_other(client):
     run = finish(client)
-    figures = {f"group/{'topic' * 100}{number}/reward": 0.5 for number in range(300)}
+    metrics = {f"group/{'topic' * 100}{number}/reward": 0.5 for number in range(300)}
     with (client.app.state.runs.folder(run) / "steps.jsonl").open("a") as file:
-        file.writelines(json.dumps({"step": step, **figures}) + "\n" for step in (2, 3))
+        file.writelines(json.dumps({"step": step, **metrics}) + "\n" for step in (2, 3))
         file.write('{"step": 4, "being wri')
     assert client.get("/runs").json()[0]["step"] == 4
     assert [step["step"] for step in client.get(f"/runs/{run}/steps", params={"after": 1}).json()] == [2, 3]

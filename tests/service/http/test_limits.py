@@ -1,4 +1,4 @@
-"""Too much, too late, nobody there: told as that, and nobody else goes without for it."""
+"""Limits, timeouts and outages are reported as such, and do not affect other requests."""
 
 import asyncio
 import threading
@@ -7,31 +7,31 @@ import pytest
 
 from cluster.serving.models import TooSlow, Unavailable
 from configs.errors import RunError
-from service.http.runs.service import Runs
+from service.http.runs.service import RunService
 
 
 def until(client, run, condition):
-    """The run as the events tell it, once it is as wanted."""
-    done, change = threading.Event(), client.app.state.runs.registry.change
+    """The run, once it meets the condition."""
+    done, change = threading.Event(), client.app.state.runs.store.change
 
     def changes(record, *rest):
         result = change(record, *rest)
         done.set()
         return result
 
-    client.app.state.runs.registry.change = changes
+    client.app.state.runs.store.change = changes
     while not condition(found := client.get(f"/runs/{run}").json()):
         assert done.wait(timeout=30), found
         done.clear()
     return found
 
 
-def test_texts_that_find_no_room_are_refused_and_those_under_way_answered(make_client, models, monkeypatch):
+def test_texts_beyond_the_limit_are_refused_and_those_in_progress_answered(make_client, models, monkeypatch):
     client = make_client("--serve.limits.queue=2")
-    begun, let_go, score = threading.Event(), threading.Event(), models.score
+    started, let_go, score = threading.Event(), threading.Event(), models.score
 
     async def slow(text):
-        begun.set()
+        started.set()
         while not let_go.is_set():
             await asyncio.sleep(0.01)
         return await score(text)
@@ -40,10 +40,10 @@ def test_texts_that_find_no_room_are_refused_and_those_under_way_answered(make_c
     answers = []
     first = threading.Thread(target=lambda: answers.append(client.post("/scores", json={"texts": ["a", "b"]})))
     first.start()
-    assert begun.wait(timeout=30)
+    assert started.wait(timeout=30)
     refused = client.post("/scores", json={"texts": ["c"]})
     assert refused.status_code == 429 and int(refused.headers["Retry-After"]) > 0
-    assert client.post("/summaries", json={"dialogues": ["hello"]}).status_code == 200, "each kind has room of its own"
+    assert client.post("/summaries", json={"dialogues": ["hello"]}).status_code == 200, "each kind has its own limit"
     let_go.set()
     first.join()
     assert answers[0].status_code == 200 and len(answers[0].json()["scores"]) == 2
@@ -51,7 +51,7 @@ def test_texts_that_find_no_room_are_refused_and_those_under_way_answered(make_c
 
 
 @pytest.mark.parametrize("error, status", [(TooSlow("late"), 504), (Unavailable("gone"), 503)])
-def test_models_that_do_not_answer(client, models, monkeypatch, error, status):
+def test_models_that_do_not_respond(client, models, monkeypatch, error, status):
     async def fails(*_):
         raise error
 
@@ -66,42 +66,44 @@ def test_models_that_do_not_answer(client, models, monkeypatch, error, status):
     assert client.post("/scores", json={"texts": ["a"]}).status_code == 200
 
 
-def test_no_more_runs_than_may_be(make_client):
+def test_the_number_of_runs_is_limited(make_client):
     client = make_client("--serve.limits.runs=2")
     ids = [client.post("/runs", json={}).json()["id"] for _ in range(2)]
     refused = client.post("/runs", json={}, headers={"Idempotency-Key": "again"})
     assert refused.status_code == 429 and int(refused.headers["Retry-After"]) > 0
-    runs: Runs = client.app.state.runs
-    assert {file.stem for file in (runs.root / "requests").iterdir()} == set(ids), "a refused one leaves nothing"
+    runs: RunService = client.app.state.runs
+    assert {file.stem for file in (runs.paths.requests).iterdir()} == set(ids), "a refused run leaves no file"
     client.post(f"/runs/{ids[0]}/stop")
     until(client, ids[0], lambda run: run["state"] == "stopped")
     assert client.post("/runs", json={}, headers={"Idempotency-Key": "again"}).status_code == 201
 
 
-def test_a_run_that_the_cluster_does_not_take_waits_and_says_why_until_it_is_stopped_or_taken(client, monkeypatch):
+def test_a_run_that_the_cluster_does_not_accept_waits_with_a_message_until_it_is_stopped_or_accepted(
+    client, monkeypatch
+):
     runs, submit = client.app.state.runs, client.app.state.runs.jobs.submit
 
     def refuses(*_):
-        raise RunError("the cluster takes no jobs")
+        raise RunError("the cluster accepts no jobs")
 
     monkeypatch.setattr(runs.jobs, "submit", refuses)
-    stopped, taken = (client.post("/runs", json={}).json()["id"] for _ in range(2))
-    for run in (stopped, taken):
+    stopped, accepted = (client.post("/runs", json={}).json()["id"] for _ in range(2))
+    for run in (stopped, accepted):
         assert until(client, run, lambda run: run["message"])["state"] == "queued"
     assert client.post(f"/runs/{stopped}/stop").json()["state"] == "stopped"
     monkeypatch.setattr(runs.jobs, "submit", submit)
-    assert until(client, taken, lambda run: run["state"] == "pending")["message"] == ""
-    assert list(runs.jobs.commands) == [f"{taken}-1"]
+    assert until(client, accepted, lambda run: run["state"] == "pending")["message"] == ""
+    assert list(runs.jobs.commands) == [f"{accepted}-1"]
 
 
-def test_what_did_not_answer_is_forgotten_when_it_does(client, monkeypatch):
+def test_the_message_of_an_outage_is_cleared_after_it(client, monkeypatch):
     runs = client.app.state.runs
     run = client.post("/runs", json={}).json()["id"]
     until(client, run, lambda run: run["state"] == "pending")
     state = runs.jobs.state
 
     def fails(name):
-        raise RunError("the cluster does not answer")
+        raise RunError("the cluster does not respond")
 
     monkeypatch.setattr(runs.jobs, "state", fails)
     assert until(client, run, lambda run: run["message"])["state"] == "pending"

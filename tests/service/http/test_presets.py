@@ -1,4 +1,4 @@
-"""What the config of a run over HTTP may hold: no code, no files, no other hosts, nothing that takes all there is."""
+"""What a request may set: no code, no files, no other hosts, and nothing beyond the limits."""
 
 import pytest
 import yaml
@@ -7,7 +7,8 @@ from configs.errors import UsageError
 from configs.load import PRESETS, load_config
 from configs.schema import Config
 from configs.service import Serve
-from service.http.runs.presets import CHARS, CLOSED, LARGEST, MOST, PARTS, Presets
+from service.http.runs.presets import Presets
+from service.http.runs.request_rules import CLOSED, MAX_CHARS, MAX_ENTRIES, MAX_INTEGER, MAX_INTEGERS
 from tests.service.http.test_bad_input import fields, is_open, put, with_value
 
 NO_FILES = {
@@ -17,7 +18,7 @@ NO_FILES = {
     "reward.label", "evaluation.second_judge.label", "policy.lora.target_modules.0",  # names in models
     "reward.extra.0.name", "evaluation.baseline",
 }  # fmt: skip
-"""Settings of text that is not a path, a host or a command."""
+"""Settings whose text is not a path, a host or a command."""
 
 
 @pytest.fixture(scope="module")
@@ -27,26 +28,26 @@ def presets():
 
 def refusals(presets, body):
     with pytest.raises(UsageError) as error:
-        presets.admit(body)
+        presets.make_config(body)
     return error.value.problems
 
 
 def settings_of(kind):
-    """Open settings of a type: by name its place, and what else its section needs."""
+    """Open settings of a type, by name: its path, and the values that its section needs."""
     schema = Config.model_json_schema()
     found = [(path, around) for path, around, types in fields(schema, schema) if is_open(path) and kind in types]
     return {".".join(map(str, path)): (path, around) for path, around in found}
 
 
-def test_every_preset_is_admitted_as_it_is(presets):
+def test_every_preset_is_accepted_as_it_is(presets):
     assert set(presets.configs) == set(Serve().presets) <= {path.stem for path in PRESETS.glob("*.yaml")}
     for name, config in presets.configs.items():
-        assert presets.admit({"base": name}) == (name, config) and config == load_config(["--config", name])
-    assert presets.admit({}) == ("quickstart", presets.configs["quickstart"])
+        assert presets.make_config({"base": name}) == (name, config) and config == load_config(["--config", name])
+    assert presets.make_config({}) == ("quickstart", presets.configs["quickstart"])
 
 
 def test_settings_are_laid_over_the_preset(presets):
-    base, config = presets.admit({"base": "quickstart_grpo", "steps": 7, "algorithm": {"kl": {"coef": 0.5}}})
+    base, config = presets.make_config({"base": "quickstart_grpo", "steps": 7, "algorithm": {"kl": {"coef": 0.5}}})
     preset = presets.configs["quickstart_grpo"]
     assert (base, config.steps, config.algorithm.kl.coef) == ("quickstart_grpo", 7, 0.5)
     assert config.algorithm.group_size == preset.algorithm.group_size and config.data == preset.data
@@ -55,10 +56,10 @@ def test_settings_are_laid_over_the_preset(presets):
 @pytest.mark.parametrize("base", [None, 1, [], {}, "", "nope", "quickstart.yaml", "../configs/quickstart", "/etc/x"])
 def test_only_registered_presets_are_bases(presets, base):
     (problem,) = refusals(presets, {"base": base})
-    assert problem.startswith("base: no preset ")
+    assert problem.startswith("base: unknown preset ")
 
 
-def test_closed_settings_are_refused_also_with_the_preset_s_own_value(presets):
+def test_closed_settings_are_refused_even_with_the_preset_s_own_value(presets):
     values = presets.configs["quickstart"].model_dump(mode="json")
     for field in CLOSED:
         *section, name = field.split(".")
@@ -72,11 +73,11 @@ def test_closed_settings_are_refused_also_with_the_preset_s_own_value(presets):
         assert "cannot be set over HTTP" in refusals(presets, body)[0]
 
 
-def test_every_setting_of_text_is_closed_or_registered_or_no_file(presets):
+def test_every_text_setting_is_closed_or_registered_or_not_a_file(presets):
     texts = settings_of("string")
     registered = {"policy.model", "reward.model", "data.path", "evaluation.second_judge.model"}
     counts = {"workers.rollout", "workers.reward", "workers.reference"}
-    # reward.extra.0.function is refused for its section's type.
+    # reward.extra.0.function is refused because of its section's type.
     assert set(texts) == NO_FILES | registered | counts | {"reward.extra.0.function"}, "a new setting: is it a path?"
     for name in registered | counts:
         for value in ("/etc/passwd", "../../secrets", "http://evil.example/x", "evil/model", ".", "~", "\x00"):
@@ -89,8 +90,8 @@ def test_models_are_registered_by_their_exact_names(presets, other):
     assert problem.startswith("policy.model: ") and "google/flan-t5-base, quickstart/policy" in problem
 
 
-def test_what_one_preset_registers_another_may_use_in_the_same_place(presets):
-    _, config = presets.admit({"policy": {"model": "google/flan-t5-base"}})
+def test_a_model_of_one_preset_may_be_used_with_another_in_the_same_place(presets):
+    _, config = presets.make_config({"policy": {"model": "google/flan-t5-base"}})
     assert config.policy.model == "google/flan-t5-base" and config.data.path == "quickstart/dialogues"
     judge = {"type": "classifier", "model": "quickstart/reward", "label": "nothate"}
     assert refusals(presets, {"evaluation": {"second_judge": judge}})[0].startswith("evaluation.second_judge.model: ")
@@ -101,62 +102,65 @@ def test_code_is_refused(presets):
     length = {"type": "length", "name": "short", "words": 30}
     for extra in ([function], [length, function]):
         assert refusals(presets, {"reward": {"extra": extra}})[0].startswith("reward.extra: a reward of type function")
-    assert presets.admit({"reward": {"extra": [length]}})[1].reward.extra[0].words == 30
+    assert presets.make_config({"reward": {"extra": [length]}})[1].reward.extra[0].words == 30
 
 
-def test_every_whole_number_is_bounded(presets):
+def test_every_integer_is_limited(presets):
     numbers = settings_of("integer")
-    assert len(numbers) > 25 and set(LARGEST) <= set(numbers)
+    assert len(numbers) > 25 and set(MAX_INTEGERS) <= set(numbers)
     for name, place in numbers.items():
-        most = LARGEST.get(name, MOST)
+        most = MAX_INTEGERS.get(name, MAX_INTEGER)
         for number in (most + 1, 10**30, *([-(10**30)] if "seed" in name else [])):
             body = with_value({}, *place, number)
             assert any(name in problem for problem in refusals(presets, body)), (name, number)
     for name in ("seed", "evaluation.seed", "steps", "workers.reward", "evaluation.samples"):
-        presets.admit(with_value({}, *numbers[name], LARGEST[name]))
+        presets.make_config(with_value({}, *numbers[name], MAX_INTEGERS[name]))
     assert refusals(presets, {"workers": {"reward": "1-100000"}})[0].startswith("workers.reward: must be from 0 to")
-    assert presets.admit({"workers": {"reward": "1-64", "rollout": "auto"}})[1].workers.reward == "1-64"
+    assert presets.make_config({"workers": {"reward": "1-64", "rollout": "auto"}})[1].workers.reward == "1-64"
 
 
-def test_a_preset_may_have_more_than_clients_may_ask_for(presets, tmp_path):
+def test_a_preset_may_exceed_the_limits_of_requests(presets, tmp_path):
     file = tmp_path / "large.yaml"
     file.write_text("base: quickstart\nsteps: 1000000\ncluster: {attempts: 9}\n")
     own = Presets((str(file),))
-    assert own.admit({"seed": 3})[1].steps == 1_000_000 and own.admit({})[1].cluster.attempts == 9
+    assert own.make_config({"seed": 3})[1].steps == 1_000_000 and own.make_config({})[1].cluster.attempts == 9
     assert refusals(own, {"steps": 1_000_000})[0].startswith("steps: must be from 0 to 100000")
 
 
-def test_texts_are_bounded_and_whole(presets):
+def test_texts_are_limited_and_have_no_lone_surrogates(presets):
     for text in ("\ud800{text}", "{text}\udfff"):
-        assert refusals(presets, {"data": {"template": text}})[0].startswith("data.template: holds half a character")
-    assert refusals(presets, {"\ud800": 1})[0].endswith("(a surrogate)")
-    long = "{text}".ljust(CHARS)
-    assert presets.admit({"data": {"template": long}})[1].data.template == long
+        assert refusals(presets, {"data": {"template": text}})[0].startswith("data.template: contains a lone surrogate")
+    assert refusals(presets, {"\ud800": 1})[0].endswith(": contains a lone surrogate")
+    long = "{text}".ljust(MAX_CHARS)
+    assert presets.make_config({"data": {"template": long}})[1].data.template == long
     assert refusals(presets, {"data": {"template": f"{long} "}})[0].startswith("data.template: is longer than")
-    for key in ("x" * 10**6, "y" * 1001):  # told shortly, also with many settings under it
-        assert len(refusals(presets, {key: {f"k{i}": 1 for i in range(CHARS)}})[0]) < 200
-    # One of them is a dialogue: a thousand would be a gigabyte of them.
-    assert refusals(presets, {"data": {"template": "{text}{text}"}})[0].startswith("data.template: {text}")
-    for many in ({"policy": {"lora": {"target_modules": ["q"] * PARTS}}}, {f"k{i}": {} for i in range(PARTS + 1)}):
-        assert refusals(presets, many) == (f"body: has more than {PARTS} settings",)
+    for key in ("x" * 10**6, "y" * 1001):  # quoted in part, also with many settings below it
+        assert len(refusals(presets, {key: {f"k{i}": 1 for i in range(MAX_CHARS)}})[0]) < 200
+    # Each {text} becomes a dialogue: a thousand of them would make a gigabyte of prompts.
+    assert refusals(presets, {"data": {"template": "{text}{text}"}})[0].startswith("data.template: may contain {text}")
+    for many in (
+        {"policy": {"lora": {"target_modules": ["q"] * MAX_ENTRIES}}},
+        {f"k{i}": {} for i in range(MAX_ENTRIES + 1)},
+    ):
+        assert refusals(presets, many) == (f"body: has more than {MAX_ENTRIES} settings",)
 
 
-@pytest.mark.parametrize("depth", [2, 100, PARTS - 4, 5000])
-def test_what_is_deeper_than_any_setting_is_refused(presets, depth):
+@pytest.mark.parametrize("depth", [2, 100, MAX_ENTRIES - 4, 5000])
+def test_bodies_deeper_than_any_setting_are_refused(presets, depth):
     section, list_ = {}, []
     for _ in range(depth):
         section, list_ = {"data": section}, [list_]
     for body in (section, {"reward": {"extra": list_}}, {"reward": {"extra": [section]}}):
         refused = refusals(presets, body)[0]
-        assert refused.startswith("body: " if depth > PARTS else ("data.data: ", "reward.extra."))
+        assert refused.startswith("body: " if depth > MAX_ENTRIES else ("data.data: ", "reward.extra."))
 
 
 TEXTS = ("\x00", "\x85", "\ufeff", "\uffff", "\u2028", "\r\n", "1e3", "null", " ~ ", "'\"", "\U0001f600", "", "yes")
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_run_reads_what_was_admitted(presets, tmp_path, text):
-    _, config = presets.admit({"data": {"template": f"{text}{{text}}", "topic_column": text}})
+def test_a_run_reads_the_config_that_was_accepted(presets, tmp_path, text):
+    _, config = presets.make_config({"data": {"template": f"{text}{{text}}", "topic_column": text}})
     file = tmp_path / "request.yaml"
     file.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude={"out", "serve"}), sort_keys=False))
     assert load_config(["--config", str(file)]) == config

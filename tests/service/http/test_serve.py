@@ -1,4 +1,4 @@
-"""The service as people run it: `ray_job.py serve` on a cluster, killed and started again."""
+"""The service as users run it: `ray_job.py serve` on a cluster, killed and started again."""
 
 import io
 import json
@@ -30,7 +30,7 @@ PRESET = {"base": "quickstart"} | {
 
 
 class Service:
-    """A process that serves, in the environment of a cluster."""
+    """A process of `ray_job.py serve` on a cluster."""
 
     def __init__(self, env, folder):
         self.env = {**env, "RAY_ADDRESS": env["GCS"]}
@@ -62,7 +62,7 @@ class Service:
         return answer.json()["id"]
 
     def events(self, run, after=-1):
-        """Kind and data of each event, until the last one."""
+        """Kind and data of each event until the last."""
         kind = None
         with self.http.stream(
             "GET", f"/runs/{run}/events", headers={"Last-Event-ID": str(after)}, timeout=120
@@ -97,15 +97,15 @@ def test_a_run_from_submission_to_its_adapter_in_use(service):
     assert service.submit(body, **{"Idempotency-Key": "first"}) == run
     other = service.http.post("/runs", json={}, headers={"Idempotency-Key": "first"})
     assert other.status_code == 409
-    told, scaled = [], False
+    seen, scaled = [], False
     for kind, data in service.events(run):
-        told.append((kind, data.get("step", data.get("state"))))
+        seen.append((kind, data.get("step", data.get("state"))))
         if kind == "step" and not scaled:
             answer = service.http.patch(f"/runs/{run}/workers", json={"reward": 2})
             assert answer.status_code == 202, answer.text
             scaled = True
-    assert [data for kind, data in told if kind == "step"] == list(range(6))
-    assert told[-2] == ("state", "succeeded") and told[-1][0] == "end"
+    assert [data for kind, data in seen if kind == "step"] == list(range(6))
+    assert seen[-2] == ("state", "succeeded") and seen[-1][0] == "end"
     assert next(data for kind, data in service.events(run, after=3) if kind == "step")["step"] == 4
     found = service.http.get(f"/runs/{run}").json()
     assert found["state"] == "succeeded" and found["step"] == found["steps"] == 6
@@ -125,7 +125,7 @@ def test_a_run_from_submission_to_its_adapter_in_use(service):
     assert run in service.http.get("/models").json()["adapters"]
 
 
-def test_a_run_goes_on_without_the_service_and_is_found_by_the_next_one(service):
+def test_a_run_continues_without_the_service_and_the_next_one_finds_it(service):
     run = service.submit({"base": "inline", "steps": 3})
     assert next(kind for kind, data in service.events(run) if data.get("state") == "running") == "state"
     service.kill()
@@ -136,13 +136,13 @@ def test_a_run_goes_on_without_the_service_and_is_found_by_the_next_one(service)
 
 
 @pytest.mark.chaos
-def test_a_run_that_was_stopped_is_resumed_to_the_same_bits(service):
+def test_a_stopped_run_is_resumed_to_the_same_bits(service):
     body = {"base": "inline", "steps": 12}
     run, whole = service.submit(body), service.submit(body)
     for kind, data in service.events(run):
         if kind == "step" and data["step"] == 1:
             assert service.http.post(f"/runs/{run}/stop").status_code == 202
-        assert data.get("step", 0) < 11, "it was not stopped"
+        assert data.get("step", 0) < 11, "the run was not stopped"
     stopped = service.http.get(f"/runs/{run}").json()
     assert stopped["state"] == "stopped" and "interrupted" in service.http.get(f"/runs/{run}/log").text
     assert service.http.post(f"/runs/{run}/stop").status_code == 409
@@ -154,18 +154,18 @@ def test_a_run_that_was_stopped_is_resumed_to_the_same_bits(service):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_a_run_that_cannot_start_says_why(service):
+def test_a_run_that_cannot_start_reports_the_reason(service):
     run = service.submit({"base": "inline", "data": {"min_chars": 9_000, "max_chars": 9_001}})
     _, last = list(service.events(run))[-1]
     assert last["state"] == "failed" and "widen the filter" in last["message"], last
 
 
-def test_ray_tells_what_the_dashboard_shows_of_it(service):
+def test_ray_exports_the_metrics_that_the_dashboard_shows(service):
     panels = json.loads((ROOT / "service/http/grafana.json").read_text())["panels"]
     used = {name for panel in panels for target in panel["targets"] for name in re.findall(r"ray_\w+", target["expr"])}
-    used -= {"ray_node_gpus_utilization"}  # where there are GPUs
+    used -= {"ray_node_gpus_utilization"}  # only on machines with GPUs
     service.http.post("/scores", json={"texts": ["thank you"]})
     until = time.monotonic() + 60
     while missing := {name for name in used if name not in httpx.get(f"http://127.0.0.1:{PORT + 3}/metrics").text}:
         assert time.monotonic() < until, missing
-        time.sleep(1)  # Ray gathers its figures now and then: there is no event to wait for
+        time.sleep(1)  # Ray collects its metrics periodically: there is no event to wait for

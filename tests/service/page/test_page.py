@@ -1,4 +1,4 @@
-"""The page in a real browser that has no network: what a new user does, and that no text becomes an element."""
+"""The page in a real browser without a network: what a new user does, and that no text becomes HTML."""
 
 import json
 from dataclasses import replace
@@ -19,16 +19,16 @@ PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 
 
 class Page:
-    """The page as somebody sees and touches it."""
+    """The page as a user sees it."""
 
     def __init__(self, browser, url):
         self.browser, self.url = browser, url
-        browser.get_log("browser")  # what was there before is not this page's
+        browser.get_log("browser")  # discard the log of earlier pages
         browser.get(url)
         self.until(lambda: self.all("#summarize"))
 
     def until(self, condition):
-        """What the condition gives, once it is something."""
+        """The value of the condition, once it is true."""
         return WebDriverWait(self.browser, PATIENCE, ignored_exceptions=()).until(lambda _: condition())
 
     def all(self, selector):
@@ -41,7 +41,7 @@ class Page:
         self.browser.find_element(By.XPATH, f"//button[@role='tab'][normalize-space()='{name}']").click()
 
     def field(self, label):
-        """The field that a label names."""
+        """The input with a label."""
         return self.browser.find_element(By.XPATH, f"//label[.//*[normalize-space()='{label}']]//input")
 
     def write(self, field, text):
@@ -57,19 +57,19 @@ class Page:
         self.one(f"#{id} input").click()
         self.until(lambda: [e for e in self.all("[role=option]") if e.text.strip("✓ \n") == option])[0].click()
 
-    def told(self):
-        """What the page tells in its corner."""
+    def toasts(self):
+        """The text of the error messages in the corner."""
         return "".join(toast.get_attribute("textContent") for toast in self.all(".toast-body"))
 
     def rows(self):
-        """The texts of the table of runs."""
+        """The cells of the table of runs."""
         return self.browser.execute_script(
             "return [...document.querySelectorAll('#runs [role=row]')].map(row => [...row.querySelectorAll("
             "'[role=gridcell]')].map(cell => cell.innerText.trim())).filter(row => row.length)"
         )
 
     def curves(self):
-        """Titles of the plots, and numbers of points of their lines."""
+        """Title of each plot, and the number of points of its lines."""
         return self.browser.execute_script(
             "return [...document.querySelectorAll('.js-plotly-plot')].map("
             "plot => [plot.layout.title.text, ...plot.data.map(line => line.x.length)])"
@@ -78,7 +78,7 @@ class Page:
 
 @pytest.fixture
 def open_page(browser, served):
-    """A function: a client -> its app's page, which must leave the console clean and the host alone."""
+    """A function: a client -> its page, which must log no errors and make no requests to other hosts."""
     opened = []
 
     def start(client):
@@ -94,7 +94,7 @@ def open_page(browser, served):
         assert log == []
 
 
-def test_a_new_user_starts_a_run_and_sees_it_wait_stop_and_go_on(client, open_page):
+def test_a_new_user_starts_stops_and_resumes_a_run(client, open_page):
     page, runs = open_page(client), client.app.state.runs
     page.tab("Runs")
     assert page.until(lambda: page.value("state")).startswith("No run yet.")
@@ -105,7 +105,7 @@ def test_a_new_user_starts_a_run_and_sees_it_wait_stop_and_go_on(client, open_pa
     page.one("#start").click()
     page.until(lambda: page.one("#state").is_displayed())
     page.until(lambda: page.value("state") == "pending, 0 of 3 steps")
-    (record,) = runs.registry.newest()
+    (record,) = runs.store.newest()
     assert (record.base, record.steps, record.owner) == ("flan_t5_detox", 3, "local")
     page.until(lambda: page.rows() and page.rows()[0][:4] == [record.id, "flan_t5_detox", "pending", "0 of 3"])
     page.until(lambda: not page.one("#resume").is_enabled())
@@ -114,20 +114,20 @@ def test_a_new_user_starts_a_run_and_sees_it_wait_stop_and_go_on(client, open_pa
     page.until(lambda: page.one("#resume").is_enabled() and not page.one("#stop").is_enabled())
     page.one("#resume").click()
     page.until(lambda: page.value("state") == "pending, 0 of 3 steps")
-    assert runs.registry.get(record.id).attempt == 2
+    assert runs.store.get(record.id).attempt == 2
 
 
-def test_wrong_numbers_of_steps_are_told_and_begin_nothing(client, open_page):
+def test_invalid_numbers_of_steps_are_reported_and_start_nothing(client, open_page):
     page = open_page(client)
     page.tab("Start a run")
-    for steps, told in (("", "steps: Input should be a valid integer"), ("1000000", "steps: must be from 0 to")):
+    for steps, error in (("", "steps: Input should be a valid integer"), ("1000000", "steps: must be from 0 to")):
         page.write(page.field("Steps"), steps)
         page.one("#start").click()
-        page.until(lambda told=told: told in (page.value("start-errors") or ""))
+        page.until(lambda error=error: error in (page.value("start-errors") or ""))
         assert page.one("#start-errors").is_displayed()
     page.write(page.field("Steps"), "0")
     page.one("#start").click()
-    page.until(lambda: "less than minimum value 1" in page.told())
+    page.until(lambda: "less than minimum value 1" in page.toasts())
     assert client.get("/runs").json() == []
 
 
@@ -143,7 +143,7 @@ def test_a_summary_is_shown_with_its_toxicity(client, open_page):
     assert page.value("summary-after") == ""
 
 
-def test_summaries_before_and_after_stand_beside_each_other(client, open_page, start, config):
+def test_summaries_before_and_after_training_are_shown_side_by_side(client, open_page, start, config):
     run = finish(client)
     folder = client.app.state.runs.folder(run) / "adapter"
     for file in folder.iterdir():
@@ -155,13 +155,13 @@ def test_summaries_before_and_after_stand_beside_each_other(client, open_page, s
     page.write(page.field("Seed"), "")
     page.one("#summarize").click()
     after = page.until(lambda: page.value("summary-after"))
-    assert after == page.value("summary-before"), "an adapter that has learned nothing says the same"
+    assert after == page.value("summary-before"), "an untrained adapter changes nothing"
     assert [after] == client.post("/summaries", json={"dialogues": [page.value("dialogue")]}).json()["summaries"][0][
         "texts"
-    ], "without a seed it is the likeliest"
+    ], "without a seed: greedy decoding"
 
 
-def test_curves_grow_as_the_run_does_and_its_files_are_a_touch_away(client, open_page):
+def test_curves_grow_with_the_run_and_its_files_are_linked(client, open_page):
     older, run = finish(client, steps=7), finish(client, "failed", "error: it fell over", steps=2)
     page = open_page(client)
     page.tab("Runs")
@@ -181,20 +181,20 @@ def test_curves_grow_as_the_run_does_and_its_files_are_a_touch_away(client, open
         assert link == f"{page.url}/runs/{older}/files/{name}" and client.get(link).status_code == 200
 
 
-def test_a_run_at_work_gets_other_numbers_of_workers(client, open_page):
+def test_the_workers_of_a_running_run_can_be_changed(client, open_page):
     run = finish(client, "running")
     client.app.state.runs.jobs.states[f"{run}-1"] = "running"
     folder = client.app.state.runs.folder(run)
     page = open_page(client)
     page.tab("Runs")
     page.until(lambda: (page.value("state") or "").startswith("running"))
-    doing = {"phase": "judging after", "done": 2, "total": 27, "seconds": 4.0, "seconds_left": 50.2}
+    doing = {"phase": "evaluating after", "done": 2, "total": 27, "seconds": 4.0, "seconds_left": 50.2}
     (folder / "status.json").write_text(json.dumps(doing))
-    page.until(lambda: "steps; judging after 2 of 27, about 50 s left" in page.value("state"))
+    page.until(lambda: "steps; evaluating after 2 of 27, about 50 s left" in page.value("state"))
     assert client.get(f"/runs/{run}").json()["doing"] == doing
     page.write(page.field("reward workers"), "4")
     page.one("#scale").click()
-    page.until(lambda: f"run {run} is not at work" in page.told())
+    page.until(lambda: f"run {run} is not running" in page.toasts())
     with take(folder):
         page.one("#scale").click()
         page.until(lambda: (folder / "scale.json").exists())
@@ -283,7 +283,7 @@ assert len(set(HOSTILE)) > 50
 
 
 def injected(page):
-    """What a script that ran has left, and elements that a text has become."""
+    """Trace of a script that ran, and elements made from text."""
     return page.browser.execute_script(INJECTED)
 
 
@@ -305,7 +305,7 @@ def test_what_a_model_writes_stays_text(client, open_page, models, monkeypatch):
         assert injected(page) == [None], text
 
 
-def test_errors_are_told_as_text(client, open_page, models, monkeypatch):
+def test_errors_are_shown_as_text(client, open_page, models, monkeypatch):
     texts = iter(GROUPS)
 
     async def fail(adapter, question):
@@ -315,18 +315,19 @@ def test_errors_are_told_as_text(client, open_page, models, monkeypatch):
     page = open_page(client)
     for text in GROUPS:
         page.one("#summarize").click()
-        page.until(lambda text=text: text.split() == page.told().split()[-len(text.split()) :])
+        page.until(lambda text=text: text.split() == page.toasts().split()[-len(text.split()) :])
         assert injected(page) == [None], text
         page.one(".toast-close").click()
-        page.until(lambda: not page.told())
+        page.until(lambda: not page.toasts())
 
 
-def test_what_is_told_of_runs_stays_text(client, open_page):
-    registry, begun = client.app.state.runs.registry, client.app.state.runs.registry.get(finish(client))
+def test_texts_of_runs_stay_text(client, open_page):
+    store = client.app.state.runs.store
+    first = store.get(finish(client))
     for number, text in enumerate(GROUPS):
-        made = replace(begun, id=f"{number:012x}", base=text, owner=text, request={"base": text}, token=None,
-                       created=begun.created + number + 1, state="failed", message="\n".join(GROUPS))  # fmt: skip
-        assert registry.add(made, 99)
+        made = replace(first, id=f"{number:012x}", base=text, owner=text, request={"base": text}, token=None,
+                       created=first.created + number + 1, state="failed", message="\n".join(GROUPS))  # fmt: skip
+        assert store.add(made, 99)
     page = open_page(client)
     page.tab("Runs")
     page.until(lambda: "\n".join(GROUPS) in (page.value("state") or ""))
@@ -350,7 +351,7 @@ def test_a_report_has_no_origin(client, browser, served):
     browser.get("about:blank")
 
 
-def test_the_description_of_the_api_shows_every_operation_without_another_host(client, browser, served):
+def test_the_api_docs_show_every_operation_without_other_hosts(client, browser, served):
     url, operations = served(client), client.app.openapi()["paths"].values()
     browser.get_log("browser")
     browser.get(f"{url}/docs")

@@ -1,0 +1,31 @@
+"""Concurrent calls of which none is left running when its caller fails or is gone."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def gather(calls: Sequence[Awaitable[T]]) -> list[T]:
+    """All results in order. If one call fails, the others are cancelled."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def as_completed(calls: Sequence[Awaitable[T]]) -> AsyncIterator[tuple[int, T]]:
+    """Each result with the index of its call, as soon as it is available. Closing the iterator cancels the rest."""
+    indices = {asyncio.ensure_future(call): i for i, call in enumerate(calls)}
+    try:
+        waiting = set(indices)
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                yield indices[task], task.result()
+    finally:
+        for task in indices:
+            task.cancel()

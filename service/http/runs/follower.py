@@ -1,0 +1,97 @@
+"""The thread that submits queued runs to Ray and keeps the records of runs up to date with their Ray jobs."""
+
+import logging
+import re
+import sqlite3
+import sys
+import threading
+
+from cluster.jobs import Jobs
+from configs.errors import RunError
+from service.http.runs.paths import RunPaths
+from service.http.runs.store import QUEUED, RunRecord, RunStore
+from service.run.folder import is_at_work, reported_steps
+
+INTERVAL = 1.0
+"""Seconds between two queries for the states of Ray jobs."""
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+log = logging.getLogger("seqrlhf.service")
+
+
+class RunFollower:
+    """Follows all runs that have not ended. A run does not depend on it: it continues when the service ends."""
+
+    def __init__(self, store: RunStore, jobs: Jobs, paths: RunPaths) -> None:
+        self.store, self.jobs, self.paths = store, jobs, paths
+        self._closed, self._wake = False, threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="follow-runs", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at the runs now."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stop following."""
+        self._closed = True
+        self._wake.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        while not self._closed:
+            self._wake.clear()
+            try:
+                for record in self.store.unended():
+                    self._try_update(record)
+            except sqlite3.Error:  # a full disk, for example
+                log.exception("cannot read the records of runs")
+            self._wake.wait(INTERVAL)
+
+    def _try_update(self, record: RunRecord) -> None:
+        try:
+            self._update(record)
+        except RunError as error:  # the cluster does not respond (yet); retried at the next interval
+            self.store.change(record, record.state, str(error))
+        except Exception:  # one run must not keep the others from being followed
+            log.exception("cannot follow run %s", record.id)
+
+    def _update(self, record: RunRecord) -> None:
+        state = self.jobs.state(record.job)
+        if state is None and record.state == QUEUED:
+            self._start(record)
+        elif state is None:
+            self._end_without_job(record)
+        elif state == "failed":
+            self.store.change(record, state, self._failure(record))
+        elif (state, "") != (record.state, record.message):  # also clears the message of an error that has passed
+            self.store.change(record, state)
+
+    def _start(self, record: RunRecord) -> None:
+        folder = self.paths.folder(record.id)
+        if (folder / "config.yaml").exists():
+            arguments = ["--resume", str(folder)]
+        else:
+            arguments = ["--config", str(self.paths.request(record.id)), "--out", str(folder)]
+        self.jobs.submit(record.job, [sys.executable, "ray_job.py", *arguments])
+        if not self.store.change(record, "pending"):  # it was stopped meanwhile
+            self.jobs.stop(record.job)
+
+    def _end_without_job(self, record: RunRecord) -> None:
+        """Settle the state of a run whose cluster was replaced by one that does not know its job."""
+        folder = self.paths.folder(record.id)
+        if reported_steps(folder):
+            self.store.change(record, "succeeded")
+        elif not is_at_work(folder):
+            self.store.change(record, "interrupted", "its cluster is gone; the run can be resumed")
+
+    def _failure(self, record: RunRecord) -> str:
+        """Why a job failed: the errors that it printed, else its last line."""
+        lines = job_log(self.jobs, record).splitlines()
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        return "; ".join(errors) or (lines[-1] if lines else "the job ended without output")
+
+
+def job_log(jobs: Jobs, record: RunRecord) -> str:
+    """The last lines that a run's job printed, without colours."""
+    printed = jobs.log(record.job).encode("utf-8", "replace").decode()  # it may hold lone surrogates
+    return ANSI.sub("", printed)

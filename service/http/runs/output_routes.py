@@ -1,0 +1,103 @@
+"""Routes to what a run produces: steps, live events, its log and files."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from service.http.auth import Reader
+from service.http.errors import NotFound
+from service.http.runs.dependencies import Runs, get_run, view
+from service.http.runs.schemas import STEP_EXAMPLE, RunId
+from service.http.runs.store import RunRecord
+from service.run.artifacts import ADAPTER, FILES, ZIP, artifacts, zipped
+from service.run.step_log import Tail
+
+router = APIRouter(tags=["runs"])
+POLL = 0.5
+"""Seconds between two checks for new steps."""
+REPORT_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+)
+"""Reports contain scripts. They get no origin, so that nothing in them can make requests with a key."""
+EVENTS_EXAMPLE = f"event: step\ndata: {json.dumps(STEP_EXAMPLE)}\nid: {STEP_EXAMPLE['step']}\n\n"
+
+
+@router.get("/runs/{run}/steps", responses={200: {"content": {"application/json": {"example": [STEP_EXAMPLE]}}}})
+def steps(runs: Runs, key: Reader, run: RunId, after: int = -1) -> list[dict[str, Any]]:
+    """Get the metrics of all steps with a number above `after`."""
+    return [step for step in Tail(runs.folder(get_run(runs, run).id)).new() if step["step"] > after]
+
+
+@router.get(
+    "/runs/{run}/log",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {"example": "step 12 of 45"}}}},
+)
+def log(runs: Runs, key: Reader, run: RunId) -> Response:
+    """Get the last lines that the run printed."""
+    return Response(runs.log(get_run(runs, run)).encode("utf-8", "replace"), media_type="text/plain; charset=utf-8")
+
+
+@router.get(
+    "/runs/{run}/files/{name}",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {kind: {"example": "the file"} for kind in sorted({*(kind for _, kind in FILES.values()), ZIP})}
+        }
+    },
+)
+def file(runs: Runs, key: Reader, run: RunId, name: Annotated[str, Path(examples=["report.html"])]) -> Response:
+    """Download one of the run's `files`."""
+    artifact = artifacts(runs.folder(get_run(runs, run).id)).get(name)
+    if not artifact:
+        raise NotFound(f"run {run} has no file {name!r} (yet); its `files` are those available")
+    if artifact.name == ADAPTER:
+        headers = {"Content-Disposition": f'attachment; filename="adapter-{run}.zip"'}
+        return Response(zipped(artifact.path), media_type=artifact.media_type, headers=headers)
+    headers = {"Content-Security-Policy": REPORT_POLICY}
+    return FileResponse(artifact.path, media_type=artifact.media_type, headers=headers)
+
+
+def _existing(runs: Runs, run: RunId) -> RunRecord:
+    return get_run(runs, run)
+
+
+@router.get(
+    "/runs/{run}/events",
+    response_class=EventSourceResponse,
+    responses={200: {"content": {"text/event-stream": {"example": EVENTS_EXAMPLE}}}},
+)
+async def events(
+    request: Request,
+    runs: Runs,
+    key: Reader,
+    run: RunId,
+    existing: Annotated[RunRecord, Depends(_existing)],  # a dependency, as it must fail before the stream starts
+    last_event_id: Annotated[int, Header(ge=-1)] = -1,
+) -> AsyncIterator[ServerSentEvent]:
+    """Follow a run: an event `step` with the metrics of each step, `state` for each new state, `end` at its end.
+
+    The id of a `step` event is the step's number; with the header Last-Event-ID only later steps are sent.
+    """
+    state, last = "", last_event_id
+    tail = Tail(runs.folder(existing.id))
+    while not request.app.state.closing.is_set():
+        # The record before the steps: a run that has ended writes no more steps, so none is missed.
+        record = await asyncio.to_thread(get_run, runs, run)
+        for step in await asyncio.to_thread(tail.new):
+            if step["step"] > last:
+                last = step["step"]
+                yield ServerSentEvent(event="step", id=str(last), data=step)
+        if record.state != state:
+            state = record.state
+            yield ServerSentEvent(event="state", data={"state": state, "message": record.message})
+        if record.ended:
+            yield ServerSentEvent(event="end", data=view(runs, record).model_dump(mode="json"))
+            return
+        await asyncio.sleep(POLL)
