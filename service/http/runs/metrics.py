@@ -12,8 +12,8 @@ from service.run.step_log import newest_step
 
 GAUGES = {
     "step": "step",
-    "reward": "ppo/mean_scores",
-    "toxicity": "toxicity/mean",
+    "reward": "reward/mean",
+    "toxicity": "watch/toxicity",
     "kl": "objective/kl",
     "rouge_l": "watch/rougeL",
     "tokens_per_second": "time/tokens_per_second",

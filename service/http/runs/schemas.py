@@ -29,7 +29,7 @@ RUN_EXAMPLE = {
     "request": {"base": "quickstart", "seed": 7},
     "files": [{"name": "report.html", "media_type": "text/html", "url": "/runs/3f9a1c0b77de/files/report.html"}],
 }
-STEP_EXAMPLE = {"step": 11, "ppo/mean_scores": 1.25, "toxicity/mean": 0.21, "objective/kl": 0.8}
+STEP_EXAMPLE = {"step": 11, "reward/mean": 1.25, "watch/toxicity": 0.21, "objective/kl": 0.8}
 FROM_RECORD = ("id", "state", "base", "owner", "message", "steps", "request")
 """Fields that a run's record has under the same names."""
 

@@ -38,7 +38,7 @@ def finish(client, state="succeeded", message="", steps=2):
     (folder / "adapter").mkdir(parents=True)
     for name in (*FILES, *(f"adapter/{name}" for name in IN_ADAPTER)):
         (folder / name).write_text("{}")
-    lines = [{"step": step, "ppo/mean_scores": step / 2, "toxicity/mean": float("nan")} for step in range(steps)]
+    lines = [{"step": step, "reward/mean": step / 2, "watch/toxicity": float("nan")} for step in range(steps)]
     (folder / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "config.yaml").write_text("policy: {model: quickstart/policy}")
     return run
@@ -124,7 +124,7 @@ def test_events_end_with_their_run_and_those_of_an_unknown_run_are_404(client):
     with client.stream("GET", f"/runs/{run}/events", headers={"Last-Event-ID": "0"}) as answer:
         lines = [line for line in answer.iter_lines() if line]
     assert [line for line in lines if line.startswith("event")] == ["event: step"] * 2 + ["event: state", "event: end"]
-    assert '"toxicity/mean":null' in "".join(lines).replace(" ", "")
+    assert '"watch/toxicity":null' in "".join(lines).replace(" ", "")
     assert client.get("/runs/0123456789ab/events").status_code == 404
 
 

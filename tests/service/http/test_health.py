@@ -64,7 +64,7 @@ def test_readiness_is_checked_by_one_thread_however_many_requests_ask(client, mo
 
 
 def test_metrics_for_prometheus(client):
-    run = submit(client, **{"ppo/mean_scores": 1.5, "toxicity/mean": 0.25, "objective/kl": float("nan")})
+    run = submit(client, **{"reward/mean": 1.5, "watch/toxicity": 0.25, "objective/kl": float("nan")})
     client.post("/scores", json={"texts": ["a", "b"]})
     client.get("/runs/000000000000")
     for path in ("/x1", "/x2", "/runs/zzz"):
@@ -103,7 +103,7 @@ def test_every_response_and_its_log_line_have_the_request_id(client, capsys):
 
 
 def test_the_dashboard_shows_existing_metrics(client):
-    submit(client, **{"ppo/mean_scores": 1.0, "toxicity/mean": 0.5, "objective/kl": 0.1, "time/tokens_per_second": 9.0})
+    submit(client, **{"reward/mean": 1.0, "watch/toxicity": 0.5, "objective/kl": 0.1, "time/tokens_per_second": 9.0})
     client.post("/scores", json={"texts": ["a"]})
     metrics = client.get("/metrics").text
     panels = json.loads((ROOT / "service/http/grafana.json").read_text())["panels"]

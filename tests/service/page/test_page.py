@@ -168,7 +168,7 @@ def test_curves_grow_with_the_run_and_its_files_are_linked(client, open_page):
     page.until(lambda: page.value("state") == "failed, 2 of 45 steps; error: it fell over")
     page.until(lambda: ["Reward", 2] in page.curves())
     with (client.app.state.runs.folder(run) / "steps.jsonl").open("a") as file:
-        file.write(json.dumps({"step": 2, "ppo/mean_scores": 1.0, "watch/rougeL": 80.0}) + "\n")
+        file.write(json.dumps({"step": 2, "reward/mean": 1.0, "watch/rougeL": 80.0}) + "\n")
     page.until(lambda: ["Reward", 3] in page.curves())
     assert [title for title, *_ in page.curves()] == [
         "Reward", "KL from the reference, nats per summary", "Toxicity", "ROUGE-L of the step's summaries"
