@@ -12,10 +12,12 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsError
 
 from configs.errors import UsageError
+from configs.installation import CODE, COMMAND
 from configs.schema import Config
 
-PRESETS = Path(__file__).parent
-
+PRESETS = CODE / "configs"
+SHIPPED = (("policy", "model"), ("reward", "model"), ("data", "path"))
+"""Settings that may name what ships with the project, as presets do: quickstart/policy."""
 
 FREE_ON_RESUME = ("workers", "cluster", "checkpoints", "watch", "bench", "serve", "trackers", "out")
 """Settings that decide where and how fast a run runs, not what comes of it; `threads` is the exception."""
@@ -79,7 +81,7 @@ def _parse(arguments: list[str]) -> dict[str, Any]:
         source = CliSettingsSource(
             _CommandLine,
             cli_parse_args=arguments,
-            cli_prog_name="ray_job.py",
+            cli_prog_name=COMMAND,
             cli_exit_on_error=False,
             cli_avoid_json=True,
         )
@@ -123,9 +125,23 @@ def settings(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def validate(values: dict[str, Any]) -> Config:
     """The one door into `Config`. Raises `UsageError` with one problem per wrong field."""
     try:
-        return Config.model_validate(values)
+        return Config.model_validate(_find_shipped(values))
     except ValidationError as error:
         raise UsageError(*[_problem(detail) for detail in error.errors()]) from error
+
+
+def _find_shipped(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with full paths for models and data that are not seen from the current folder, but ship with the code.
+
+    What is seen from it keeps its name, so that a run is the same wherever its clone or job lies.
+    """
+    found = dict(values)
+    for section, key in SHIPPED:
+        inner = values.get(section)
+        name = inner.get(key) if isinstance(inner, dict) else None
+        if isinstance(name, str) and not _is_there(Path(name)) and _is_there(CODE / name):
+            found[section] = {**inner, key: str(CODE / name)}
+    return found
 
 
 def read_yaml(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -151,8 +167,12 @@ def read_yaml(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _is_file(path: Path) -> bool:
+    return _is_there(path) and path.is_file()
+
+
+def _is_there(path: Path) -> bool:
     try:
-        return path.is_file()
+        return path.exists()
     except (OSError, ValueError):  # a name that no file can have
         return False
 

@@ -53,3 +53,29 @@ def test_every_field_has_a_help_text():
                     yield from walk(section)
 
     assert not [name for name, text in walk(Config) if not text and not name.endswith(".type")]
+
+
+def test_what_ships_is_found_from_anywhere_and_what_is_there_keeps_its_name(tmp_path, monkeypatch):
+    named = {
+        "policy.model": "quickstart/policy",
+        "reward.model": "quickstart/reward",
+        "data.path": "quickstart/dialogues",
+    }
+    arguments = [f"--{name}={value}" for name, value in named.items()]
+
+    def found(*arguments):
+        config = load_config(["--config", "quickstart", *arguments])
+        return [config.policy.model, config.reward.model, config.data.path]
+
+    assert found() == found(*arguments) == list(named.values())  # the current folder is the project's
+    monkeypatch.chdir(tmp_path)
+    assert found() == found(*arguments) == [str(PRESETS.parent / value) for value in named.values()]
+    (tmp_path / "quickstart/policy").mkdir(parents=True)
+    assert found()[0] == "quickstart/policy"
+    assert found("--policy.model=google/flan-t5-base")[0] == "google/flan-t5-base"
+
+
+@pytest.mark.parametrize("name", ["\0", "x" * 5000, "/no/such"])
+def test_a_name_that_is_nowhere_stays_as_it_is(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config([f"--data.path={name}"]).data.path == name
