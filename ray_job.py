@@ -5,6 +5,7 @@ Commands: explore (the data), sft (supervised fine-tuning), train (reinforcement
 (will it run?), scale (more or fewer workers for a run that is at work), serve (over HTTP, with a page), key (for that).
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -161,5 +162,6 @@ def _stop(signum: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
+    sys.path.append(os.getcwd())  # as Ray's workers have it: rewards of the user's lie there (reward.extra)
     signal.signal(signal.SIGTERM, _stop)  # as `ray job stop` and batch systems send it: end as by Ctrl-C
     sys.exit(main(sys.argv[1:]))

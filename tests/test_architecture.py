@@ -7,6 +7,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ["configs", "learner", "workers", "cluster", "service", "ray_job"]
@@ -65,8 +68,12 @@ def test_no_module_shadows_the_standard_library_and_none_is_called_utils():
     assert not [p for p in SOURCES if p.stem == "utils"]
 
 
-def test_lock_holds_what_pyproject_pins():
+def test_lock_holds_the_upper_end_of_every_range():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8").lower().replace("_", "-").splitlines()
-    for pin in project["dependencies"] + project["optional-dependencies"]["dev"]:
-        assert re.sub(r"\[.*\]", "", pin) in lock
+    lines = [Requirement(line) for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()[1:]]
+    lock = {canonicalize_name(line.name): Version(next(iter(line.specifier)).version) for line in lines}
+    extras = project["optional-dependencies"]
+    for asked in map(Requirement, [*project["dependencies"], *extras["service"], *extras["dev"]]):
+        locked = lock[canonicalize_name(asked.name)]
+        assert locked in asked.specifier, asked
+        assert Version(f"{locked.major}.{locked.minor + 1}") not in asked.specifier, f"{asked}: {locked} was tested"

@@ -20,6 +20,7 @@ from ray.serve.schema import LoggingConfig
 from cluster.layout import Machine, resolve, workers_of
 from cluster.serving.replicas import Replica, Scores, Summaries
 from configs.errors import RunError, UsageError
+from configs.installation import CODE
 from configs.schema import Config
 from configs.service import Limits
 from workers.inference.summarizer import BASE, Question, Verdict
@@ -132,7 +133,7 @@ def _application(config: Config, kind: str) -> serve.Application:
         ray_actor_options={
             "num_cpus": needs.cpus,
             "num_gpus": needs.gpus,
-            "runtime_env": {"env_vars": {"PYTHONPATH": root}},  # for a Serve that somebody else has begun
+            "runtime_env": {"env_vars": {"PYTHONPATH": str(CODE)}},  # for a Serve that somebody else has begun
         },
         # All that may wait, wait in the replicas: those that Serve holds back it offers again every half second only.
         max_ongoing_requests=max(settings.limits.queue, settings.batch_size),

@@ -12,6 +12,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
+from configs.installation import version
 from configs.service import Serve
 from service.http import health
 from service.http.auth import Reader
@@ -26,7 +27,6 @@ from service.http.runs.service import RunService
 from service.http.security import SecurityMiddleware
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-VERSION = "0.1.0"
 DOCS_FILES = "/docs/files"
 
 
@@ -34,7 +34,7 @@ def make_app(settings: Serve, keys: KeyFile, runs: RunService, models: ModelServ
     """The API with its documentation. The page is mounted on it afterwards, see `mount_page`."""
     app = FastAPI(
         title="seqrlhf",
-        version=VERSION,
+        version=version(),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
