@@ -3,26 +3,29 @@
 import ipaddress
 import os
 import socket
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-import uvicorn
 from rich.console import Console
-from starlette.types import ASGIApp
 
 from configs.errors import UsageError
-from configs.load import PRESETS
+from configs.installation import CODE, COMMAND
 from configs.schema import Config
 from configs.service import Serve
 from service.http.keys import KeyFile
 from service.http.runs.presets import Presets
 from service.run.progress import Display, silence_libraries
 
+EXTRA = ("fastapi", "uvicorn", "gradio", "fastapi_offline", "prometheus_client", "pythonjsonlogger")
+"""Packages of the extra `service`, which the other commands do without."""
 SHUTDOWN = 5
 """Seconds that open requests get to finish when the service ends."""
 
 
 def serve(config: Config) -> None:
     """Serve until interrupted. Raises `UsageError` for settings that cannot work, `RunError` if it fails to start."""
+    check_extra()
     silence_libraries()
     settings = config.serve
     keys = KeyFile(Path(settings.keys) if settings.keys else None)
@@ -52,7 +55,7 @@ def _serve(config: Config, keys: KeyFile, presets: Presets, listening: socket.so
     with connected(config.cluster.address, dashboard=True) as machines:
         with display.phase("starting the models"):
             client = start_models(config, machines)
-        runs = RunService(Path(settings.folder), settings.limits.runs, presets, Jobs(PRESETS.parent))
+        runs = RunService(Path(settings.folder), settings.limits.runs, presets, Jobs(CODE))
         models = ModelService(client, runs, settings.limits, config.policy.model, config.reward)
         try:
             app = make_app(settings, keys, runs, models)
@@ -65,8 +68,10 @@ def _serve(config: Config, keys: KeyFile, presets: Presets, listening: socket.so
             client.stop()
 
 
-def _answer(app: ASGIApp, listening: socket.socket) -> None:
+def _answer(app: Any, listening: socket.socket) -> None:
     """Print the address and answer requests until interrupted."""
+    import uvicorn
+
     from service.http.request_log import log_to_stderr
 
     log_to_stderr()
@@ -76,6 +81,12 @@ def _answer(app: ASGIApp, listening: socket.socket) -> None:
         app, log_config=None, access_log=False, timeout_graceful_shutdown=SHUTDOWN, server_header=False
     )
     uvicorn.Server(options).run(sockets=[listening])
+
+
+def check_extra() -> None:
+    """Raises `UsageError` where packages of the service are not installed."""
+    if missing := [name for name in EXTRA if not find_spec(name)]:
+        raise UsageError(f'serve: not installed: {", ".join(missing)}; install them by: pip install "seqrlhf[service]"')
 
 
 def check_address(settings: Serve) -> None:
@@ -89,7 +100,7 @@ def check_address(settings: Serve) -> None:
     if not loopback:
         raise UsageError(
             f"serve.host: other machines can reach {settings.host}, and the service has no keys; create one with "
-            f"`python ray_job.py key keys.json NAME --scopes read,generate,submit` and pass --serve.keys keys.json"
+            f"`{COMMAND} key keys.json NAME --scopes read,generate,submit` and pass --serve.keys keys.json"
         )
 
 
