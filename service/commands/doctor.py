@@ -101,6 +101,8 @@ class Doctor:
 
     def upload(self) -> str:
         """What a job's submission from here would send."""
+        if not Path("ray_job.py").is_file():
+            return "none: jobs are submitted from the project's folder"
         from cluster.upload import examine_upload
 
         return examine_upload(Path.cwd())
