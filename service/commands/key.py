@@ -5,6 +5,7 @@ import secrets
 from pathlib import Path
 
 from configs.errors import UsageError
+from configs.installation import COMMAND
 from service.http.keys import SCOPES, ApiKey, read_keys, sha256, write_keys
 
 
@@ -24,7 +25,7 @@ def key(arguments: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("ray_job.py key", description="Create a key for the service, or revoke keys.")
+    parser = argparse.ArgumentParser(f"{COMMAND} key", description="Create a key for the service, or revoke keys.")
     parser.add_argument("file", type=Path, help="key file; created if it does not exist")
     parser.add_argument("name", help="name of the key's owner")
     parser.add_argument("--scopes", default="read,generate", help=f"some of {','.join(SCOPES)} (default: %(default)s)")

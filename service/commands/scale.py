@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cluster.layout import ROLES
 from configs.errors import RunError, UsageError
+from configs.installation import COMMAND
 from service.run.folder import is_at_work
 from service.run.supervisor import REQUEST, ask, sizes
 
@@ -34,7 +35,7 @@ def scale(arguments: list[str]) -> None:
 
 
 def _parse(arguments: list[str]) -> tuple[Path, dict[str, int]]:
-    parser = argparse.ArgumentParser("ray_job.py scale", description=__doc__)
+    parser = argparse.ArgumentParser(f"{COMMAND} scale", description=__doc__)
     parser.add_argument("run", type=Path, help="the run's folder")
     for role in ROLES:
         parser.add_argument(f"--{role}", type=int, help=f"{role} workers from now on")

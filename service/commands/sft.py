@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from cluster.preflight.preflight import check_training
 from configs.errors import RunError
+from configs.installation import COMMAND
 from configs.schema import Config
 from learner.adapter import tensors_sha256
 from learner.sft import RESULT, read_log
@@ -57,7 +58,7 @@ def _train(config: Config, path: Path, display: Display) -> None:
         try:
             run_sft(config, path)
         except (RunError, KeyboardInterrupt):
-            display.say(f"what was done is kept; go on by: python ray_job.py sft --resume {path}")
+            display.say(f"what was done is kept; go on by: {COMMAND} sft --resume {path}")
             raise
         finally:
             done.set()
@@ -65,7 +66,7 @@ def _train(config: Config, path: Path, display: Display) -> None:
     result = json.loads((path / RESULT).read_bytes())
     figures = ", ".join(f"{name} {value:.2f}" for name, value in result["validation"].items())
     display.say(f"{result['steps']} steps in {time.perf_counter() - began:.0f} s; on the validation split: {figures}")
-    display.say(f"train from it by: python ray_job.py --policy.adapter {path / 'adapter'}")
+    display.say(f"train from it by: {COMMAND} --policy.adapter {path / 'adapter'}")
 
 
 def _follow(path: Path, seen: int, done: threading.Event, display: Display, phase: Phase) -> None:

@@ -15,6 +15,7 @@ from cluster.pools.interface import Pools
 from cluster.preflight.preflight import preflight
 from configs.algorithms import WithValues
 from configs.errors import RunError, UsageError
+from configs.installation import COMMAND
 from configs.schema import Config
 from learner.adapter import save_adapter, tensors_sha256
 from learner.lora import lora_config
@@ -153,7 +154,7 @@ def _way_on(path: Path, display: Display) -> Iterator[None]:
         raise
     except (Exception, KeyboardInterrupt):
         if (path / "config.yaml").exists():
-            display.say(f"what was done is kept; go on by: python ray_job.py --resume {path}")
+            display.say(f"what was done is kept; go on by: {COMMAND} --resume {path}")
         raise
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from configs.errors import UsageError
+from configs.installation import COMMAND
 from learner.atomic_files import replace_file
 
 SCOPES = ("read", "generate", "annotate", "submit")
@@ -39,7 +40,7 @@ class KeyFile:
         """Raises `UsageError` if the file cannot be read or holds no key; None: a service without keys."""
         self.file, self._modified, self._keys = file, -1, {}
         if file and not self._load():
-            raise UsageError(f"serve.keys: {file} holds no key; create one: python ray_job.py key {file} NAME")
+            raise UsageError(f"serve.keys: {file} holds no key; create one: {COMMAND} key {file} NAME")
 
     def authenticate(self, authorization: str | None) -> ApiKey | None:
         """The key of an Authorization header: `Bearer KEY`, or `Basic` as browsers send it, with the key as password.

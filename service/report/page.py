@@ -10,6 +10,7 @@ import yaml
 
 from configs.errors import UsageError
 from configs.evaluation import Watch
+from configs.installation import COMMAND
 from configs.load import settings
 from learner.atomic_files import replace_file
 from service.report.html import render
@@ -140,7 +141,7 @@ def _differences(runs: Sequence[Run]) -> list[list[Any]]:
 
 def report(arguments: list[str]) -> None:
     """Write the page; the last line of standard output is where it is."""
-    parser = argparse.ArgumentParser(prog="ray_job.py report", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"{COMMAND} report", description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="folder of a run or of an evaluation")
     parser.add_argument("--out", type=Path, help="file to write; default: report.html in the (first) folder")
     asked = parser.parse_args(arguments)
