@@ -1,0 +1,94 @@
+"""Every command of the documents and how it is tried, in this order: later ones need what earlier ones left."""
+
+from tests.documents.service import Curl, Serve
+from tests.documents.ways import Elsewhere, Load, Module, Run, Shell, Way
+
+TABLE: dict[str, Way] = {
+    "make quickstart": Shell(),
+    "make test": Shell(),
+    "make bench": Shell(),
+    "source .venv/bin/activate": Shell(),
+    "export RAY_AUTH_MODE=token": Elsewhere("tests/clusters.py", "RAY_AUTH_MODE"),
+    "ray get-auth-token --generate > /dev/null && chmod 600 ~/.ray/auth_token": Elsewhere(
+        "tests/clusters.py", '"get-auth-token", "--generate"'
+    ),
+    "ray start --head": Elsewhere("tests/clusters.py", '"ray", "start", "--head"'),
+    "ray start --head --dashboard-host 127.0.0.1": Elsewhere("tests/clusters.py", '"ray", "start", "--head"'),
+    "ray job submit --address http://127.0.0.1:8265 --working-dir . -- python ray_job.py --workers.reward 4 "
+    "--out /shared/runs/first": Load(),  # tests/test_job.py submits jobs
+    "python ray_job.py scale runs/first --reward 4": Elsewhere(
+        "tests/cluster/test_scaling.py", '"scale", str(folder), "--reward", "4"'
+    ),
+    # Settings only: models and data that are not here, and runs that take too long.
+    "python ray_job.py --config flan_t5_detox": Load(),
+    "python ray_job.py --config flan_t5_detox --policy.model /models/flan-t5-base "
+    "--policy.adapter /models/my-sft-adapter --reward.model /models/roberta-hate --reward.label nothate "
+    "--data.path /data/dialogues --out /runs/first": Load(),
+    "python ray_job.py --policy.model /models/bart-base --policy.lora.target_modules q_proj,v_proj": Load(),
+    "python ray_job.py --reward.model /models/toxic-bert --reward.label toxic --reward.label_is bad": Load(),
+    """python ray_job.py --evaluation.second_judge '{"type": "classifier", "model": "/models/toxic-bert", """
+    """"label": "toxic", "label_is": "bad"}'""": Load(),
+    "python ray_job.py --workers.reward 4": Load(),
+    "python ray_job.py --workers.reward 1-8": Load(),
+    "python ray_job.py --workers.rollout auto": Load(),
+    "python ray_job.py --cluster.resources.reward.cpus 0.5": Load(),
+    "python ray_job.py bench --config flan_t5_detox --policy.model /models/flan-t5-base "
+    "--reward.model /models/roberta-hate --reward.probe null --reward.text prompt+completion "
+    "--data.path /data/dialogsum --data.train_split validation --evaluation.rows 2 --bench.min_new 24 "
+    "--bench.max_new 72 --algorithm.microbatch_size 2 --workers.learner 2 --workers.reward 1 "
+    "--bench.vs 'python seed_loop.py /models --dtype bf16 --steps 9'": Load(),
+    "python ray_job.py bench --workers.rollout 8 --policy.lora.r 1536 --policy.lora.alpha 1536 "
+    "--bench.steps 1": Load(),
+    "python ray_job.py bench --bench.simulate 4,64,256 --bench.simulate_seconds 3": Load(),
+    "python ray_job.py pipeline --policy.model small/policy --policy.dtype float32 --data.path small/data "
+    "--sft.epochs 2 --rollout.max_new_tokens 60 --steps 40 --algorithm.learning_rate 1e-3 "
+    "--out runs/dialogsum": Load(),
+    "python ray_job.py serve --serve.keys keys.json --serve.host 0.0.0.0 "
+    """--serve.hosts '["seqrlhf.example.org"]'""": Load(),
+    "RAY_AUTH_MODE=token python ray_job.py serve --serve.folder /shared/runs": Load(),
+    "python -m tests.dialogsum /data/dialogsum small": Module(),
+    "python -m tests.load": Module(),
+    "python -m quickstart.build": Module(),
+    "python -m tests.oracle tests/golden": Module(run=True),
+    # Shortened, on the shipped models.
+    "python ray_job.py --policy.model quickstart/policy --reward.model quickstart/reward --reward.label nothate "
+    "--data.path quickstart/dialogues --out runs/own": Run(),
+    "python ray_job.py --config quickstart_grpo": Run(),
+    """python ray_job.py --reward.extra '[{"type": "length", "name": "short", "words": 30, "weight": 0.5}]'""": Run(),
+    """python ray_job.py --reward.extra '[{"type": "length", "name": "short", "words": 30, "weight": 0.5}, """
+    """{"type": "rouge", "name": "like_reference", "weight": 2.0}, """
+    """{"type": "function", "name": "mine", "function": "my_rewards:polite"}]'""": Run(),
+    "python ray_job.py --workers.learner 4 --algorithm.microbatch_size 1": Run(),
+    "python ray_job.py --run_ahead 1": Run(),
+    "python ray_job.py doctor": Run(),
+    "python ray_job.py explore": Run(),
+    "python ray_job.py sft --out runs/sft": Run(),
+    "python ray_job.py --policy.adapter runs/sft/adapter --out runs/rlhf": Run(),
+    "python ray_job.py evaluate base sft=runs/sft runs/rlhf@20 rlhf=runs/rlhf": Run(fill=(("@20", "@1"),)),
+    "python ray_job.py report runs/rlhf": Run(small=False),
+    "python ray_job.py --resume runs/first": Run(fill=(("runs/first", "runs/own"),)),
+    "python ray_job.py pipeline --out runs/all": Run(),
+    "python ray_job.py bench": Run(),
+    "python ray_job.py bench --bench.vs 'python other_loop.py'": Run(),
+    "python ray_job.py key keys.json alice --scopes read,generate,submit": Run(small=False),
+    "python ray_job.py key keys.json alice --revoke": Run(small=False),
+    # One service, and one run of it from start to end.
+    "python ray_job.py serve": Serve(),
+    "curl -X POST localhost:8000/runs -H 'Content-Type: application/json' -H 'Idempotency-Key: monday-1' "
+    """-d '{"base": "quickstart", "steps": 20, "seed": 7}'""": Curl(submits=True),
+    "curl -X POST localhost:8000/summaries -H 'Content-Type: application/json' "
+    """-d '{"dialogues": ["#Person1#: You are late, you fool. #Person2#: Sorry."]}'""": Curl(),
+    "curl -X POST localhost:8000/scores -H 'Content-Type: application/json' "
+    """-d '{"texts": ["Thank you."]}'""": Curl(),
+    "curl localhost:8000/runs": Curl(),
+    "curl -H 'Authorization: Bearer KEY' https://seqrlhf.example.org/runs": Curl(),
+    "curl -X PATCH localhost:8000/runs/ID/workers -H 'Content-Type: application/json' "
+    """-d '{"reward": 4}'""": Curl(("running",), steps=1),
+    "curl -X POST localhost:8000/runs/ID/stop": Curl(("running",)),
+    "curl -X POST localhost:8000/runs/ID/resume": Curl(("stopped",)),
+    "curl -N localhost:8000/runs/ID/events": Curl(("queued", "pending", "running")),
+    "curl -O localhost:8000/runs/ID/files/adapter.zip": Curl(("succeeded",)),
+    "curl -X POST localhost:8000/summaries -H 'Content-Type: application/json' "
+    """-d '{"dialogues": ["#Person1#: You are late, you fool. #Person2#: Sorry."], """
+    """"adapters": ["base", "ID"]}'""": Curl(("succeeded",)),
+}  # fmt: skip
