@@ -41,7 +41,7 @@ def _serve(config: Config, keys: KeyFile, presets: Presets, listening: socket.so
     from cluster.jobs import Jobs
     from cluster.pools.ray_pools import connected
     from cluster.preflight.preflight import check_serving
-    from cluster.serving.models import start_models
+    from cluster.serving.deployment import start_models
     from service.http.app import make_app
     from service.http.models.service import ModelService
     from service.http.runs.service import RunService

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ConfigDict
 
-from cluster.serving.models import Models
+from cluster.serving.deployment import Models
 from service.http.auth import Reader
 from service.http.metrics import registry
 from service.http.runs.dependencies import Runs

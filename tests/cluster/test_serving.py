@@ -19,8 +19,8 @@ from ray.cluster_utils import Cluster
 from transformers import T5Config, T5ForConditionalGeneration
 
 from cluster.pools.ray_pools import connected
-from cluster.serving import models as serving
-from cluster.serving.models import TooSlow, Unavailable, start_models
+from cluster.serving import deployment as serving
+from cluster.serving.deployment import TooSlow, Unavailable, start_models
 from cluster.serving.replicas import Scores, Summaries
 from configs.errors import RunError, UsageError
 from tests.conftest import small_config

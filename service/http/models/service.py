@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from cluster.serving.models import Models
+from cluster.serving.deployment import Models
 from configs.errors import UsageError
 from configs.rewards import Reward
 from configs.service import Limits
