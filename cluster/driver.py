@@ -10,12 +10,13 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
+from cluster.layout import ROLES
 from cluster.plan import Plan
-from cluster.pools.interface import ROLES, Handle, Pools
+from cluster.pools.interface import Handle, Pools
 from configs.errors import RunError, UsageError
 from configs.schema import Config
-from learner import update as progress
 from learner.types import PolicyState, TrainState, WorkUnit
+from learner.update import minibatch_keys, run_update
 
 MAX_FIRST_KL = 1e-3
 """KL (k3) per completion, in nats, that the policy may have to itself at step 0: rounding."""
@@ -106,7 +107,8 @@ def update(
     call = partial(pools.learner.submit, about=f"step {step}")
     if pools.learner.workers == 1:
         return call("update", policy, learner, *experience, results=3)
-    return progress.update(call, config, policy, learner, experience)
+    keys = minibatch_keys(config.algorithm, config.rollout.batch_size)
+    return run_update(call, keys, policy, learner, experience)
 
 
 def check(step: int, metrics: dict[str, float]) -> None:
@@ -115,7 +117,7 @@ def check(step: int, metrics: dict[str, float]) -> None:
     if step == 0 and not metrics["objective/kl_k3"] <= MAX_FIRST_KL:
         kl = metrics["objective/kl_k3"]
         raise RunError(f"the policy differs from its reference before the first update: KL {kl:.3g}")
-    gap = metrics.get("ppo/policy/first_ratio_gap", 0.0)
+    gap = metrics.get("policy/first_ratio_gap", 0.0)
     if not metrics.get("rollout/staleness") and not gap <= MAX_FIRST_RATIO_GAP:
         raise RunError(
             f"step {step}: rollouts do not come from the learner's policy: before the first update, ratios are "

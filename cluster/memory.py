@@ -1,22 +1,23 @@
 """How much memory a run will take, about, from the shapes of its models alone."""
 
+import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
-from cluster.layout import ROLES, workers_of
+from cluster.layout import ROLES, Layout
 from configs.schema import Config
-from learner.pretrained import DTYPES, META, choose_dtype, device_of
+from learner.pretrained import DTYPES, META, choose_dtype
 
 LIBRARIES = 570e6
 """Bytes of a process that has loaded torch, transformers and peft and run a tiny model once: 568-588 MB measured."""
 
 
-def estimate(config: Config) -> dict[str, float]:
-    """Bytes that one worker of each role takes at its most, for a resolved config.
+def estimate(config: Config, layout: Layout) -> dict[str, float]:
+    """Peak bytes of one worker of each role.
 
     Within 30% of the peaks of real processes on a CPU (the quickstart's models, and FLAN-T5-base with RoBERTa-base).
     """
     policy, reward = _shape(config.policy.model, AutoModelForSeq2SeqLM), _shape(config.reward.model)
-    width = {role: _bytes_per_weight(config, role) for role in ROLES}
+    width = {role: _bytes_per_weight(config, role, layout[role].device) for role in ROLES}
     tokens, rollout = config.data.max_prompt_tokens + config.rollout.max_new_tokens, config.rollout
     algorithm = config.algorithm
     logits = 4.0 * policy["vocabulary"] * rollout.max_new_tokens  # of one completion, in float32
@@ -36,9 +37,9 @@ def estimate(config: Config) -> dict[str, float]:
     }
 
 
-def total(config: Config, each: dict[str, float]) -> float:
-    """Bytes of all workers that a resolved config starts with, and of the driver."""
-    return LIBRARIES + sum(amount * workers_of(config, role)[0] for role, amount in each.items())
+def total(layout: Layout, each: dict[str, float]) -> float:
+    """Bytes of all workers that a run starts with, and of the driver."""
+    return LIBRARIES + sum(amount * layout[role].fewest for role, amount in each.items())
 
 
 def _shape(name: str, kind: type = AutoModelForSequenceClassification) -> dict[str, float]:
@@ -58,7 +59,6 @@ def _shape(name: str, kind: type = AutoModelForSequenceClassification) -> dict[s
     }
 
 
-def _bytes_per_weight(config: Config, role: str) -> int:
-    device = device_of(getattr(config.cluster.resources, role))
+def _bytes_per_weight(config: Config, role: str, device: str) -> int:
     setting = config.reward.dtype if role == "reward" else config.policy.dtype
-    return 4 if DTYPES["float32"] == choose_dtype(setting, device) else 2
+    return 4 if DTYPES["float32"] == choose_dtype(setting, torch.device(device)) else 2

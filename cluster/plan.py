@@ -1,43 +1,54 @@
-"""The plan: which prompts are worked on in which unit, fixed by the config alone."""
+"""The plan: which prompts make up which unit, fixed by the settings alone."""
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from configs.schema import Config
+from configs.evaluation import EvaluationConfig
 from learner.seeds import seed_from
 from learner.types import WorkUnit
 from workers.data.prompts import Prompt
 
 
-class Plan:
-    """All the units of a run, made when asked for."""
+@dataclass(frozen=True)
+class PlanSettings:
+    """What the units of a run depend on besides its prompts."""
 
-    def __init__(self, config: Config, train: Sequence[Prompt], held_out: Sequence[Prompt]) -> None:
-        """`train` are prompts to learn from; of `held_out`, the first `evaluation.rows` are those to be judged on."""
-        self.config = config
+    seed: int
+    batch_size: int  # completions per step
+    unit_size: int  # completions per unit
+    group_size: int  # completions per prompt
+    evaluation: EvaluationConfig
+
+
+class Plan:
+    """All units of a run, made on demand."""
+
+    def __init__(self, settings: PlanSettings, train: Sequence[Prompt], held_out: Sequence[Prompt]) -> None:
+        """`train`: prompts to learn from; `held_out`: prompts to evaluate on, of which the first `rows` are used."""
+        self.settings = settings
         self.train = train
-        self.held_out = held_out[: config.evaluation.rows]
+        self.held_out = held_out[: settings.evaluation.rows]
         self.hashes = {"train_sha256": prompts_sha256(train), "held_out_sha256": prompts_sha256(held_out)}
 
     def units(self, step: int) -> list[WorkUnit]:
         """The units of a training step: the next prompts of endless shuffled passes, `group_size` times each."""
-        size, rollout, group_size = len(self.train), self.config.rollout, self.config.group_size
-        count = rollout.batch_size // group_size
+        size, seed, group_size = len(self.train), self.settings.seed, self.settings.group_size
+        count = self.settings.batch_size // group_size
         places = range(step * count, (step + 1) * count)
         passes = {p: self._shuffled(p) for p in {place // size for place in places}}
         rows = [passes[place // size][place % size] for place in places for _ in range(group_size)]
         return [
-            make_unit(self.train, chunk, (step, index), seed_from(self.config.seed, "rollout", step, index))
-            for index, chunk in enumerate(_chunks(rows, rollout.unit_size))
+            make_unit(self.train, chunk, (step, index), seed_from(seed, "rollout", step, index))
+            for index, chunk in enumerate(_chunks(rows, self.settings.unit_size))
         ]
 
     def evaluation_units(self) -> list[WorkUnit]:
         """The held-out prompts, once per sample; `step` is the sample's number, after them that of greedy ones."""
-        evaluation = self.config.evaluation
+        evaluation = self.settings.evaluation
         # Prompts of like length share a unit, so that little of it is padding.
         rows = sorted(range(len(self.held_out)), key=lambda row: (len(self.held_out[row].token_ids), row))
         units = [
@@ -52,7 +63,7 @@ class Plan:
         return prompts_sha256([*self.train, *self.held_out])
 
     def _shuffled(self, number: int) -> list[int]:
-        generator = torch.Generator().manual_seed(seed_from(self.config.seed, "shuffle", number))
+        generator = torch.Generator().manual_seed(seed_from(self.settings.seed, "shuffle", number))
         return torch.randperm(len(self.train), generator=generator).tolist()
 
 

@@ -11,11 +11,13 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from transformers import AutoTokenizer
 from transformers.utils import logging
 
-from cluster.layout import Machine, fits, resolve
-from cluster.pools.ray_pools import connected
+from cluster.layout import LayoutRequest, resolve
+from cluster.placement import Machine, fits, total
+from cluster.ray_cluster import connected
 from configs.errors import RunError, UsageError
 from configs.load import validate
 from configs.schema import Config
+from learner.settings import SftSettings
 from learner.sft import Examples, fit
 from workers.data.prompts import make_prompts, read_rows
 from workers.evaluation.evaluate_modules import Rouge
@@ -29,18 +31,21 @@ def run_sft(config: Config, folder: Path) -> None:
     """
     folder = folder.resolve()
     if config.cluster.backend == "inline":
-        _train(config, folder)
+        device = resolve(LayoutRequest.of(config), [Machine.here()])["learner"].device
+        _train(config, folder, device)
         return
     with connected(config.cluster.address) as machines:
+        cpus, gpus = _share(config, machines)
         trainer = TorchTrainer(
             train_loop,
             train_loop_config={
                 "config": config.model_dump(mode="json"),
                 "folder": str(folder),
                 "root": str(Path.cwd()),
+                "device": "cuda" if gpus else "cpu",
             },
-            scaling_config=_scaling(config, machines),
-            torch_config=TorchConfig(backend="nccl" if _share(config, machines)[1] else "gloo"),
+            scaling_config=_scaling(config.sft.workers, cpus, gpus, machines),
+            torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
             # A worker that is lost ends all; they begin again with the newest checkpoint.
             run_config=RunConfig(
                 name="train",
@@ -57,32 +62,37 @@ def run_sft(config: Config, folder: Path) -> None:
 
 def _share(config: Config, machines: Sequence[Machine]) -> tuple[float, float]:
     """CPUs and GPUs of a worker: those of the learner, a whole GPU for each where there are any."""
-    needs = resolve(config, machines).cluster.resources.learner
-    return (needs.threads if config.cluster.resources.learner.cpus == "auto" else needs.cpus), int(needs.gpus > 0)
+    learner = resolve(LayoutRequest.of(config), machines)["learner"]
+    cpus = learner.threads if config.cluster.resources.learner.cpus == "auto" else learner.cpus
+    return cpus, int(learner.gpus > 0)
 
 
-def _scaling(config: Config, machines: Sequence[Machine]) -> ScalingConfig:
-    cpus, gpus = _share(config, machines)
-    if not fits([(cpus, gpus)] * config.sft.workers, machines):
-        has = " + ".join(f"{m.cpus:g} CPU, {m.gpus:g} GPU" for m in machines)
+def _scaling(workers: int, cpus: float, gpus: float, machines: Sequence[Machine]) -> ScalingConfig:
+    if not fits([(cpus, gpus)] * workers, machines):
         raise UsageError(
-            f"sft.workers: {config.sft.workers} workers with {cpus:g} CPU and {gpus:g} GPU each do not fit the "
-            f"cluster, which has {has}; lower sft.workers or cluster.resources.learner.cpus"
+            f"sft.workers: {workers} workers with {cpus:g} CPU and {gpus:g} GPU each do not fit the "
+            f"cluster, which has {total(machines)}; lower sft.workers or cluster.resources.learner.cpus"
         )
     resources = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
-    return ScalingConfig(num_workers=config.sft.workers, use_gpu=bool(gpus), resources_per_worker=resources)
+    return ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker=resources)
 
 
 def train_loop(settings: dict) -> None:
     """What each worker of Ray Train runs."""
     os.chdir(settings["root"])  # Ray Train changes it, and paths of models and data may be relative
-    _train(validate(settings["config"]), Path(settings["folder"]))
+    _train(validate(settings["config"]), Path(settings["folder"]), settings["device"])
 
 
-def _train(config: Config, folder: Path) -> None:
+def _train(config: Config, folder: Path, device: str) -> None:
     logging.set_verbosity_error()
     torch.set_num_threads(config.cluster.resources.learner.threads)
-    fit(config, examples(config), folder)
+    fit(sft_settings(config, device), examples(config), folder)
+
+
+def sft_settings(config: Config, device: str = "cpu") -> SftSettings:
+    """Settings of supervised fine-tuning."""
+    rollout = config.rollout
+    return SftSettings(config.policy, config.sft, rollout.max_new_tokens, rollout.unit_size, config.seed, device)
 
 
 def examples(config: Config) -> Examples:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from configs.base import Section
+from configs.grouping import ByColumn, GroupBy
 
 
 class FixedKL(Section):
@@ -86,6 +87,16 @@ class Algorithm(Section):
     """Learn nothing from the tokens of completions that were cut before their end (overlong filtering, Yu et al. 2025,
     section 3.4); their scores still count in baselines and means."""
 
+    @property
+    def completions_per_prompt(self) -> int:
+        """Completions of each prompt in a step: `group_size` where an algorithm has it."""
+        return getattr(self, "group_size", 1)
+
+    @property
+    def prompt_groups(self) -> GroupBy | None:
+        """What groups of prompts are made by, where an algorithm has them."""
+        return getattr(self, "group_by", None)
+
     @model_validator(mode="after")
     def _check_kl(self) -> "Algorithm":
         if self.kl_in == "loss" and self.kl_estimator == "k1":
@@ -112,31 +123,6 @@ class PPO(WithValues):
     """Proximal policy optimisation with a value head (Schulman et al. 2017)."""
 
     type: Literal["ppo"] = "ppo"
-
-
-class ByColumn(Section):
-    """A group per value of a data column."""
-
-    type: Literal["column"] = "column"
-    column: str = "topic"
-    """The column."""
-
-
-class ByPromptLength(Section):
-    """Groups of prompts of like length."""
-
-    type: Literal["prompt_length"] = "prompt_length"
-    bounds: tuple[int, ...] = Field((100, 200), min_length=1)
-    """Numbers of tokens at which a new group begins, rising."""
-
-    @model_validator(mode="after")
-    def _check(self) -> "ByPromptLength":
-        if list(self.bounds) != sorted(set(self.bounds)) or self.bounds[0] < 1:
-            raise ValueError("bounds must be positive and rising")
-        return self
-
-
-GroupBy = Annotated[ByColumn | ByPromptLength, Field(discriminator="type")]
 
 
 class GroupedPPO(WithValues):

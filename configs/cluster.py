@@ -50,7 +50,7 @@ Amount = Annotated[
 ]
 
 
-class Workers(Section):
+class WorkersConfig(Section):
     """Workers per role."""
 
     rollout: Count = 2
@@ -64,7 +64,7 @@ class Workers(Section):
     several of these (`algorithm.microbatch_size`); the result is the same to the bit."""
 
 
-class Resources(Section):
+class ResourcesConfig(Section):
     """What a worker of a role gets."""
 
     cpus: Amount = "auto"
@@ -75,20 +75,20 @@ class Resources(Section):
     """Torch threads; it changes the bits."""
 
 
-class RoleResources(Section):
+class RoleResourcesConfig(Section):
     """Resources per role."""
 
-    rollout: Resources = Resources()
+    rollout: ResourcesConfig = ResourcesConfig()
     """Of each rollout worker."""
-    reward: Resources = Resources()
+    reward: ResourcesConfig = ResourcesConfig()
     """Of each reward worker."""
-    reference: Resources = Resources()
+    reference: ResourcesConfig = ResourcesConfig()
     """Of each reference worker."""
-    learner: Resources = Resources()
+    learner: ResourcesConfig = ResourcesConfig()
     """Of the learner."""
 
     @model_validator(mode="after")
-    def _check(self) -> "RoleResources":
+    def _check(self) -> "RoleResourcesConfig":
         gpus = [getattr(self, role).gpus for role in ("rollout", "reference", "learner")]
         if len({"auto" if amount == "auto" else amount > 0 for amount in gpus}) > 1:
             raise ValueError(
@@ -98,14 +98,14 @@ class RoleResources(Section):
         return self
 
 
-class Cluster(Section):
+class ClusterConfig(Section):
     """Where the workers run."""
 
     backend: Literal["ray", "inline"] = "ray"
     """ray: each worker is a Ray actor; inline: everything in this process, with the same result to the bit."""
     address: str | None = None
     """Ray address; null: RAY_ADDRESS or a running local head if there is one, else a Ray of its own."""
-    resources: RoleResources = RoleResources()
+    resources: RoleResourcesConfig = RoleResourcesConfig()
     """What each worker gets."""
     start_timeout: float = Field(300, gt=0)
     """Seconds that a worker may take to find a place and to load its models."""
@@ -121,7 +121,7 @@ class Cluster(Section):
     """Workers that may die over one unit, or in a row while they start, before the run ends."""
 
 
-class Checkpoints(Section):
+class CheckpointsConfig(Section):
     """What is kept so that a run can be resumed."""
 
     every: int = Field(1, ge=1)

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from configs.base import Section
 
 
-class Probe(Section):
+class ProbeConfig(Section):
     """Two texts whose order every judge must get right before a run may start."""
 
     better: str = "Thank you so much, you have been very kind and helpful."
@@ -66,7 +66,7 @@ class LabelledModel(Section):
     """Type of the weights; auto: bfloat16 where the hardware is fast at it."""
 
 
-class Reward(LabelledModel):
+class RewardConfig(LabelledModel):
     """The sequence classifier whose logit is the reward, and rewards beside it."""
 
     text: Literal["completion", "prompt+completion"] = "completion"
@@ -77,11 +77,11 @@ class Reward(LabelledModel):
     """Further rewards."""
     on_failure: Literal["error", "drop"] = "error"
     """Where a reward raises, or gives no finite number: end the run, or leave the sample out and count it."""
-    probe: Probe | None = Probe()
+    probe: ProbeConfig | None = ProbeConfig()
     """Checked at every start, of the reward and of a second judge that is a classifier; null: not checked."""
 
     @model_validator(mode="after")
-    def _check(self) -> "Reward":
+    def _check(self) -> "RewardConfig":
         names = [extra.name for extra in self.extra]
         if len(set(names)) < len(names) or "classifier" in names:
             raise ValueError("reward.extra: names must differ from each other and from 'classifier'")

@@ -6,7 +6,7 @@ from configs.base import Section
 from configs.cluster import Count
 
 
-class Limits(Section):
+class LimitsConfig(Section):
     """Limits on requests, so that no client can block the others."""
 
     body_bytes: int = Field(1_000_000, ge=1)
@@ -23,7 +23,7 @@ class Limits(Section):
     """Seconds that a summary or score may take; after that the request gets 504."""
 
 
-class Serve(Section):
+class ServeConfig(Section):
     """The HTTP service and its page."""
 
     host: str = "127.0.0.1"
@@ -55,5 +55,5 @@ class Serve(Section):
     """Seconds that a replica waits for a batch to fill."""
     adapters: int = Field(8, ge=1)
     """Adapters that a replica of the policy keeps loaded."""
-    limits: Limits = Limits()
+    limits: LimitsConfig = LimitsConfig()
     """Limits on requests."""

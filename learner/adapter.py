@@ -18,6 +18,8 @@ from configs.errors import UsageError
 from learner.pretrained import one_line
 from learner.types import PolicyState, Tensors
 
+BASE = "base"
+"""Name that stands for the bare model in place of an adapter."""
 VALUE_HEAD = "value_head.safetensors"
 HARMLESS_INITS = (True, False, "gaussian", "eva", "orthogonal")
 """Values of init_lora_weights that leave the base model as it is."""

@@ -28,10 +28,9 @@ class Batch:
     ref_full: Tensor  # [B, T, V], or [B, T, 0] where the KL estimator does not need it
     kl: Tensor  # [B, T], before the update
     scores: Tensor  # [B], scaled and clipped
-    toxicity: Tensor  # [B]
     rewards: Tensor  # [B, T], with the KL penalty where that is in the reward
     advantages: Tensor  # [B, T]
-    returns: Tensor  # [B, T], what values are drawn to
+    returns: Tensor  # [B, T], regression targets of the value head
 
     def rows(self, index: Tensor) -> "Batch":
         """The sequences at `index`, at the whole batch's width."""
@@ -75,7 +74,6 @@ def collate(experiences: list[Experience], config: AnyAlgorithm) -> Batch:
         ref_full=pad_cat([e.reference.full for e in experiences]),
         kl=kl,
         scores=torch.cat([_scores(e, config) for e in experiences]),
-        toxicity=torch.cat([e.scores.toxicity for e in experiences]),
         rewards=torch.zeros_like(kl),
         advantages=torch.zeros_like(kl),
         returns=torch.zeros_like(kl),

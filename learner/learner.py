@@ -1,4 +1,4 @@
-"""The learner: one step's experiences in, the next state out. It keeps nothing between two calls but frozen weights."""
+"""The learner: one step's experiences in, the next state out. Between two calls it keeps nothing but frozen weights."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,41 +7,39 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from configs.algorithms import FixedKL, GroupedPPO
+from configs.algorithms import FixedKL
 from configs.errors import UsageError
-from configs.schema import Config
-from learner import objective
-from learner import update as progress
+from learner import objective, update
 from learner.algorithms import ESTIMATORS
-from learner.algorithms.grouped_ppo import group_weights
-from learner.batch import Batch, collate, group_names, with_rewards
+from learner.batch import Batch, collate, with_rewards
 from learner.lora import layer_of, never_reached
-from learner.losses import token_weights
-from learner.objective import Metrics
+from learner.metrics import Metrics, minibatch_metrics, step_metrics, update_metrics
+from learner.minibatches import epoch_minibatches, loss_weights, metric_weights, microbatches
+from learner.objective import Microbatch
 from learner.optimizer import adam, moments_of
 from learner.policy import Policy
-from learner.pretrained import device_of
 from learner.rewards import ScoreMoments, adapted_kl_coef
-from learner.seeds import seed_from
-from learner.types import Experience, LearnerState, Old, PolicyState, RefLogprobs, Rollouts, Scores
-from learner.update import Gradient, Place, Prepared, Progress, Updated, Weights
+from learner.settings import LearnerSettings
+from learner.types import Experience, LearnerState, OldPass, PolicyState, RefLogprobs, Rollouts, Scores
+from learner.update import Gradient, MicrobatchKey, OptimizerState, PolicyInUpdate, PreparedStep, Updated
 
-Part = Rollouts | Old | Scores | RefLogprobs
+Part = Rollouts | OldPass | Scores | RefLogprobs
 
 MAX_REJECTED = 3
-"""Steps in a row that may fail to have a finite loss."""
+"""Consecutive steps that may lack a finite loss."""
+NO_GRADIENT = Gradient({}, {})
 
 
 class Learner:
     """Runs the algorithm's updates."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.policy = Policy(config.policy, config.seed, device_of(config.cluster.resources.learner))
+    def __init__(self, settings: LearnerSettings) -> None:
+        self.settings, self.algorithm = settings, settings.algorithm
+        self.policy = Policy(settings.policy, settings.seed, torch.device(settings.device))
         self.fingerprint = self.policy.fingerprint()
 
     def describe(self) -> dict[str, Any]:
-        """Parameter counts, the frozen weights' type and what tells them from others, the value head's origin."""
+        """Parameter counts, type and fingerprint of the frozen weights, and whether a given value head was kept."""
         dtype = str(self.policy.network.dtype).removeprefix("torch.")
         return {
             **self.policy.parameter_counts(),
@@ -51,71 +49,71 @@ class Learner:
         }
 
     def initial_state(self) -> tuple[PolicyState, LearnerState]:
-        """Version 0: adapter and value head as they were made or given, no moments. Also the reference's state."""
-        kl_coef = self.config.algorithm.kl.coef
-        return self.policy.state(version=0), LearnerState(0, {}, kl_coef, ScoreMoments(), rejected=0)
+        """Version 0: a new or given adapter and value head, no moments. It is also the reference's state."""
+        return self.policy.state(version=0), LearnerState(0, {}, self.algorithm.kl.coef, ScoreMoments(), rejected=0)
 
     def update(self, policy: PolicyState, state: LearnerState, *parts: Part) -> Updated:
-        """One step: `parts` are what was made of each unit in turn, in plan order, as `prepare` takes them.
+        """One step on what the workers made of each unit, in plan order, as `prepare` takes it.
 
-        A step whose loss is not finite is not taken: the next version has the weights of this one.
+        A step whose loss is not finite is rejected: the next version then has the weights of this one.
 
         Raises `ValueError` where parts do not belong together or to this version, `FloatingPointError` where the
-        third step in a row could not be taken.
+        third consecutive step is rejected.
         """
-        return progress.update(self._call, self.config, policy, state, parts)
+        keys = update.minibatch_keys(self.algorithm, self.settings.batch_size)
+        return update.run_update(self._call, keys, policy, state, parts)
 
     def _call(self, method: str, *arguments: Any, results: int = 1) -> Any:
         return getattr(self, method)(*arguments)
 
-    def prepare(self, policy: PolicyState, state: LearnerState, *parts: Part) -> tuple[Prepared, Weights, Progress]:
-        """The batch of a step: `parts` are rollouts, old pass, scores and reference log-probabilities of each unit."""
+    def prepare(
+        self, policy: PolicyState, state: LearnerState, *parts: Part
+    ) -> tuple[PreparedStep, PolicyInUpdate, OptimizerState]:
+        """The batch of a step. `parts`: rollouts, old pass, scores and reference log-probabilities of each unit."""
         version = policy.version
         if state.version != version:
             raise ValueError(f"policy state has version {version}, learner state {state.version}")
-        versions = range(max(0, version - self.config.run_ahead), version + 1)
+        versions = range(max(0, version - self.settings.run_ahead), version + 1)
         experiences = [Experience.join(*unit, versions) for unit in zip(*[iter(parts)] * 4, strict=True)]
-        batch = collate(experiences, self.config.algorithm)
+        batch = collate(experiences, self.algorithm)
         if not len(batch.mask):
             raise ValueError("every completion of the step was dropped, since its reward failed")
         moments = state.score_moments.add(batch.scores)
-        batch = self._estimate(with_rewards(batch, self.config.algorithm, state.kl_coef, moments))
-        if self.config.algorithm.kl_in == "reward":
-            batch = replace(batch, ref_full=batch.ref_full[:, :, :0])  # which nothing reads any more
-        metrics = self._step_metrics(batch, experiences, state.kl_coef) | {
-            "rollout/staleness": version - min(e.rollouts.version for e in experiences)
-        }
-        prepared = Prepared(version, state.kl_coef, batch, moments, metrics)
-        return prepared, Weights(policy), Progress(state.moments)
+        batch = self._estimate(with_rewards(batch, self.algorithm, state.kl_coef, moments))
+        if self.algorithm.kl_in == "reward":
+            batch = replace(batch, ref_full=batch.ref_full[:, :, :0])  # nothing reads it any more
+        metrics = step_metrics(batch, experiences, self.algorithm, state.kl_coef)
+        metrics["rollout/staleness"] = version - min(e.rollouts.version for e in experiences)
+        prepared = PreparedStep(version, state.kl_coef, batch, moments, metrics)
+        return prepared, PolicyInUpdate(policy), OptimizerState(state.moments)
 
     def _estimate(self, batch: Batch) -> Batch:
         """The batch with advantages and returns."""
-        algorithm = self.config.algorithm
-        advantages, returns = ESTIMATORS[algorithm.type](batch, algorithm)
+        advantages, returns = ESTIMATORS[self.algorithm.type](batch, self.algorithm)
         return replace(batch, advantages=advantages, returns=returns)
 
-    def gradient(self, prepared: Prepared, weights: Weights, place: Place) -> Gradient:
-        """Of the loss of the microbatch at a place."""
-        index = self._minibatch(prepared, place)
-        algorithm = self.config.algorithm
-        if weights.ended or not len(index):
-            return Gradient({}, {})
+    def gradient(self, prepared: PreparedStep, current: PolicyInUpdate, key: MicrobatchKey) -> Gradient:
+        """Gradient of one microbatch's part of the loss."""
+        index = self._minibatch(prepared, key)
+        if current.ended or not len(index):
+            return NO_GRADIENT
         rows = prepared.batch.rows(index)
-        # Longest prompts first: rows of like length share a microbatch, and those that take longest are begun first.
-        order = rows.prompt_mask.sum(dim=1).argsort(descending=True, stable=True)
-        micros = order.split(algorithm.microbatch_size) if algorithm.microbatch_size else [torch.arange(len(index))]
-        if place.microbatch >= len(micros):
-            return Gradient({}, {})
-        micro = micros[place.microbatch]
+        micros = microbatches(rows, self.algorithm.microbatch_size)
+        if key.microbatch >= len(micros):
+            return NO_GRADIENT
+        micro = micros[key.microbatch]
         part = rows.rows(micro).trimmed()
-        of_tokens = [x[micro, : part.mask.shape[1]] for x in (self._weights(rows), self._shares(rows))]
-        self.policy.load(weights.policy, cached=False)
-        return self._backward(part, *of_tokens, prepared.kl_coef)
+        weights, shares = (
+            x[micro, : part.mask.shape[1]] for x in (self._loss_weights(rows), self._metric_weights(rows))
+        )
+        self.policy.load(current.policy, cached=False)
+        return self._backward(Microbatch(part, weights, shares), prepared.kl_coef)
 
-    def _backward(self, part: Batch, weights: Tensor, shares: Tensor, kl_coef: float) -> Gradient:
-        part, weights, shares = (x.to(self.policy.device) for x in (part, weights, shares))
-        new = self.policy(part.prompt_ids, part.prompt_mask, part.completion_ids)
-        loss, metrics = objective.loss(new, part, weights, shares, self.config.algorithm, kl_coef)
+    def _backward(self, micro: Microbatch, kl_coef: float) -> Gradient:
+        micro = micro.to(self.policy.device)
+        batch = micro.batch
+        new = self.policy(batch.prompt_ids, batch.prompt_mask, batch.completion_ids)
+        loss, metrics = objective.loss(new, micro, self.algorithm, kl_coef)
         if not loss.isfinite():
             return Gradient({}, {}, f"the loss is {loss.item()}: lower algorithm.learning_rate or check the reward")
         trainable = self.policy.trainable()
@@ -124,88 +122,86 @@ class Learner:
         return Gradient(tensors, {name: value.item() for name, value in metrics.items()})
 
     def apply(
-        self, prepared: Prepared, weights: Weights, progress: Progress, place: Place, *gradients: Gradient
-    ) -> tuple[Weights, Progress]:
-        """One optimizer step on the sum of a minibatch's gradients, of which `place` names the first."""
-        if weights.ended or not any(g.metrics or g.failed for g in gradients):
-            return self._ended(weights, progress, place), progress
+        self,
+        prepared: PreparedStep,
+        current: PolicyInUpdate,
+        optimizer: OptimizerState,
+        key: MicrobatchKey,
+        *gradients: Gradient,
+    ) -> tuple[PolicyInUpdate, OptimizerState]:
+        """One optimizer step on the sum of a minibatch's gradients; `key` is that of the first one."""
+        if current.ended or not any(g.metrics or g.failed for g in gradients):
+            return self._ended(current, optimizer, key), optimizer
         if failed := next((g.failed for g in gradients if g.failed), ""):
-            return replace(weights, failed=failed), progress
-        self.policy.load(weights.policy, cached=False)
-        optimizer = adam(self.policy.trainable(), progress.moments, self.config.algorithm.learning_rate)
+            return replace(current, failed=failed), optimizer
+        self.policy.load(current.policy, cached=False)
+        adam_ = adam(self.policy.trainable(), optimizer.moments, self.algorithm.learning_rate)
+        norm = self._accumulate(gradients, check_reach=prepared.version == 0)
+        if not norm.isfinite():
+            failed = f"the gradient's norm is {norm.item()}: lower algorithm.learning_rate"
+            return replace(current, failed=failed), optimizer
+        rows = prepared.batch.rows(self._minibatch(prepared, key))
+        if self._loss_weights(rows).any():  # else the gradient is 0, yet Adam's moments would still move the weights
+            adam_.step()
+        self.policy.zero_grad()
+        metrics = self._minibatch_metrics(rows)
+        metrics |= {name: sum(g.metrics[name] for g in gradients if g.metrics) for name in gradients[0].metrics}
+        history = (*optimizer.history, metrics | {"optimizer/grad_norm": norm.item()})
+        optimizer = OptimizerState(moments_of(adam_, self.policy.trainable()), history, key.epoch + 1)
+        return self._ended(PolicyInUpdate(self.policy.state(prepared.version)), optimizer, key), optimizer
+
+    def _accumulate(self, gradients: tuple[Gradient, ...], check_reach: bool) -> Tensor:
+        """Sum the gradients in their order and clip the sum; returns its norm before clipping."""
         for name, parameter in self.policy.trainable().items():
             parts = [g.tensors[name].to(parameter.device) for g in gradients if name in g.tensors]
             parameter.grad = sum(parts[1:], start=parts[0].clone()) if parts else None
-        if prepared.version == 0:
+        if check_reach:
             self._check_reach()
-        norm = self._clip([p for p in self.policy.trainable().values() if p.grad is not None])
-        if not norm.isfinite():
-            failed = f"the gradient's norm is {norm.item()}: lower algorithm.learning_rate"
-            return replace(weights, failed=failed), progress
-        rows = prepared.batch.rows(self._minibatch(prepared, place))
-        if self._weights(rows).any():  # without any the gradient is 0, and Adam's moments would move the weights still
-            optimizer.step()
-        self.policy.zero_grad()
-        metrics = self._target_metrics(rows)
-        for name in gradients[0].metrics:
-            metrics[name] = sum(g.metrics[name] for g in gradients if g.metrics)
-        history = (*progress.history, metrics | {"ppo/grad_norm": norm.item()})
-        progress = Progress(moments_of(optimizer, self.policy.trainable()), history, place.epoch + 1)
-        return self._ended(Weights(self.policy.state(prepared.version)), progress, place), progress
+        return self._clip([p for p in self.policy.trainable().values() if p.grad is not None])
+
+    def _clip(self, parameters: list[nn.Parameter]) -> Tensor:
+        return nn.utils.clip_grad_norm_(parameters, self.algorithm.max_grad_norm or torch.inf)
 
     def _check_reach(self) -> None:
-        """Raises `UsageError` where a layer that is to be adapted got no gradient in the first update.
+        """Raises `UsageError` where an adapted layer got no gradient in the first update.
 
-        For models that tell this only by real numbers; of all others it is known before anything starts.
+        For models whose pass needs real numbers to tell; for all others it is checked before a run starts.
         """
         idle = {layer_of(name) for name, p in self.policy.peft.named_parameters() if p.requires_grad and p.grad is None}
         if idle:
-            raise UsageError(never_reached(self.config.policy, sorted(idle)))
+            raise UsageError(never_reached(self.settings.policy, sorted(idle)))
 
-    def _ended(self, weights: Weights, progress: Progress, place: Place) -> Weights:
-        """At the end of an epoch, the policy may be too far from the sampling one to take another."""
-        last = place.minibatch == (self.config.rollout.batch_size - 1) // self.config.algorithm.minibatch_size
-        strayed = weights.strayed or (last and bool(progress.history) and self._strayed(progress.history[-1]))
-        return replace(weights, strayed=strayed)
+    def _ended(self, current: PolicyInUpdate, optimizer: OptimizerState, key: MicrobatchKey) -> PolicyInUpdate:
+        """At the end of an epoch, skip the next one where the policy is too far from the sampling policy."""
+        last = key.minibatch == (self.settings.batch_size - 1) // self.algorithm.minibatch_size
+        strayed = current.strayed or (last and bool(optimizer.history) and self._strayed(optimizer.history[-1]))
+        return replace(current, strayed=strayed)
+
+    def _strayed(self, last: Metrics) -> bool:
+        """True where an epoch's last minibatch was too far from the sampling policy to take another epoch."""
+        target = self.algorithm.target_kl
+        return target is not None and last["policy/approx_kl_k1"] > 1.5 * target
 
     def finish(
-        self, policy: PolicyState, state: LearnerState, prepared: Prepared, weights: Weights, progress: Progress
+        self,
+        policy: PolicyState,
+        state: LearnerState,
+        prepared: PreparedStep,
+        current: PolicyInUpdate,
+        optimizer: OptimizerState,
     ) -> Updated:
-        """The next version; of a step that could not be taken, with the weights of this one."""
-        if weights.failed:
-            return self._reject(policy, state, prepared.metrics, weights.failed)
-        metrics = prepared.metrics | self._update_metrics(progress)
+        """The next version; after a rejected step, with the weights of this one."""
+        if current.failed:
+            return self._reject(policy, state, prepared.metrics, current.failed)
+        metrics = update_metrics(optimizer.history, optimizer.epochs, self.algorithm.learning_rate)
+        metrics = prepared.metrics | metrics | {"optimizer/rejected_steps": 0}
         kl_coef = self._next_kl_coef(prepared.kl_coef, metrics["objective/kl"], len(prepared.batch.mask))
         version = prepared.version + 1
-        next_state = LearnerState(version, progress.moments, kl_coef, prepared.score_moments, rejected=0)
-        return replace(weights.policy, version=version), next_state, metrics | {"learner/rejected": 0}
-
-    def _update_metrics(self, progress: Progress) -> Metrics:
-        """The mean of each metric over the minibatches."""
-        history = progress.history
-        metrics = {name: sum(m[name] for m in history) / len(history) for name in history[0]}
-        # Nothing has changed yet at the first minibatch: any gap is rounding, or with run_ahead the update before.
-        metrics["ppo/policy/first_ratio_gap"] = history[0]["ppo/policy/ratio_gap"]
-        metrics["ppo/epochs"] = progress.epochs
-        metrics["ppo/learning_rate"] = self.config.algorithm.learning_rate
-        if "ppo/val/error" in metrics:
-            metrics["ppo/val/var_explained"] = 1 - metrics["ppo/val/error"] / max(metrics["ppo/returns/var"], 1e-8)
-        return metrics
-
-    def _step_metrics(self, batch: Batch, experiences: list[Experience], kl_coef: float) -> Metrics:
-        gaps = [(e.rollouts.logprobs - e.old.logprobs)[e.rollouts.completion_mask].abs() for e in experiences]
-        parts = {name: torch.cat([e.scores.parts[name] for e in experiences]) for name in experiences[0].scores.parts}
-        return {
-            **objective.step_metrics(batch, kl_coef),
-            **objective.group_metrics(batch, group_names(experiences), self.config.algorithm),
-            **{f"reward/{name}": part.nanmean().item() for name, part in parts.items()},
-            "rollout/logprob_gap": torch.cat(gaps).mean().item(),
-            **objective.watch_metrics(experiences),
-            "rollout/dropped": sum(int(e.scores.dropped.sum()) for e in experiences),
-        }
+        next_state = LearnerState(version, optimizer.moments, kl_coef, prepared.score_moments, rejected=0)
+        return replace(current.policy, version=version), next_state, metrics
 
     def _next_kl_coef(self, kl_coef: float, kl: float, size: int) -> float:
-        control = self.config.algorithm.kl
+        control = self.algorithm.kl
         if isinstance(control, FixedKL):
             return kl_coef
         return adapted_kl_coef(kl_coef, kl, control.target, size, control.horizon)
@@ -215,47 +211,22 @@ class Learner:
         if rejected == MAX_REJECTED:
             raise FloatingPointError(f"{MAX_REJECTED} steps in a row: {failed}")
         version = policy.version + 1
-        metrics = metrics | {"learner/rejected": rejected}
+        metrics = metrics | {"optimizer/rejected_steps": rejected}
         return replace(policy, version=version), replace(state, version=version, rejected=rejected), metrics
 
-    def _strayed(self, last: Metrics) -> bool:
-        """Whether the last minibatch of an epoch was too far from the sampling policy to take another."""
-        target = self.config.algorithm.target_kl
-        return target is not None and last["ppo/policy/policykl"] > 1.5 * target
+    def _minibatch(self, prepared: PreparedStep, key: MicrobatchKey) -> Tensor:
+        """Rows of the minibatch of a key; none where dropped samples left it empty."""
+        epoch = self._epoch_minibatches(prepared.batch, prepared.version, key.epoch)
+        return epoch[key.minibatch] if key.minibatch < len(epoch) else torch.tensor([], dtype=torch.long)
 
-    def _minibatch(self, prepared: Prepared, place: Place) -> Tensor:
-        """Rows of the minibatch at a place; none where dropped samples have left it empty."""
-        epoch = dict(enumerate(self._minibatches(prepared.batch, prepared.version, place.epoch)))
-        return epoch.get(place.minibatch, torch.tensor([], dtype=torch.long))
+    def _epoch_minibatches(self, batch: Batch, step: int, epoch: int) -> Sequence[Tensor]:
+        return epoch_minibatches(batch, self.algorithm, self.settings.seed, step, epoch)
 
-    def _minibatches(self, batch: Batch, step: int, epoch: int) -> Sequence[Tensor]:
-        """Rows of each minibatch of an epoch, shuffled by a seed that the coordinates give.
+    def _loss_weights(self, rows: Batch) -> Tensor:
+        return loss_weights(rows, self.algorithm, self.settings.max_new_tokens)
 
-        Completions of one prompt stay together, so that the encoder's pass over it is shared.
-        """
-        shuffle = torch.Generator().manual_seed(seed_from(self.config.seed, "minibatches", step, epoch))
-        if self.config.group_size == 1:
-            order = torch.randperm(len(batch.mask), generator=shuffle)
-        else:
-            rank = torch.randperm(int(batch.groups.max()) + 1, generator=shuffle)
-            order = rank[batch.groups].argsort(stable=True)
-        return order.split(self.config.algorithm.minibatch_size)
+    def _metric_weights(self, rows: Batch) -> Tensor:
+        return metric_weights(rows)
 
-    def _weights(self, batch: Batch) -> Tensor:
-        """Weights [B, T] of the tokens of a minibatch; 0 for completions that are not to be learned from."""
-        algorithm, mask = self.config.algorithm, batch.mask
-        if algorithm.mask_truncated_completions:
-            mask = mask & batch.ended.unsqueeze(1)
-        if isinstance(algorithm, GroupedPPO):
-            return group_weights(mask, batch.groups, batch.group_weights, algorithm.combine)
-        return token_weights(mask, algorithm.loss_average, self.config.rollout.max_new_tokens)
-
-    def _shares(self, batch: Batch) -> Tensor:
-        """Share [B, T] of each token in the means that are reported of a minibatch, however its loss is weighed."""
-        return token_weights(batch.mask, "token", constant=1)
-
-    def _target_metrics(self, batch: Batch) -> Metrics:
-        return objective.minibatch_metrics(batch, self.config.algorithm)
-
-    def _clip(self, parameters: list[nn.Parameter]) -> Tensor:
-        return nn.utils.clip_grad_norm_(parameters, self.config.algorithm.max_grad_norm or torch.inf)
+    def _minibatch_metrics(self, rows: Batch) -> Metrics:
+        return minibatch_metrics(rows, self.algorithm)

@@ -10,9 +10,8 @@ from peft.utils.other import get_pattern_key
 from torch import nn
 from transformers import AutoModelForSeq2SeqLM
 
-from configs import schema
 from configs.errors import UsageError
-from configs.schema import Lora
+from configs.policy import Lora, PolicyConfig
 from learner.adapter import Adapter, read_adapter, read_shape
 from learner.pretrained import META, load_model, one_line
 from learner.types import Tensors
@@ -20,7 +19,7 @@ from learner.types import Tensors
 PREFIX = "base_model.model."
 
 
-def lora_config(config: schema.Policy) -> PeftConfig:
+def lora_config(config: PolicyConfig) -> PeftConfig:
     """The shape of the adapter: that of `policy.adapter` where one is given, else a new one."""
     return read_shape("policy.adapter", config.adapter) if config.adapter else new_shape(config.lora)
 
@@ -37,7 +36,7 @@ def new_shape(lora: Lora) -> LoraConfig:
     )
 
 
-def with_adapter(base: nn.Module, config: schema.Policy) -> PeftModel:
+def with_adapter(base: nn.Module, config: PolicyConfig) -> PeftModel:
     """The model with the layers of `policy.adapter` and their weights, or with new ones.
 
     Raises `UsageError` where it has no such layers, or the adapter's tensors are not those of its layers.
@@ -61,7 +60,7 @@ def add_layers(base: nn.Module, shape: LoraConfig, field: str, model: str) -> Pe
         raise UsageError(f"{field}: {model} cannot be adapted: {one_line(error)}") from error
 
 
-def fill(base: nn.Module, adapter: Adapter, field: str, config: schema.Policy) -> PeftModel:
+def fill(base: nn.Module, adapter: Adapter, field: str, config: PolicyConfig) -> PeftModel:
     """The model with the layers of an adapter and their weights.
 
     peft itself leaves a layer as it is where the file has no tensor for it, and passes over tensors of no layer.
@@ -102,7 +101,7 @@ def holds_base_weights(adapter: Adapter) -> bool:
     return any(".lora_" not in name for name in adapter.tensors)
 
 
-def check_fits(adapter: Adapter, field: str, config: schema.Policy) -> None:
+def check_fits(adapter: Adapter, field: str, config: PolicyConfig) -> None:
     """Raises `UsageError` naming `field` where an adapter is not one of the policy's model.
 
     Weights are loaded only where some of the base model's lie beside the adapter, to see that they are the same.
@@ -128,7 +127,7 @@ def unreached(model: PeftModel) -> list[str]:
     return sorted({layer_of(name) for name in idle})
 
 
-def never_reached(config: schema.Policy, layers: Sequence[str]) -> str:
+def never_reached(config: PolicyConfig, layers: Sequence[str]) -> str:
     """What is wrong with a policy of which these layers would never learn."""
     where = "policy.adapter" if config.adapter else "policy.lora.target_modules"
     return (

@@ -1,125 +1,78 @@
-"""The loss of a microbatch and the figures of a step: pure functions of a batch and a forward pass."""
+"""The loss of a microbatch: a pure function of a batch and a forward pass."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from configs.algorithms import AnyAlgorithm, GroupedPPO, WithValues
+from configs.algorithms import AnyAlgorithm, WithValues
 from learner.batch import Batch
 from learner.losses import entropy, policy_loss, value_loss
-from learner.rewards import kl_estimate, kl_to_reference
-from learner.tensors import masked_mean, masked_var, sequence_sum
-from learner.types import Experience, Forward
-
-Metrics = dict[str, float]
+from learner.rewards import kl_to_reference
+from learner.types import Forward
 
 
-def loss(
-    new: Forward, batch: Batch, weights: Tensor, shares: Tensor, config: AnyAlgorithm, kl_coef: float
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of a microbatch, and its part of the minibatch's metrics.
+@dataclass(frozen=True, eq=False)
+class Microbatch:
+    """Some rows of a minibatch, and how much each token counts."""
 
-    `weights` [B, T] are those of the tokens in the loss of the whole *minibatch*, so that the parts of any split into
-    microbatches add up to the same loss and gradient; `shares` [B, T] are those in the means that are reported.
-    """
+    batch: Batch
+    weights: Tensor  # [B, T], of the tokens in the loss of the whole minibatch: its parts add up to the same loss
+    shares: Tensor  # [B, T], of the tokens in the reported means
 
-    def weighed(x: Tensor) -> Tensor:
-        return (x.masked_fill(~batch.mask, 0) * weights).sum()
+    def weighted(self, x: Tensor) -> Tensor:
+        """Part of the minibatch's loss for losses per token, [B, T] -> []."""
+        return (x.masked_fill(~self.batch.mask, 0) * self.weights).sum()
 
-    def mean(x: Tensor) -> Tensor:
-        return (x.detach().masked_fill(~batch.mask, 0) * shares).sum()
+    def mean(self, x: Tensor) -> Tensor:
+        """Part of the minibatch's reported mean, [B, T] -> []."""
+        return (x.detach().masked_fill(~self.batch.mask, 0) * self.shares).sum()
 
-    high = config.clip_range if config.clip_range_high is None else config.clip_range_high
-    pg, clipped = policy_loss(new.logprobs, batch.old_logprobs, batch.advantages, config.clip_range, high)
-    total = policy = weighed(pg)
-    change = new.logprobs.detach() - batch.old_logprobs
-    metrics = {
-        "ppo/loss/policy": policy,
-        "ppo/policy/approxkl": mean(0.5 * change**2),
-        "ppo/policy/policykl": mean(-change),
-        "ppo/policy/clipfrac": mean(clipped.float()),
-        "ppo/policy/ratio_gap": mean((change.exp() - 1).abs()),
-        "ppo/policy/advantages_mean": mean(batch.advantages),
-    }
-    if isinstance(config, WithValues):
-        vf, vf_clipped = value_loss(new.values, batch.old_values, batch.returns, config.value_clip_range)
-        value = weighed(vf)
-        total = total + config.vf_coef * value
-        metrics |= {
-            "ppo/loss/value": value,
-            "ppo/val/vpred": mean(new.values),
-            "ppo/val/error": mean((new.values - batch.returns) ** 2),
-            "ppo/val/clipfrac": mean(vf_clipped.float()),
-        }
-    if config.kl_in == "loss":
-        penalty = weighed(
-            kl_to_reference(config.kl_estimator, new.logprobs, new.full, batch.ref_logprobs, batch.ref_full)
-        )
-        total = total + kl_coef * penalty
-        metrics["ppo/loss/kl"] = penalty
-    with torch.set_grad_enabled(config.entropy_coef > 0):
+    def to(self, device: torch.device) -> "Microbatch":
+        """The same on another device."""
+        return Microbatch(self.batch.to(device), self.weights.to(device), self.shares.to(device))
+
+
+def loss(new: Forward, micro: Microbatch, algorithm: AnyAlgorithm, kl_coef: float) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss of a microbatch, and its part of the minibatch's metrics; any split into microbatches sums to the same."""
+    total, metrics = _policy_terms(new, micro, algorithm)
+    if isinstance(algorithm, WithValues):
+        value, of_value = _value_terms(new, micro, algorithm)
+        total, metrics = total + algorithm.vf_coef * value, metrics | of_value
+    if algorithm.kl_in == "loss":
+        batch = micro.batch
+        kl = kl_to_reference(algorithm.kl_estimator, new.logprobs, new.full, batch.ref_logprobs, batch.ref_full)
+        penalty = micro.weighted(kl)
+        total, metrics = total + kl_coef * penalty, metrics | {"policy/kl_loss": penalty}
+    with torch.set_grad_enabled(algorithm.entropy_coef > 0):
         bonus = entropy(new.full)
-    if config.entropy_coef > 0:
-        total = total - config.entropy_coef * weighed(bonus)
-    return total, {**metrics, "ppo/policy/entropy": mean(bonus), "ppo/loss/total": total}
+    if algorithm.entropy_coef > 0:
+        total = total - algorithm.entropy_coef * micro.weighted(bonus)
+    return total, {**metrics, "policy/entropy": micro.mean(bonus), "loss/total": total}
 
 
-def minibatch_metrics(batch: Batch, config: AnyAlgorithm) -> Metrics:
-    """What values were to be drawn to, and where they stood before."""
-    if not isinstance(config, WithValues):
-        return {}
-    return {
-        "ppo/returns/mean": masked_mean(batch.returns, batch.mask).item(),
-        "ppo/returns/var": masked_var(batch.returns, batch.mask).item(),
-        "ppo/val/mean": masked_mean(batch.old_values, batch.mask).item(),
-        "ppo/val/var": masked_var(batch.old_values, batch.mask).item(),
+def _policy_terms(new: Forward, micro: Microbatch, algorithm: AnyAlgorithm) -> tuple[Tensor, dict[str, Tensor]]:
+    batch, low = micro.batch, algorithm.clip_range
+    high = low if algorithm.clip_range_high is None else algorithm.clip_range_high
+    per_token, clipped = policy_loss(new.logprobs, batch.old_logprobs, batch.advantages, low, high)
+    policy, change = micro.weighted(per_token), new.logprobs.detach() - batch.old_logprobs
+    return policy, {
+        "policy/loss": policy,
+        "policy/approx_kl_k2": micro.mean(0.5 * change**2),
+        "policy/approx_kl_k1": micro.mean(-change),
+        "policy/clip_fraction": micro.mean(clipped.float()),
+        "policy/ratio_gap": micro.mean((change.exp() - 1).abs()),
+        "policy/advantages_mean": micro.mean(batch.advantages),
     }
 
 
-def step_metrics(batch: Batch, kl_coef: float) -> Metrics:
-    """What a step's rollouts were like before the update. Names are trl's where trl had the figure."""
-    log_ratio = batch.old_logprobs - batch.ref_logprobs
-    lengths = batch.mask.sum(dim=1).float()
-    metrics = {
-        "objective/kl": sequence_sum(batch.kl, batch.mask).mean(),
-        "objective/kl_k1": sequence_sum(kl_estimate("k1", log_ratio, torch.zeros(())), batch.mask).mean(),
-        "objective/kl_k3": sequence_sum(kl_estimate("k3", log_ratio, torch.zeros(())), batch.mask).mean(),
-        "objective/entropy": sequence_sum(-batch.old_logprobs, batch.mask).mean(),
-        "ppo/mean_scores": batch.scores.mean(),
-        "ppo/std_scores": batch.scores.std(unbiased=len(batch.scores) > 1),
-        "ppo/mean_non_score_reward": masked_mean(-kl_coef * batch.kl, batch.mask),
-        "toxicity/mean": batch.toxicity.mean(),
-        "tokens/completions_mean": lengths.mean(),
-        "tokens/completions": lengths.sum(),
-        "rollout/cut": (~batch.ended).float().mean(),
+def _value_terms(new: Forward, micro: Microbatch, algorithm: WithValues) -> tuple[Tensor, dict[str, Tensor]]:
+    batch = micro.batch
+    per_token, clipped = value_loss(new.values, batch.old_values, batch.returns, algorithm.value_clip_range)
+    value = micro.weighted(per_token)
+    return value, {
+        "value/loss": value,
+        "value/mean": micro.mean(new.values),
+        "value/error": micro.mean((new.values - batch.returns) ** 2),
+        "value/clip_fraction": micro.mean(clipped.float()),
     }
-    return {"objective/kl_coef": kl_coef} | {name: value.item() for name, value in metrics.items()}
-
-
-def watch_metrics(experiences: list[Experience]) -> Metrics:
-    """Means of what is watched beside the reward, and the share of prompts that got the commonest completion."""
-    prompts_of: dict[str, set[int]] = {}
-    for rollouts in (e.rollouts for e in experiences):
-        for row, text in zip(rollouts.unit.rows, rollouts.texts, strict=True):
-            prompts_of.setdefault(text, set()).add(row)
-    watched = {name: torch.cat([e.scores.watched[name] for e in experiences]) for name in experiences[0].scores.watched}
-    commonest, prompts = max(map(len, prompts_of.values())), set().union(*prompts_of.values())
-    return {f"watch/{name}": column.float().mean().item() for name, column in watched.items()} | {
-        "watch/commonest": commonest / len(prompts)
-    }
-
-
-def group_metrics(batch: Batch, names: list[str], config: AnyAlgorithm) -> Metrics:
-    """The same by group, so that a group that gets worse is seen; only for groups across prompts."""
-    if not isinstance(config, GroupedPPO):
-        return {}
-    metrics: Metrics = {}
-    for number in batch.groups.unique().tolist():
-        rows = batch.rows((batch.groups == number).nonzero().squeeze(1))
-        metrics |= {
-            f"group/{names[number]}/score": rows.scores.mean().item(),
-            f"group/{names[number]}/advantage": masked_mean(rows.advantages, rows.mask).item(),
-            f"group/{names[number]}/kl": sequence_sum(rows.kl, rows.mask).mean().item(),
-            f"group/{names[number]}/toxicity": rows.toxicity.mean().item(),
-            f"group/{names[number]}/completions": len(rows.mask),
-        }
-    return metrics

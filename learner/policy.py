@@ -12,7 +12,7 @@ from transformers import AutoModelForSeq2SeqLM
 from transformers.activations import NewGELUActivation
 from transformers.modeling_outputs import BaseModelOutput
 
-from configs import schema
+from configs.policy import PolicyConfig
 from learner.adapter import read_value_head
 from learner.lora import with_adapter
 from learner.pretrained import load_model
@@ -51,7 +51,7 @@ class Policy(nn.Module):
     Dropout is off throughout, so that old and new log-probabilities differ by the update alone.
     """
 
-    def __init__(self, config: schema.Policy, seed: int, device: torch.device = CPU) -> None:
+    def __init__(self, config: PolicyConfig, seed: int, device: torch.device = CPU) -> None:
         """Raises `UsageError` for a model or an adapter that cannot be the policy; on `META` too, in a moment."""
         super().__init__()
         # On a CPU, where a decode step has one query row, plain products beat the fused kernel.

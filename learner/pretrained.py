@@ -7,20 +7,11 @@ from typing import Any
 import torch
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 
-from configs.cluster import Resources
 from configs.errors import UsageError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 META = torch.device("meta")
 """Where a model is only names and shapes: made in a moment, for the checks that its constructor makes."""
-
-
-def device_of(resources: Resources) -> torch.device:
-    """The GPU for a worker whose config reserves one, or a part of one; else the CPU, whatever the machine has.
-
-    auto is settled before workers are made (cluster/layout.py); without that it is the CPU.
-    """
-    return torch.device("cuda" if resources.gpus not in (0, "auto") else "cpu")
 
 
 def choose_dtype(setting: str, device: torch.device) -> torch.dtype:

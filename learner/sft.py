@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
@@ -22,21 +21,19 @@ from transformers import (
     PrinterCallback,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
-    TrainerCallback,
     set_seed,
 )
 
-from configs.schema import Config
+from configs.sft import SftConfig
 from learner.adapter import tensors_sha256
 from learner.atomic_files import replace_file
 from learner.lora import with_adapter
 from learner.model_limits import end_ids
-from learner.pretrained import device_of, load_model
+from learner.pretrained import load_model
+from learner.settings import SftSettings
+from learner.sft_log import COMPLETE, SftLog, read_log
 
-LOG = "sft.jsonl"
 RESULT = "sft.json"
-COMPLETE = "complete"
-"""A file in each checkpoint that was written to its end."""
 LINES = 20
 """Lines with the loss, about, in a whole training."""
 
@@ -53,42 +50,42 @@ class Examples:
     rouge: Rouge
 
 
-def fit(config: Config, examples: Examples, folder: Path) -> None:
+def fit(settings: SftSettings, examples: Examples, folder: Path) -> None:
     """Train to the end, from the newest whole checkpoint in `folder` if there is one.
 
     Writes checkpoints/, sft.jsonl (a line per figure), adapter/ (a PEFT directory) and, last, sft.json.
     """
-    set_seed(config.seed)
-    trainer = make_trainer(config, examples, folder)
+    set_seed(settings.seed)
+    trainer = make_trainer(settings, examples, folder)
     trainer.train(resume_from_checkpoint=newest(folder))
     if trainer.is_world_process_zero():
-        _finish(config, trainer, folder)
+        _finish(settings.seed, trainer, folder)
 
 
-def make_trainer(config: Config, examples: Examples, folder: Path) -> Seq2SeqTrainer:
+def make_trainer(settings: SftSettings, examples: Examples, folder: Path) -> Seq2SeqTrainer:
     """The trainer of a new adapter, or of `policy.adapter`, that writes into `folder`."""
-    tokenizer = AutoTokenizer.from_pretrained(config.policy.model)
-    model = _model(config, tokenizer)
-    ends, most = model.get_base_model().generation_config.eos_token_id, config.sft.max_target_tokens
+    tokenizer = AutoTokenizer.from_pretrained(settings.policy.model)
+    model = _model(settings, tokenizer)
+    ends, most = model.get_base_model().generation_config.eos_token_id, settings.sft.max_target_tokens
     trainer = Seq2SeqTrainer(
         model=model,
-        args=_arguments(config, len(examples.train), folder),
+        args=_arguments(settings, len(examples.train), folder),
         train_dataset=_dataset(examples.train, ends, most),
         eval_dataset=_dataset(examples.validation, ends, most),
         data_collator=DataCollatorForSeq2Seq(tokenizer),
         compute_metrics=lambda prediction: examples.rouge(_texts(prediction, tokenizer, len(examples.validation))),
-        callbacks=[_Log(folder, model)],
+        callbacks=[SftLog(folder, model)],
     )
-    trainer.remove_callback(PrinterCallback)  # _Log writes what it would print
+    trainer.remove_callback(PrinterCallback)  # SftLog writes what it would print
     return trainer
 
 
-def _model(config: Config, tokenizer: PreTrainedTokenizerBase) -> PeftModel:
-    policy, device = config.policy, device_of(config.cluster.resources.learner)
+def _model(settings: SftSettings, tokenizer: PreTrainedTokenizerBase) -> PeftModel:
+    policy, device = settings.policy, torch.device(settings.device)
     base = load_model(AutoModelForSeq2SeqLM, "policy.model", policy.model, device, policy.dtype)
     # Of the model's own generation config nothing is kept that could forbid or force tokens.
     base.generation_config = GenerationConfig(
-        max_new_tokens=config.rollout.max_new_tokens,
+        max_new_tokens=settings.max_new_tokens,
         decoder_start_token_id=base.config.decoder_start_token_id,
         eos_token_id=list(end_ids("policy.model", base, tokenizer)),
         pad_token_id=tokenizer.pad_token_id,
@@ -96,14 +93,14 @@ def _model(config: Config, tokenizer: PreTrainedTokenizerBase) -> PeftModel:
     return with_adapter(base, policy)
 
 
-def steps(config: Config, rows: int) -> int:
-    """Updates in all."""
-    each = config.sft.batch_size // config.sft.workers
-    return math.ceil(config.sft.epochs * math.ceil(math.ceil(rows / config.sft.workers) / each))
+def total_steps(sft: SftConfig, rows: int) -> int:
+    """Number of updates for a training split of `rows` examples."""
+    each = sft.batch_size // sft.workers
+    return math.ceil(sft.epochs * math.ceil(math.ceil(rows / sft.workers) / each))
 
 
-def _arguments(config: Config, rows: int, folder: Path) -> Seq2SeqTrainingArguments:
-    sft, total = config.sft, steps(config, rows)
+def _arguments(settings: SftSettings, rows: int, folder: Path) -> Seq2SeqTrainingArguments:
+    sft, total = settings.sft, total_steps(settings.sft, rows)
     every = max(1, math.ceil(total / sft.evals))
     return Seq2SeqTrainingArguments(
         output_dir=str(folder / "checkpoints"),
@@ -111,7 +108,7 @@ def _arguments(config: Config, rows: int, folder: Path) -> Seq2SeqTrainingArgume
         learning_rate=sft.learning_rate,
         lr_scheduler_type="linear",
         per_device_train_batch_size=sft.batch_size // sft.workers,
-        per_device_eval_batch_size=config.rollout.unit_size,
+        per_device_eval_batch_size=settings.eval_batch_size,
         eval_strategy="steps",
         eval_on_start=True,
         eval_steps=every,
@@ -120,8 +117,8 @@ def _arguments(config: Config, rows: int, folder: Path) -> Seq2SeqTrainingArgume
         save_total_limit=2,
         logging_steps=max(1, total // LINES),
         predict_with_generate=True,
-        seed=config.seed,
-        use_cpu=device_of(config.cluster.resources.learner).type == "cpu",
+        seed=settings.seed,
+        use_cpu=settings.device == "cpu",
         label_names=["labels"],
         report_to="none",
         disable_tqdm=True,
@@ -159,42 +156,7 @@ def newest(folder: Path) -> str | None:
     return str(whole[-1]) if whole else None
 
 
-class _Log(TrainerCallback):
-    """Writes what the trainer tells, a line each, and marks checkpoints that are whole."""
-
-    def __init__(self, folder: Path, model: PeftModel) -> None:
-        self.folder = folder
-        self.trainable, self.total = model.get_nb_trainable_parameters()
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Begin the file anew, or go on with it after the step of the checkpoint."""
-        if state.is_world_process_zero:
-            file = self.folder / LOG
-            kept = read_log(self.folder) if state.global_step else []
-            kept = [line for line in kept if line["step"] <= state.global_step]
-            kept = kept or [{"step": 0, "of": state.max_steps, "trainable": self.trainable, "total": self.total}]
-            replace_file(file, "".join(json.dumps(line) + "\n" for line in kept).encode())
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-        """A line with the loss or with the figures of an evaluation."""
-        if state.is_world_process_zero and ("loss" in logs or "eval_rougeL" in logs):
-            with (self.folder / LOG).open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": state.global_step, "of": state.max_steps, **logs}) + "\n")
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """The trainer has written all of a checkpoint."""
-        if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
-
-
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The whole lines of sft.jsonl."""
-    file = folder / LOG
-    lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
-    return [json.loads(line) for line in lines if line.endswith(b"\n")]
-
-
-def _finish(config: Config, trainer: Seq2SeqTrainer, folder: Path) -> None:
+def _finish(seed: int, trainer: Seq2SeqTrainer, folder: Path) -> None:
     model = trainer.model
     shutil.rmtree(folder / "adapter", ignore_errors=True)
     model.save_pretrained(folder / "adapter", save_embedding_layers=False)
@@ -206,7 +168,7 @@ def _finish(config: Config, trainer: Seq2SeqTrainer, folder: Path) -> None:
         "steps": trainer.state.global_step,
         "validation": {name.removeprefix("eval_"): value for name, value in last.items() if "rouge" in name},
         "adapter_sha256": tensors_sha256(tensors),
-        "seed": config.seed,
+        "seed": seed,
         "torch": torch.__version__,
     }
     replace_file(folder / RESULT, json.dumps(result, indent=2).encode())

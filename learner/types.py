@@ -102,7 +102,7 @@ class Rollouts:
 
 
 @dataclass(frozen=True, eq=False)
-class Old:
+class OldPass:
     """The sampling policy's teacher-forced pass over its own completions, which the update starts from.
 
     Made where they were sampled, since the encoder's part of it is there already.
@@ -121,9 +121,8 @@ class Scores:
     key: tuple[int, int]
     scores: Tensor  # [B], weighted sum of the parts; NaN where the sample is dropped
     parts: Tensors  # [B] each, by the reward's name: "classifier" is the logit, of a bad label minus the logit
-    toxicity: Tensor  # [B], probability of what is bad to the classifier
     dropped: Tensor  # [B], True where a reward failed and the config says to leave the sample out
-    watched: Tensors = field(default_factory=dict)  # [B] each, what is measured beside and not rewarded
+    watched: Tensors = field(default_factory=dict)  # [B] each, measures that are watched but not rewarded
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,13 +139,13 @@ class Experience:
     """One unit's rollouts with their scores and reference log-probabilities, checked to belong together."""
 
     rollouts: Rollouts
-    old: Old
+    old: OldPass
     scores: Scores
     reference: RefLogprobs
 
     @classmethod
     def join(
-        cls, rollouts: Rollouts, old: Old, scores: Scores, reference: RefLogprobs, versions: range
+        cls, rollouts: Rollouts, old: OldPass, scores: Scores, reference: RefLogprobs, versions: range
     ) -> "Experience":
         """Put together what three workers made of one unit; `versions` are those that may have sampled it.
 

@@ -16,7 +16,11 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from transformers import AutoTokenizer
 
+from cluster.layout import LayoutRequest, resolve
+from cluster.placement import Machine
 from cluster.plan import Plan, make_unit
+from cluster.preflight.data import plan_settings
+from cluster.roles import worker_specs
 from configs.load import load_config
 from configs.schema import Config
 from learner.learner import Learner
@@ -25,6 +29,7 @@ from workers.data.prompts import make_prompts, read_rows
 from workers.reference import ReferenceWorker
 from workers.reward.worker import RewardWorker
 from workers.rollout.worker import RolloutWorker
+from workers.settings import ScorerSettings
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # how long a case takes is no law
 hypothesis.settings.load_profile("untimed")
@@ -46,8 +51,17 @@ def small_config(**overrides: object) -> Config:
 
 def read_prompts(config: Config, split: str = "validation"):
     tokenizer = AutoTokenizer.from_pretrained(config.policy.model)
-    group_by = getattr(config.algorithm, "group_by", None)
+    group_by = config.algorithm.prompt_groups
     return make_prompts(read_rows(config.data, split, group_by), config.data, tokenizer, group_by)
+
+
+def settings_of(config: Config, role: str):
+    """Settings of a role's worker on a machine without GPUs."""
+    return worker_specs(config, resolve(LayoutRequest.of(config), [Machine(2)]))[role].settings
+
+
+def scorer_settings(config: Config) -> ScorerSettings:
+    return ScorerSettings(config.reward)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -67,7 +81,7 @@ def prompts(config):
 
 @pytest.fixture(scope="session")
 def plan(config, prompts) -> Plan:
-    return Plan(config, prompts, prompts)
+    return Plan(plan_settings(config), prompts, prompts)
 
 
 @pytest.fixture(scope="session")
@@ -77,29 +91,29 @@ def unit(prompts):
 
 @pytest.fixture(scope="session")
 def learner(config) -> Learner:
-    return Learner(config)
+    return Learner(settings_of(config, "learner"))
 
 
 @pytest.fixture(scope="session")
 def start(learner):
     """Policy state and learner state of version 0."""
-    learner.policy = type(learner.policy)(learner.config.policy, learner.config.seed)
+    learner.policy = type(learner.policy)(learner.settings.policy, learner.settings.seed)
     return learner.initial_state()
 
 
 @pytest.fixture(scope="session")
 def rollout_worker(config) -> RolloutWorker:
-    return RolloutWorker(config)
+    return RolloutWorker(settings_of(config, "rollout"))
 
 
 @pytest.fixture(scope="session")
 def reward_worker(config) -> RewardWorker:
-    return RewardWorker(config)
+    return RewardWorker(settings_of(config, "reward"))
 
 
 @pytest.fixture(scope="session")
 def reference_worker(config) -> ReferenceWorker:
-    return ReferenceWorker(config)
+    return ReferenceWorker(settings_of(config, "reference"))
 
 
 @pytest.fixture(scope="session")

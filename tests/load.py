@@ -36,12 +36,16 @@ def make_requests() -> tuple[list[dict], list[dict]]:
     """Requests for scores and for summaries, each with the right answer."""
     import torch
 
+    from cluster.serving.deployment import summarizer_settings
     from configs.load import load_config
-    from workers.inference.summarizer import BASE, Question, Scorer, Summarizer
+    from learner.adapter import BASE
+    from tests.conftest import scorer_settings
+    from workers.inference.scorer import Scorer
+    from workers.inference.summarizer import Summarizer, SummaryRequest
 
     torch.set_num_threads(1)
     config = load_config([])
-    summarizer, scorer = Summarizer(config), Scorer(config)
+    summarizer, scorer = Summarizer(summarizer_settings(config)), Scorer(scorer_settings(config))
     base = summarizer.read(BASE)
     with open(f"{config.data.path}/test.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))[:200]
@@ -53,7 +57,7 @@ def make_requests() -> tuple[list[dict], list[dict]]:
         {
             "path": "/summaries",
             "body": {"dialogues": [row["dialogue"]], "seed": seed},
-            "right": summarizer.summarize([summarizer.tokenize(Question(row["dialogue"], seed))], base)[0],
+            "right": summarizer.summarize([summarizer.tokenize(SummaryRequest(row["dialogue"], seed))], base)[0],
         }
         for row in rows
         for seed in (None, 5)

@@ -21,14 +21,27 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from configs.load import validate
-from configs.schema import Config
 from learner.batch import Batch
-from learner.learner import Learner, Metrics
+from learner.learner import Learner
+from learner.metrics import Metrics
+from learner.settings import LearnerSettings
 from learner.tensors import pad_cat, sequence_sum
-from learner.types import LearnerState, Old, PolicyState, Rollouts, Scores, Tensors, WorkUnit
+from learner.types import LearnerState, OldPass, PolicyState, Rollouts, Scores, Tensors, WorkUnit
+from tests.conftest import settings_of
 from tests.oracle_settings import Refused, algorithm_settings
 from workers.reference import ReferenceWorker
 
+OURS = {
+    "ppo/mean_scores": "reward/mean", "ppo/std_scores": "reward/std",
+    "ppo/mean_non_score_reward": "reward/kl_penalty", "ppo/loss/policy": "policy/loss", "ppo/loss/value": "value/loss",
+    "ppo/loss/total": "loss/total", "ppo/policy/approxkl": "policy/approx_kl_k2",
+    "ppo/policy/policykl": "policy/approx_kl_k1", "ppo/policy/clipfrac": "policy/clip_fraction",
+    "ppo/policy/entropy": "policy/entropy", "ppo/returns/var": "value/returns_var", "ppo/val/vpred": "value/mean",
+    "ppo/val/mean": "value/old_mean", "ppo/val/var": "value/old_var", "ppo/val/error": "value/error",
+    "ppo/val/clipfrac": "value/clip_fraction", "ppo/val/var_explained": "value/explained_variance",
+    "ppo/learning_rate": "optimizer/learning_rate",
+}  # fmt: skip
+"""What trl's statistics are called here, where it is otherwise."""
 NAN_OF_ONE_TOKEN = {"ppo/returns/var", "ppo/val/var", "ppo/val/var_explained"}
 """trl's variance of a minibatch with one active token is not a number; here it is 0."""
 FLOORS = {"statistics": 0.1, "tensors": 0.1, "gradients": 1e-3}
@@ -62,8 +75,8 @@ class Differences:
 class Replay(Learner):
     """The learner, told in which order to take the sequences, and watched."""
 
-    def __init__(self, config: Config, ppo: dict[str, Any]) -> None:
-        super().__init__(config)
+    def __init__(self, settings: LearnerSettings, ppo: dict[str, Any]) -> None:
+        super().__init__(settings)
         self.minibatch = ppo["mini_batch_size"]  # several make one of ours where gradients are accumulated
         self.ratio_threshold = ppo["ratio_threshold"]
         self.policy.register_forward_hook(self._watch)
@@ -82,23 +95,23 @@ class Replay(Learner):
             self.passes.append(tuple(seen))
 
     def _minibatches(self, batch: Batch, step: int, epoch: int) -> Sequence[Tensor]:
-        return torch.tensor(self.step["permutations"][epoch]).split(self.config.algorithm.minibatch_size)
+        return torch.tensor(self.step["permutations"][epoch]).split(self.algorithm.minibatch_size)
 
     def _chunks(self, batch: Batch) -> list[Batch]:
         return [batch.rows(index) for index in torch.arange(len(batch.mask)).split(self.minibatch)]
 
     # trl averages each accumulated minibatch by itself; this project averages over all tokens of an optimizer step.
 
-    def _weights(self, batch: Batch) -> Tensor:
+    def _loss_weights(self, batch: Batch) -> Tensor:
         chunks = self._chunks(batch)
-        return torch.cat([super(Replay, self)._weights(chunk) / len(chunks) for chunk in chunks])
+        return torch.cat([super(Replay, self)._loss_weights(chunk) / len(chunks) for chunk in chunks])
 
-    def _shares(self, batch: Batch) -> Tensor:
+    def _metric_weights(self, batch: Batch) -> Tensor:
         chunks = self._chunks(batch)
-        return torch.cat([super(Replay, self)._shares(chunk) / len(chunks) for chunk in chunks])
+        return torch.cat([super(Replay, self)._metric_weights(chunk) / len(chunks) for chunk in chunks])
 
-    def _target_metrics(self, batch: Batch) -> Metrics:
-        parts = [super(Replay, self)._target_metrics(chunk) for chunk in self._chunks(batch)]
+    def _minibatch_metrics(self, batch: Batch) -> Metrics:
+        parts = [super(Replay, self)._minibatch_metrics(chunk) for chunk in self._chunks(batch)]
         return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
 
     def _estimate(self, batch: Batch) -> Batch:
@@ -151,12 +164,12 @@ def rollouts(step: dict[str, Any], number: int) -> Rollouts:
 
 
 @torch.no_grad()
-def old_pass(learner: Replay, policy: PolicyState, sampled: Rollouts) -> Old:
+def old_pass(learner: Replay, policy: PolicyState, sampled: Rollouts) -> OldPass:
     """What the rollout worker would send along with the completions."""
     learner.policy.load(policy, cached=False)
     encoded = learner.policy.encode(sampled.unit.prompt_ids, sampled.unit.prompt_mask)
     forced = learner.policy.recall(encoded, sampled.completion_ids, sampled.completion_mask, full=True)
-    return Old(sampled.unit.key, forced.logprobs, forced.values, forced.full)
+    return OldPass(sampled.unit.key, forced.logprobs, forced.values, forced.full)
 
 
 def completion_mask(response: Tensor, response_mask: list[int] | None) -> Tensor:
@@ -179,7 +192,7 @@ def replay(case: Path) -> Differences:
         "reward": {"model": "none", "label": "none"}, "data": {"path": "none"},
         "rollout": {"batch_size": settings["ppo"]["batch_size"]}, "algorithm": algorithm,
     })  # fmt: skip
-    learner, reference = Replay(config, settings["ppo"]), ReferenceWorker(config)
+    learner, reference = Replay(config, settings["ppo"]), ReferenceWorker(settings_of(config, "reference"))
     anchor = reference_state(case, settings["reference"])
     policy, state = policy_state(load_file(case / "weights_0.safetensors"), 0), learner.initial_state()[1]
     differences = Differences()
@@ -198,9 +211,7 @@ def replay_step(
     golden = load_file(case / f"step_{number + 1}.safetensors")
     learner.begin(step)
     sampled, scores = rollouts(step, number), torch.tensor(step["scores"], dtype=torch.float32)
-    verdict = Scores(
-        sampled.unit.key, scores, {"classifier": scores}, scores * 0, torch.zeros(len(scores), dtype=torch.bool)
-    )
+    verdict = Scores(sampled.unit.key, scores, {"classifier": scores}, torch.zeros(len(scores), dtype=torch.bool))
     new_policy, new_state, metrics = learner.update(
         policy, state, sampled, old_pass(learner, policy, sampled), verdict, reference.logprobs(sampled, anchor)
     )
@@ -208,9 +219,9 @@ def replay_step(
     compare_step(learner, golden, state.kl_coef, differences)
     for name, value in step["stats"].items():
         if name in NAN_OF_ONE_TOKEN and math.isnan(value):
-            assert math.isfinite(metrics[name])
+            assert math.isfinite(metrics[OURS.get(name, name)])
         elif name not in NOT_REPORTED:
-            differences.compare("statistics", name, torch.tensor(metrics[name]), torch.tensor(value))
+            differences.compare("statistics", name, torch.tensor(metrics[OURS.get(name, name)]), torch.tensor(value))
     differences.compare(
         "statistics", "kl_coef_before", torch.tensor(state.kl_coef), torch.tensor(step["kl_coef_before"])
     )

@@ -10,13 +10,18 @@ from typing import Any
 import torch
 from fastapi import FastAPI
 
+from cluster.serving.deployment import summarizer_settings
 from configs.load import load_config
+from learner.adapter import BASE
 from service.http.models.schemas import ScoresRequest, SummariesRequest
-from workers.inference.summarizer import BASE, Question, Scorer, Summarizer
+from tests.conftest import scorer_settings
+from workers.inference.scorer import Scorer
+from workers.inference.summarizer import Summarizer, SummaryRequest
 
 torch.set_num_threads(1)
 app, lock = FastAPI(), asyncio.Lock()
-summarizer, scorer = Summarizer(load_config([])), Scorer(load_config([]))
+config = load_config([])
+summarizer, scorer = Summarizer(summarizer_settings(config)), Scorer(scorer_settings(config))
 
 
 async def exclusively(call: Callable[[], Any]) -> Any:
@@ -34,7 +39,7 @@ async def scores(body: ScoresRequest) -> dict:
 @app.post("/summaries")
 async def summaries(body: SummariesRequest) -> dict:
     """Summaries by the untrained policy in the form of the service."""
-    tokenized = [[summarizer.tokenize(Question(dialogue, body.seed))] for dialogue in body.dialogues]
+    tokenized = [[summarizer.tokenize(SummaryRequest(dialogue, body.seed))] for dialogue in body.dialogues]
     base = summarizer.read(BASE)
     texts = [(await exclusively(lambda q=question: summarizer.summarize(q, base)))[0] for question in tokenized]
     return {"summaries": [{"adapter": BASE, "texts": texts}]}

@@ -44,7 +44,7 @@ def test_imports_go_one_way(path):
 def test_only_cluster_imports_ray_and_only_service_fastapi():
     importing = {p.name for p in SOURCES if "ray" in packages(p)}
     assert importing == set(
-        "calls.py worker_group.py dispatcher.py jobs.py ray_pools.py replicas.py deployment.py sft.py upload.py".split()
+        "calls.py worker_group.py dispatcher.py jobs.py ray_pools.py replicas.py models.py sft.py upload.py".split()
     )
     assert all(p.is_relative_to(ROOT / "service") for p in SOURCES if "fastapi" in packages(p))
 

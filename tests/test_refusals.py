@@ -18,7 +18,7 @@ from transformers import (
 )
 
 import ray_job
-from cluster.pools.interface import inline_pools
+from cluster.pools.opening import open_pools
 from cluster.preflight.preflight import preflight
 from configs.errors import UsageError
 from configs.load import load_config
@@ -176,5 +176,6 @@ def test_the_same_sentence_before_by_the_doctor_and_at_a_real_start(case, tmp_pa
     assert len(told[0]) == 1 and told[0] == told[1]
     if case in CASES:
         with pytest.raises(UsageError) as refused:
-            inline_pools(config).reward.worker.probe()
+            with open_pools(config) as pools:
+                pools.reward.worker.probe()
         assert told[0] == [f"error: {problem}" for problem in refused.value.problems]

@@ -27,7 +27,7 @@ def whole(tmp_path_factory):
     return folder
 
 
-OURS = ("raylet", "gcs_server", "ray::Host", "ray::IDLE")
+OURS = ("raylet", "gcs_server", "ray::WorkerActor", "ray::IDLE")
 
 
 def processes(mark: str, names: tuple[str, ...] = OURS) -> list[psutil.Process]:

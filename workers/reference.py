@@ -2,19 +2,18 @@
 
 import torch
 
-from configs.schema import Config
 from learner.policy import Policy
-from learner.pretrained import device_of
 from learner.rewards import kl_estimate
 from learner.types import PolicyState, RefLogprobs, Rollouts
+from workers.settings import ReferenceSettings
 
 
 class ReferenceWorker:
     """Gives the log-probabilities that the KL penalty is measured from."""
 
-    def __init__(self, config: Config) -> None:
-        self.full = config.algorithm.kl_estimator == "full"
-        self.policy = Policy(config.policy, config.seed, device_of(config.cluster.resources.reference))
+    def __init__(self, settings: ReferenceSettings) -> None:
+        self.full = settings.full_logprobs
+        self.policy = Policy(settings.policy, settings.seed, torch.device(settings.device))
 
     @torch.no_grad()
     def logprobs(self, rollouts: Rollouts, state: PolicyState) -> RefLogprobs:

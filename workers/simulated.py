@@ -3,14 +3,12 @@
 import time
 from typing import Any
 
-from configs.schema import Config
 
+class SimulatedWorker:
+    """Answers every call after a set time."""
 
-class Sleeper:
-    """Answers every call after a while."""
-
-    def __init__(self, config: Config) -> None:
-        self.seconds = config.bench.simulate_seconds
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
 
     def generate(self, unit: Any, state: Any) -> tuple[int, int]:
         """As long as score and reference together, of which there are half as many workers each."""

@@ -2,7 +2,7 @@
 where that worker dies or does not answer.
 
 Since every worker is a function of its arguments, a call may be made again at any time. Nothing here knows what a call
-computes; `Crew` (crew.py) holds the workers of a role.
+computes; `WorkerGroup` (group.py) holds the workers of a role.
 """
 
 import heapq
@@ -13,13 +13,15 @@ from time import monotonic
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, ObjectLostError, OutOfMemoryError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from cluster.pools.calls import Call, Result, ray_object
+from cluster.pools.failures import free_resources, is_lost_object, lost_because
 from cluster.pools.interface import Handle, Supervisor
-from cluster.pools.worker_group import Crew, Worker
+from cluster.pools.worker import Worker
+from cluster.pools.worker_group import WorkerGroup
+from configs.cluster import ClusterConfig
 from configs.errors import RunError, UsageError
-from configs.schema import Config
 
 TICK = 1.0
 """Seconds after which deadlines and requests are looked at, though nothing was answered."""
@@ -28,12 +30,12 @@ TICK = 1.0
 class Dispatcher:
     """All calls of a run that are not answered yet, and the workers of all roles."""
 
-    def __init__(self, config: Config, crews: Mapping[str, Crew], supervisor: Supervisor) -> None:
-        self.config, self.crews, self.supervisor = config, crews, supervisor
+    def __init__(self, cluster: ClusterConfig, groups: Mapping[str, WorkerGroup], supervisor: Supervisor) -> None:
+        self.cluster, self.groups, self.supervisor = cluster, groups, supervisor
         self.retries: Counter[str] = Counter()
         self.busy: Counter[str] = Counter()
         self._numbers = count()
-        self._queues: dict[str, list[Call]] = {role: [] for role in crews}
+        self._queues: dict[str, list[Call]] = {role: [] for role in groups}
         self._missing: dict[Call, int] = {}  # results that a call waits for
         self._tend_at = 0.0
         self._under_way: dict[ray.ObjectRef, Worker] = {}  # by what tells that the worker is done
@@ -51,17 +53,17 @@ class Dispatcher:
             while any(isinstance(handle, Result) and not handle.there for handle in handles):
                 self._turn()
             try:
-                return ray.get([ray_object(handle) for handle in handles], timeout=self.config.cluster.call_timeout)
+                return ray.get([ray_object(handle) for handle in handles], timeout=self.cluster.call_timeout)
             except GetTimeoutError as error:
                 raise RunError("results could not be fetched in cluster.call_timeout: is a node cut off?") from error
             except RayError as error:
-                if not _is_lost_object(error):
-                    raise RunError(f"results could not be fetched: {_reason(error)}") from error
+                if not is_lost_object(error):
+                    raise RunError(f"results could not be fetched: {lost_because(error)}") from error
                 self._make_again(handles)
 
     def processes(self) -> list[tuple[int, str]]:
         """Process, on its node, and role of each worker that has loaded its models."""
-        return [(worker.pid, role) for role, crew in self.crews.items() for worker in crew.workers if worker.pid]
+        return [(worker.pid, role) for role, group in self.groups.items() for worker in group.workers if worker.pid]
 
     def _enqueue(self, call: Call) -> None:
         """Queue the call, or have it wait for the calls whose results it needs."""
@@ -76,7 +78,7 @@ class Dispatcher:
     def _assign(self) -> None:
         """Give queued calls to free workers, the oldest call first."""
         for role, queue in self._queues.items():
-            while queue and (worker := self.crews[role].free()):
+            while queue and (worker := self.groups[role].free()):
                 call = heapq.heappop(queue)
                 if all(arg.there for arg in call.args if isinstance(arg, Result)):
                     self._under_way[worker.begin(call, [ray_object(arg) for arg in call.args])] = worker
@@ -99,24 +101,25 @@ class Dispatcher:
         """Look after deadlines and the number of workers."""
         self._tend_at = monotonic() + TICK
         requested = self.supervisor.requested()
-        for role, crew in self.crews.items():
+        for role, group in self.groups.items():
             if role in requested:
-                crew.resize(requested[role])
-            for worker in crew.overdue():
-                self._give_up(crew, worker)
-            crew.follow(len(self._queues[role]))
-            self._under_way |= {worker.receipt: worker for worker in crew.fill()}
-            if pending := crew.newly_pending():
+                group.resize(requested[role])
+            for worker in group.overdue():
+                self._give_up(group, worker)
+            group.follow(len(self._queues[role]))
+            self._under_way |= {worker.receipt: worker for worker in group.fill()}
+            if pending := group.newly_pending():
                 self.supervisor.say(
-                    f"{role}: {pending} workers wait for a place or for a process; the cluster has {_free()} free"
+                    f"{role}: {pending} workers wait for a place or for a process; the cluster has "
+                    f"{free_resources()} free"
                 )
-            crew.make_room(self.crews.values())
-        self.supervisor.show({role: crew.size() for role, crew in self.crews.items()})
+            group.make_room(self.groups.values())
+        self.supervisor.show({role: group.size() for role, group in self.groups.items()})
 
     def _answered(self, worker: Worker, receipt: ray.ObjectRef) -> None:
         """A worker has been placed, has loaded its models, or has answered its call; or it failed to."""
-        crew = self.crews[worker.role]
-        if worker not in crew.workers:
+        group = self.groups[worker.role]
+        if worker not in group.workers:
             return  # it was dismissed
         try:
             told = ray.get(receipt)
@@ -129,7 +132,7 @@ class Dispatcher:
                 worker.pid = told
             self._done(worker)
         if worker.leaving and not worker.call:
-            crew.dismiss(worker)
+            group.dismiss(worker)
 
     def _done(self, worker: Worker) -> None:
         """Go on with the next thing: a loaded model after a place, and what waited for the results of a call."""
@@ -138,7 +141,7 @@ class Dispatcher:
             if following := worker.started():
                 self._under_way[following] = worker
             else:
-                self.crews[worker.role].failed_starts = 0
+                self.groups[worker.role].failed_starts = 0
             self._tend_at = 0.0  # the pools' sizes have changed
             return
         call.refs = worker.results
@@ -151,7 +154,7 @@ class Dispatcher:
 
     def _failed(self, worker: Worker, error: RayError) -> None:
         """An argument was lost with a node, or the worker is gone; or its method raised, which it would do again."""
-        if worker.call and _is_lost_object(error) and worker.call.attempts < self.config.cluster.attempts:
+        if worker.call and is_lost_object(error) and worker.call.attempts < self.cluster.attempts:
             call = worker.abandon()
             call.attempts += 1
             self._make_again(call.args)
@@ -162,17 +165,17 @@ class Dispatcher:
             doing = f"on {worker.call.about}" if worker.call else f"starting as {worker.role}"
             raise RunError(f"a worker failed {doing}: {type(error.cause).__name__}: {error.cause}") from error
         else:
-            self._lose(worker, _reason(error), error)
+            self._lose(worker, lost_because(error), error)
 
     def _lose(self, worker: Worker, reason: str, error: Exception | None = None) -> None:
         """The worker is gone: another will take its place, and its call."""
-        crew = self.crews[worker.role]
-        crew.dismiss(worker)
+        group = self.groups[worker.role]
+        group.dismiss(worker)
         self._tend_at = 0.0
-        limit, call = self.config.cluster.attempts, worker.abandon()
+        limit, call = self.cluster.attempts, worker.abandon()
         if not call:
-            crew.failed_starts += 1
-            if crew.failed_starts >= limit:
+            group.failed_starts += 1
+            if group.failed_starts >= limit:
                 raise RunError(f"{worker.role}: {limit} workers in a row died while they started: {reason}") from error
         elif worker.has_begun():
             call.attempts += 1
@@ -187,47 +190,28 @@ class Dispatcher:
         doing = f"working on {call.about}" if call else "starting"
         self.supervisor.say(f"{worker.name} was lost while {doing}: {reason}; another takes its place")
 
-    def _give_up(self, crew: Crew, worker: Worker) -> None:
+    def _give_up(self, group: WorkerGroup, worker: Worker) -> None:
         """The worker's time is up."""
         if worker.call:
-            self._lose(worker, f"it did not answer within {crew.timeout:g} s")
+            self._lose(worker, f"it did not answer within {group.timeout:g} s")
             return
-        state, seconds = worker.state, self.config.cluster.start_timeout
+        state, seconds = worker.state, self.cluster.start_timeout
         what = f"{worker.name} was not ready within {seconds:g} s (cluster.start_timeout)"
         if state == "pending":
-            what += f": it found no place; the cluster has {_free()} free"
-        if not crew.ready():
+            what += f": it found no place; the cluster has {free_resources()} free"
+        if not group.ready():
             raise RunError(what)
-        crew.dismiss(worker)
-        crew.resize(len(crew.workers))
-        self.supervisor.say(f"{what}; the run goes on with {len(crew.workers)} {crew.role} workers")
+        group.dismiss(worker)
+        group.resize(len(group.workers))
+        self.supervisor.say(f"{what}; the run goes on with {len(group.workers)} {group.role} workers")
 
     def _make_again(self, handles: Sequence[Handle]) -> None:
         """Repeat the calls whose results are nowhere any more."""
         for call in {handle.call for handle in handles if isinstance(handle, Result) and handle.there}:
             try:
-                ray.get(call.refs, timeout=self.config.cluster.call_timeout)
+                ray.get(call.refs, timeout=self.cluster.call_timeout)
             except RayError:
                 self.supervisor.say(f"the {call.role} results of {call.about} were lost with a node: made again")
                 self.retries[call.role] += 1
                 call.refs = None
                 self._enqueue(call)
-
-
-def _is_lost_object(error: Exception) -> bool:
-    return isinstance(error, ObjectLostError) or isinstance(getattr(error, "cause", None), ObjectLostError)
-
-
-def _reason(error: RayError) -> str:
-    """The first sentence that tells a person something of a lost worker."""
-    if isinstance(error, OutOfMemoryError):
-        return "the machine ran out of memory; lower workers.*, rollout.unit_size or algorithm.microbatch_size"
-    text = " ".join(str(error).split())
-    if "node" in text and "died" in text:
-        return "its node died"
-    return "its process died" if "process" in text or "actor" in text else text
-
-
-def _free() -> str:
-    free = ray.available_resources()
-    return f"{free.get('CPU', 0):g} CPU, {free.get('GPU', 0):g} GPU"

@@ -1,19 +1,15 @@
 """The workers of one role as Ray actors: how many there are, what each is doing, and for how long."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import count
-from math import inf
-from time import monotonic, perf_counter
-from typing import Any
+from time import monotonic
 
 import ray
 
-from cluster.layout import workers_of
-from cluster.pools.calls import Call
-from cluster.pools.interface import Size, make_worker
-from configs.schema import Config
+from cluster.layout import RoleLayout
+from cluster.pools.interface import PoolSize, WorkerSpec
+from cluster.pools.worker import Worker, WorkerActor
+from configs.cluster import ClusterConfig
 
 PATIENCE = 10.0
 """Seconds that a worker may look for a place before people are told."""
@@ -22,84 +18,15 @@ STANDSTILL = 30.0
 does not tell a worker without a place from one whose process is slow to start; where all are slow, some still start."""
 
 
-class Host:
-    """What an actor is: the worker of one role. It is there before its models are, so that its place is known of."""
-
-    def load(self, path: str, config: Config, threads: int) -> int:
-        """Load the models; returns the number of this process."""
-        self.worker = make_worker(path, config, threads)
-        return os.getpid()
-
-    def begin(self) -> None:
-        """Told before each call: that it was answered shows that the worker lived when the call came."""
-
-    def call(self, method: str, results: int, *args: Any) -> tuple[Any, ...]:
-        """The results of a method of the worker, and a receipt that can be had without them: seconds it took."""
-        began = perf_counter()
-        value = getattr(self.worker, method)(*args)
-        return (*(value if results > 1 else (value,)), perf_counter() - began)
-
-
-@dataclass(eq=False)
-class Worker:
-    """One actor and what it is doing."""
-
-    role: str
-    name: str
-    actor: Any
-    load: Callable[[Any], ray.ObjectRef]
-    receipt: ray.ObjectRef  # there as soon as what it is doing is done
-    state: str = "pending"  # then loading, then ready
-    since: float = field(default_factory=monotonic)
-    call: Call | None = None
-    begun: ray.ObjectRef | None = None
-    results: list[ray.ObjectRef] = field(default_factory=list)
-    leaving: bool = False
-    told: bool = False  # that it finds no place
-    pid: int | None = None  # on its node
-    placed: float = -inf
-
-    def begin(self, call: Call, arguments: list[Any]) -> ray.ObjectRef:
-        """Take a call; returns its receipt."""
-        self.call, self.since = call, monotonic()
-        self.begun = self.actor.begin.remote()
-        options = self.actor.call.options(num_returns=call.results + 1)
-        *self.results, self.receipt = options.remote(call.method, call.results, *arguments)
-        return self.receipt
-
-    def started(self) -> ray.ObjectRef | None:
-        """It has got a place, or else its models: the receipt of what it does next, if anything."""
-        self.since = monotonic()
-        if self.state == "pending":
-            self.placed = self.since
-            self.state, self.receipt = "loading", self.load(self.actor)
-            return self.receipt
-        self.state = "ready"
-        return None
-
-    def abandon(self) -> Call | None:
-        """The call it had, if any, which is its own no longer."""
-        call, self.call, self.since = self.call, None, monotonic()
-        return call
-
-    def has_begun(self) -> bool:
-        """Whether it was alive when its last call reached it."""
-        try:
-            ray.get(self.begun, timeout=0)
-        except ray.exceptions.RayError:
-            return False
-        return True
-
-
-class Crew:
+class WorkerGroup:
     """The workers of one role."""
 
-    def __init__(self, role: str, path: str, config: Config, say: Callable[[str], None]) -> None:
-        cluster = config.cluster
-        self.role, self.path, self.config, self.say = role, path, config, say
+    def __init__(
+        self, role: str, spec: WorkerSpec, layout: RoleLayout, cluster: ClusterConfig, say: Callable[[str], None]
+    ) -> None:
+        self.role, self.spec, self.layout, self.cluster, self.say = role, spec, layout, cluster, say
         self.timeout = cluster.update_timeout if role == "learner" else cluster.call_timeout
-        self.needs = getattr(cluster.resources, role)
-        self.fewest, self.most = workers_of(config, role)
+        self.fewest, self.most = layout.fewest, layout.most
         self.wanted = self.fewest
         self.workers: list[Worker] = []
         self.failed_starts = 0
@@ -119,13 +46,11 @@ class Crew:
     def _start(self) -> Worker:
         # Ray's own restarts are not used: they are bounded per worker, not per call, and make no difference between a
         # worker that died of a call and one that was killed.
-        options = {"num_cpus": self.needs.cpus, "num_gpus": self.needs.gpus, "scheduling_strategy": "SPREAD"}
+        options = {"num_cpus": self.layout.cpus, "num_gpus": self.layout.gpus, "scheduling_strategy": "SPREAD"}
         name = f"{self.role}-{next(self._names)}"
-        actor = ray.remote(Host).options(name=name, max_restarts=0, max_task_retries=0, **options).remote()
-        path, config, threads = self.path, self.config, self.needs.threads
-        return Worker(
-            self.role, name, actor, lambda actor: actor.load.remote(path, config, threads), actor.begin.remote()
-        )
+        actor = ray.remote(WorkerActor).options(name=name, max_restarts=0, max_task_retries=0, **options).remote()
+        spec, threads = self.spec, self.layout.threads
+        return Worker(self.role, name, actor, lambda actor: actor.load.remote(spec, threads), actor.begin.remote())
 
     def free(self) -> Worker | None:
         """A worker that has nothing to do: of several the one that worked last, so that the others may go."""
@@ -136,10 +61,10 @@ class Crew:
         """Workers with their models loaded."""
         return sum(worker.state == "ready" for worker in self.workers)
 
-    def size(self) -> Size:
+    def size(self) -> PoolSize:
         """How many are doing what."""
         states = [worker.state for worker in self.workers]
-        return Size(self.wanted, *(states.count(state) for state in ("ready", "loading", "pending")))
+        return PoolSize(self.wanted, *(states.count(state) for state in ("ready", "loading", "pending")))
 
     def resize(self, number: int) -> None:
         """Have so many from now on, whatever the config says."""
@@ -147,13 +72,13 @@ class Crew:
 
     def overdue(self) -> list[Worker]:
         """Workers whose time for what they are doing is up."""
-        now, start = monotonic(), self.config.cluster.start_timeout
+        now, start = monotonic(), self.cluster.start_timeout
         busy = [worker for worker in self.workers if worker.call or worker.state != "ready"]
         return [worker for worker in busy if now - worker.since > (self.timeout if worker.call else start)]
 
     def follow(self, queued: int) -> None:
         """Want more workers where units have waited for long, and fewer where workers have idled for long."""
-        now, cluster = monotonic(), self.config.cluster
+        now, cluster = monotonic(), self.cluster
         if not queued or self.ready() < len(self.workers):
             self._waiting_since = None
         elif self._waiting_since is None:
@@ -171,14 +96,14 @@ class Crew:
             worker.told = True
         return len(pending)
 
-    def make_room(self, crews: Iterable["Crew"]) -> None:
+    def make_room(self, groups: Iterable["WorkerGroup"]) -> None:
         """Where this role has no worker and finds no place for one, let another role do with fewer."""
         if not self.workers or any(worker.state != "pending" for worker in self.workers):
             return
-        crews = list(crews)
-        moved = [worker.placed for crew in crews for worker in crew.workers]
+        groups = list(groups)
+        moved = [worker.placed for group in groups for worker in group.workers]
         still = monotonic() - max(*moved, *(worker.since for worker in self.workers))
-        giver = max(crews, key=Crew.holding)
+        giver = max(groups, key=WorkerGroup.holding)
         if still > STANDSTILL and giver.holding() > 1:
             self.say(f"{self.role}: no place for a worker, so {giver.role} does with {giver.holding() - 1}")
             giver.resize(giver.holding() - 1)

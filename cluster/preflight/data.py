@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from cluster.plan import Plan
+from cluster.plan import Plan, PlanSettings
+from configs.data import DataConfig
 from configs.errors import UsageError
-from configs.schema import Config, Data
+from configs.schema import Config
 from learner.model_limits import prompt_positions
 from learner.policy import Policy
 from workers.data.prompts import Prompt, Row, make_prompts, read_rows
@@ -19,8 +20,7 @@ def read_run_splits(config: Config) -> list[list[Row]]:
         raise UsageError(
             f"data.eval_split: {data.eval_split!r} is also the training split; judge on held-out dialogues"
         )
-    group_by = getattr(config.algorithm, "group_by", None)
-    return [read_rows(data, split, group_by) for split in (data.train_split, data.eval_split)]
+    return [read_rows(data, split, config.algorithm.prompt_groups) for split in (data.train_split, data.eval_split)]
 
 
 def check_prompts(config: Config, policy: Policy, prompts: Sequence[Prompt]) -> None:
@@ -33,7 +33,7 @@ def check_prompts(config: Config, policy: Policy, prompts: Sequence[Prompt]) -> 
         )
 
 
-def too_few(data: Data, split: str, count: int, needed: int) -> str:
+def too_few(data: DataConfig, split: str, count: int, needed: int) -> str:
     """What is wrong with a split of which only `count` dialogues are left."""
     return (
         f"data: {count} dialogues of {data.path} ({split}) have {data.min_chars}-{data.max_chars} characters and at "
@@ -44,10 +44,10 @@ def too_few(data: Data, split: str, count: int, needed: int) -> str:
 
 def make_plan(config: Config, tokenizer: PreTrainedTokenizerBase, splits: list[list[Row]]) -> Plan:
     """The plan of the prompts that the rows make. Raises `UsageError` where there are too few."""
-    data, group_by = config.data, getattr(config.algorithm, "group_by", None)
+    data, group_by = config.data, config.algorithm.prompt_groups
     train, held_out = (make_prompts(rows, data, tokenizer, group_by) for rows in splits)
     for split, prompts, needed in [
-        (data.train_split, train, config.rollout.batch_size // config.group_size),
+        (data.train_split, train, config.rollout.batch_size // config.algorithm.completions_per_prompt),
         (data.eval_split, held_out, 2),
     ]:
         if len(prompts) < needed:
@@ -55,4 +55,15 @@ def make_plan(config: Config, tokenizer: PreTrainedTokenizerBase, splits: list[l
     unknown = set(getattr(config.algorithm, "group_weights", {})) - {prompt.group for prompt in train}
     if unknown:
         raise UsageError(f"algorithm.group_weights: no prompt is in a group called {', '.join(sorted(unknown))}")
-    return Plan(config, train, held_out)
+    return Plan(plan_settings(config), train, held_out)
+
+
+def plan_settings(config: Config) -> PlanSettings:
+    """What the units of a run depend on besides its prompts."""
+    return PlanSettings(
+        seed=config.seed,
+        batch_size=config.rollout.batch_size,
+        unit_size=config.rollout.unit_size,
+        group_size=config.algorithm.completions_per_prompt,
+        evaluation=config.evaluation,
+    )

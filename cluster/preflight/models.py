@@ -12,10 +12,10 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from cluster.preflight.hub import load_named
 from configs.errors import UsageError
-from configs.evaluation import Classifier as Judge
-from configs.rewards import Reward
+from configs.evaluation import ClassifierJudge
+from configs.policy import PolicyConfig
+from configs.rewards import LabelledModel
 from configs.schema import Config
-from configs.schema import Policy as PolicySettings
 from learner.adapter import read_adapter
 from learner.lora import check_fits, holds_base_weights, never_reached, unreached
 from learner.model_limits import check_vocabulary, completion_positions, end_ids
@@ -88,7 +88,7 @@ def check_targets(config: Config, policy: Policy, tokenizer: PreTrainedTokenizer
     _check_length("sft.max_target_tokens", config.sft.max_target_tokens, policy, config.policy.model)
 
 
-def check_format(policy: PolicySettings) -> None:
+def check_format(policy: PolicyConfig) -> None:
     """Warns of an adapter that exists as .bin only. Raises `UsageError` where that was not accepted."""
     folder = Path(policy.adapter or "")
     if not policy.adapter or not folder.is_dir() or (folder / "adapter_model.safetensors").is_file():
@@ -108,11 +108,11 @@ def check_reward(config: Config) -> None:
 
 def check_judge(config: Config) -> None:
     """Raises `UsageError` where the second judge is a classifier that cannot judge."""
-    if isinstance(judge := config.evaluation.second_judge, Judge):
+    if isinstance(judge := config.evaluation.second_judge, ClassifierJudge):
         _check_classifier("evaluation.second_judge", judge)
 
 
-def _check_classifier(field: str, config: Reward | Judge) -> None:
+def _check_classifier(field: str, config: LabelledModel) -> None:
     """Raises `UsageError` where the model cannot be loaded, has no such label, or does not fit its tokenizer."""
     load_named(f"{field}.model", config.model, AutoConfig.from_pretrained, "config.json", WEIGHTS)
     load_named(f"{field}.model", config.model, AutoTokenizer.from_pretrained, TOKENIZER)

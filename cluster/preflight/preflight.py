@@ -10,7 +10,6 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from cluster.plan import Plan
-from cluster.pools.interface import LOCK, SIZES, STATUS
 from cluster.preflight.data import check_prompts, make_plan, read_run_splits, too_few
 from cluster.preflight.hub import answers, go_offline, hub_is_reachable
 from cluster.preflight.models import (
@@ -23,6 +22,7 @@ from cluster.preflight.models import (
     check_targets,
     check_tokenizer,
 )
+from cluster.run_files import LOCK, SIZES, STATUS
 from configs.errors import UsageError
 from configs.schema import Config
 from learner.policy import Policy

@@ -1,49 +1,60 @@
-"""What runs on Ray Serve: replicas of the policy and of the reward model, each with its own process."""
+"""Replicas of the policy and of the reward model, each a process of Ray Serve."""
 
 import asyncio
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from ray import serve
 
-from cluster.pools.interface import make_worker
-from configs.schema import Config
+from cluster.pools.interface import WorkerSpec, make_worker
 from learner.adapter import Adapter
-from workers.inference.summarizer import Question, Tokenized, Verdict
+from workers.inference.scorer import Verdict
+from workers.inference.summarizer import SummaryRequest, TokenizedRequest
+
+
+@dataclass(frozen=True)
+class ReplicaSettings:
+    """How a replica runs its model."""
+
+    folder: str  # that relative paths refer to
+    threads: int
+    batch_size: int  # requests answered together
+    batch_wait: float  # seconds to wait for more of them
+    timeout: float  # seconds for a batch before the replica is replaced
+    adapters: int  # kept in memory
 
 
 class Replica:
-    """One model, and the questions that wait for it."""
+    """One model, and the requests that wait for it."""
 
-    path: str  # of the model's class
-
-    def __init__(self, config: Config, threads: int, root: str) -> None:
-        os.chdir(root)  # paths may be relative, and Serve may have been begun elsewhere
-        # A thread of its own does all the model's work: it never meets another there, and the event loop stays free.
+    def __init__(self, model: WorkerSpec, settings: ReplicaSettings) -> None:
+        os.chdir(settings.folder)  # Serve may have been started elsewhere
+        # The model runs on a thread of its own: nothing else runs there, and the event loop stays free.
         self.thread = ThreadPoolExecutor(max_workers=1)
-        self.model: Any = self.thread.submit(make_worker, self.path, config, threads).result()
-        self.at_work = asyncio.Lock()
-        self.since: float | None = None  # when it began with what it is doing
-        self.patience = config.cluster.call_timeout
-        size, wait = config.serve.batch_size, config.serve.batch_wait
-        self.batch = serve.batch(max_batch_size=size, batch_wait_timeout_s=wait)(self._answer)
+        self.model: Any = self.thread.submit(make_worker, model, settings.threads).result()
+        self.lock = asyncio.Lock()
+        self.since: float | None = None  # when the current batch started
+        self.timeout = settings.timeout
+        batched = serve.batch(max_batch_size=settings.batch_size, batch_wait_timeout_s=settings.batch_wait)
+        self.batch = batched(self._answer)
 
-    async def _ask(self, question: Any) -> Any:
-        """The answer, worked out together with others'."""
-        # While a batch is answered, Serve makes others of whoever comes within `batch_wait`, which then take turns:
-        # many small ones. Here they wait outside, and go in together.
-        async with self.at_work:
+    async def _ask(self, request: Any) -> Any:
+        """The answer, computed together with those of other requests."""
+        # While a batch runs, Serve would turn arrivals within `batch_wait` into many small batches, which then take
+        # turns. Here they wait outside and form one batch.
+        async with self.lock:
             pass
-        return await self.batch(question)
+        return await self.batch(request)
 
-    async def _answer(self, questions: list[Any]) -> list[Any]:
+    async def _answer(self, requests: list[Any]) -> list[Any]:
         raise NotImplementedError
 
-    async def _work(self, method: Callable[..., list[Any]], *args: Any) -> list[Any]:
-        async with self.at_work:
+    async def _run(self, method: Callable[..., list[Any]], *args: Any) -> list[Any]:
+        async with self.lock:
             self.since = time.monotonic()
             try:
                 return await asyncio.get_running_loop().run_in_executor(self.thread, method, *args)
@@ -51,49 +62,45 @@ class Replica:
                 self.since = None
 
     def check_health(self) -> None:
-        """Raises where the model has been at one thing for too long, which has the replica replaced."""
-        if self.since and time.monotonic() - self.since > self.patience:
-            raise RuntimeError(f"no answer within {self.patience:g} s (cluster.call_timeout)")
+        """Raises `RuntimeError` where a batch has taken too long; Serve then replaces the replica."""
+        if self.since and time.monotonic() - self.since > self.timeout:
+            raise RuntimeError(f"no answer within {self.timeout:g} s (cluster.call_timeout)")
 
 
-class Summaries(Replica):
-    """A replica of the policy, with the adapters that it was asked for last."""
+class PolicyReplica(Replica):
+    """A replica of the policy, with the adapters requested last."""
 
-    path = "workers.inference.summarizer:Summarizer"
-
-    def __init__(self, config: Config, threads: int, root: str) -> None:
-        super().__init__(config, threads, root)
+    def __init__(self, model: WorkerSpec, settings: ReplicaSettings) -> None:
+        super().__init__(model, settings)
 
         async def read(version: str) -> Adapter:
             return await asyncio.to_thread(self.model.read, version.rpartition("@")[0])
 
-        self.adapter = serve.multiplexed(max_num_models_per_replica=config.serve.adapters)(read)
+        self.adapter = serve.multiplexed(max_num_models_per_replica=settings.adapters)(read)
 
-    async def __call__(self, version: str, question: Question) -> str:
-        """The summary by an adapter, as `_version` names it."""
-        # Calls do not name it to Serve, which would have one replica answer all that is asked of an adapter.
-        return await self._ask((self.model.tokenize(question), await self.adapter(version)))
+    async def __call__(self, version: str, request: SummaryRequest) -> str:
+        """The summary by an adapter, named as `adapter_version` does."""
+        # The adapter is not named to Serve, which would send all requests for one adapter to one replica.
+        return await self._ask((self.model.tokenize(request), await self.adapter(version)))
 
-    async def _answer(self, questions: list[tuple[Tokenized, Adapter]]) -> list[str]:
-        return await self._work(self._by_adapter, questions)
+    async def _answer(self, requests: list[tuple[TokenizedRequest, Adapter]]) -> list[str]:
+        return await self._run(self._by_adapter, requests)
 
-    def _by_adapter(self, questions: list[tuple[Tokenized, Adapter]]) -> list[str]:
-        found: dict[int, str] = {}
-        for adapter in dict.fromkeys(adapter for _, adapter in questions):
-            places = [place for place, (_, its) in enumerate(questions) if its is adapter]
-            texts = self.model.summarize([questions[place][0] for place in places], adapter)
-            found |= dict(zip(places, texts, strict=True))
-        return [found[place] for place in range(len(questions))]
+    def _by_adapter(self, requests: list[tuple[TokenizedRequest, Adapter]]) -> list[str]:
+        summaries: dict[int, str] = {}
+        for adapter in dict.fromkeys(adapter for _, adapter in requests):
+            places = [place for place, (_, its) in enumerate(requests) if its is adapter]
+            texts = self.model.summarize([requests[place][0] for place in places], adapter)
+            summaries |= dict(zip(places, texts, strict=True))
+        return [summaries[place] for place in range(len(requests))]
 
 
-class Scores(Replica):
+class RewardReplica(Replica):
     """A replica of the reward model."""
-
-    path = "workers.inference.summarizer:Scorer"
 
     async def __call__(self, text: str) -> Verdict:
         """The verdict on a text."""
         return await self._ask(text)
 
-    async def _answer(self, questions: list[str]) -> list[Verdict]:
-        return await self._work(self.model.score, questions)
+    async def _answer(self, requests: list[str]) -> list[Verdict]:
+        return await self._run(self.model.score, requests)

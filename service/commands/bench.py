@@ -31,7 +31,7 @@ from service.bench.flops import Work
 from service.bench.simulation import Teller, simulate
 from service.run.progress import Display, silence_libraries
 
-BENCH_ROLES = {**ROLES, "rollout": "workers.rollout.timed:ForcedRolloutWorker"}
+BENCH_ROLES = {**ROLES, "rollout": "workers.rollout.forced_length:ForcedRolloutWorker"}
 PHASES = {"generate": "rollout", "score": "reward", "reference": "reference", "update": "learner"}
 HANDOVERS = 5
 GLANCE = 0.2

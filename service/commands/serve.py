@@ -12,7 +12,7 @@ from rich.console import Console
 from configs.errors import UsageError
 from configs.installation import CODE, COMMAND
 from configs.schema import Config
-from configs.service import Serve
+from configs.service import ServeConfig
 from service.http.keys import KeyFile
 from service.http.runs.presets import Presets
 from service.run.progress import Display, silence_libraries
@@ -39,8 +39,8 @@ def _serve(config: Config, keys: KeyFile, presets: Presets, listening: socket.so
     # Imported once the settings are known to be valid: this takes seconds.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     from cluster.jobs import Jobs
-    from cluster.pools.ray_pools import connected
     from cluster.preflight.preflight import check_serving
+    from cluster.ray_cluster import connected
     from cluster.serving.deployment import start_models
     from service.http.app import make_app
     from service.http.models.service import ModelService
@@ -89,7 +89,7 @@ def check_extra() -> None:
         raise UsageError(f'serve: not installed: {", ".join(missing)}; install them by: pip install "seqrlhf[service]"')
 
 
-def check_address(settings: Serve) -> None:
+def check_address(settings: ServeConfig) -> None:
     """Raises `UsageError` if other machines could reach the service without a key."""
     if settings.keys:
         return

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from configs.installation import version
-from configs.service import Serve
+from configs.service import ServeConfig
 from service.http import health
 from service.http.auth import Reader
 from service.http.errors import add_handlers
@@ -30,7 +30,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 DOCS_FILES = "/docs/files"
 
 
-def make_app(settings: Serve, keys: KeyFile, runs: RunService, models: ModelService) -> FastAPI:
+def make_app(settings: ServeConfig, keys: KeyFile, runs: RunService, models: ModelService) -> FastAPI:
     """The API with its documentation. The page is mounted on it afterwards, see `mount_page`."""
     app = FastAPI(
         title="seqrlhf",
@@ -65,7 +65,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.closing.set()
 
 
-def _hosts(settings: Serve) -> frozenset[str]:
+def _hosts(settings: ServeConfig) -> frozenset[str]:
     """Host names that the service answers to; empty (any) if keys protect it and no names are configured."""
     if settings.keys and settings.host not in (*LOOPBACK, "::1") and not settings.hosts:
         return frozenset()

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from cluster.serving.deployment import TooSlow, Unavailable
+from cluster.serving.client import TooSlow, Unavailable
 from configs.errors import RunError, UsageError
 from service.http.models.service import Busy
 from service.http.request_log import log, request_id

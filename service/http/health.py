@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ConfigDict
 
-from cluster.serving.deployment import Models
+from cluster.serving.client import ModelClient
 from service.http.auth import Reader
 from service.http.metrics import registry
 from service.http.runs.dependencies import Runs
@@ -52,7 +52,7 @@ NOT_READY = Readiness(ready=False, record=False, cluster=False, replicas={})
 class ReadinessCheck:
     """Checks records, cluster and replicas at most once a second and never concurrently, however many requests ask."""
 
-    def __init__(self, runs: RunService, client: Models) -> None:
+    def __init__(self, runs: RunService, client: ModelClient) -> None:
         self.runs, self.client = runs, client
         self._check: asyncio.Task[Readiness] | None = None
         self._result, self._finished = NOT_READY, -MAX_AGE

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from learner.adapter import BASE
 from service.http.errors import STATUS
 from service.http.keys import ApiKey, KeyFile
 from service.http.models.service import ModelService
@@ -15,7 +16,6 @@ from service.http.runs.service import RunService
 from service.page.display import error_message, run_buttons, run_label, state_text, table_row, toxicity_label
 from service.report.plots import live
 from service.run.step_log import Tail
-from workers.inference.summarizer import BASE
 
 SCALED = ("rollout", "reward", "reference")
 MAX_RUNS = 50

@@ -10,7 +10,7 @@ import gradio as gr
 from service.http.runs.schemas import Activity, Run
 from service.http.runs.store import RunRecord
 from service.run.step_log import count_steps
-from workers.inference.summarizer import Verdict
+from workers.inference.scorer import Verdict
 
 
 def error_message(message: str) -> gr.Error:

@@ -11,20 +11,41 @@ Each file is taken away when it strikes, but for `always` and `wait`.
 import os
 import signal
 import time
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from pkgutil import resolve_name
 
 import ray
 
-from cluster.pools.interface import ROLES
+from cluster.pools.interface import WorkerSpec, make_worker
+from cluster.roles import worker_specs
 from learner.types import PolicyState, Rollouts, WorkUnit
-from learner.update import Prepared
+from learner.update import PreparedStep
 from tests.cluster.stubs import STUBS
 
-FAULTY = {role: f"tests.cluster.faults:{role}" for role in ROLES}
-FAULTY_STUBS = {role: f"tests.cluster.faults:stub_{role}" for role in ROLES}
+
+@dataclass(frozen=True)
+class Around:
+    """A worker, and where its faults are."""
+
+    worker: WorkerSpec
+    role: str
+    folder: Path
+
+
+def faulty(specs):
+    """The same workers with faults."""
+
+    def make(config, layout):
+        folder = Path(config.out) / "faults"
+        return {
+            role: WorkerSpec("tests.cluster.faults:Faulty", Around(spec, role, folder))
+            for role, spec in specs(config, layout).items()
+        }
+
+    return make
+
+
+FAULTY, FAULTY_STUBS = faulty(worker_specs), faulty(STUBS)
 
 
 def lay(out: Path, *names: str) -> None:
@@ -40,8 +61,8 @@ def left(out: Path) -> list[str]:
 
 
 class Faulty:
-    def __init__(self, config, role, classes):
-        self.worker, self.role, self.folder = resolve_name(classes[role])(config), role, Path(config.out) / "faults"
+    def __init__(self, around):
+        self.worker, self.role, self.folder = make_worker(around.worker, 1), around.role, around.folder
 
     def __getattr__(self, method):
         def call(*args):
@@ -73,10 +94,6 @@ class Faulty:
         return True
 
 
-rollout, reward, reference, learner = (partial(Faulty, role=role, classes=ROLES) for role in ROLES)
-stub_rollout, stub_reward, stub_reference, stub_learner = (partial(Faulty, role=r, classes=STUBS) for r in ROLES)
-
-
 def key(args) -> tuple[int, ...]:
     """Step and index of what a method was called with; those of the first state where there is nothing."""
     match args:
@@ -86,6 +103,6 @@ def key(args) -> tuple[int, ...]:
             return rollouts.unit.key
         case [PolicyState() as state, *_]:
             return state.version, 0
-        case [Prepared() as prepared, *_]:  # a part of an update that several learners share
+        case [PreparedStep() as prepared, *_]:  # a part of an update that several learners share
             return prepared.version, 1
     return (-1, 0)

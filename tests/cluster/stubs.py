@@ -3,11 +3,18 @@ microseconds. What comes out of `update` depends on every unit, on their order, 
 
 import torch
 
+from cluster.layout import ROLES
+from cluster.pools.interface import WorkerSpec
 from learner.rewards import ScoreMoments
-from learner.types import LearnerState, Old, PolicyState, RefLogprobs, Rollouts, Scores
+from learner.types import LearnerState, OldPass, PolicyState, RefLogprobs, Rollouts, Scores
 from workers.evaluation.comparison import MEASURES
 
-STUBS = {role: f"tests.cluster.stubs:{role.title()}" for role in ("rollout", "reward", "reference", "learner")}
+
+def stub_specs(config, layout):
+    return {role: WorkerSpec(f"tests.cluster.stubs:{role.title()}", None) for role in ROLES}
+
+
+STUBS = stub_specs
 
 
 def numbers(rows: int, *seeds: int) -> torch.Tensor:
@@ -16,8 +23,8 @@ def numbers(rows: int, *seeds: int) -> torch.Tensor:
 
 
 class Worker:
-    def __init__(self, config):
-        self.config = config
+    def __init__(self, settings):
+        pass
 
 
 class Rollout(Worker):
@@ -31,7 +38,7 @@ class Rollout(Worker):
         unit = type(unit)(**{**vars(unit), "prompt_ids": torch.cat([unit.prompt_ids, padding], dim=1)})
         ended = torch.ones(len(unit.rows), dtype=torch.bool)
         rollouts = Rollouts(unit, state.version, ids, mask, logprobs, ended, ("text",) * len(unit.rows))
-        return rollouts, Old(unit.key, logprobs, logprobs, logprobs[:, :, None][:, :, :0])
+        return rollouts, OldPass(unit.key, logprobs, logprobs, logprobs[:, :, None][:, :, :0])
 
     def summarize(self, unit, state):
         return self.generate(unit, state)[0]
@@ -43,7 +50,7 @@ class Reward(Worker):
 
     def score(self, rollouts):
         scores = rollouts.logprobs.sum(dim=1)
-        return Scores(rollouts.unit.key, scores, {"classifier": scores}, scores, scores.isnan())
+        return Scores(rollouts.unit.key, scores, {"classifier": scores}, scores.isnan(), {"toxicity": scores})
 
     def judge(self, rollouts):
         scores = self.score(rollouts).scores.tolist()
@@ -81,6 +88,6 @@ class Learner(Worker):
         assert applied == list(range(len(applied))) and parts[0].unit.step == policy.version
         version = policy.version + 1
         metrics = {"objective/kl_k3": 0.0, "objective/kl": 0.0, "rollout/logprob_gap": 0.0, "tokens/completions": 8,
-                   "ppo/mean_scores": weight.item(), "toxicity/mean": 0.0, "units": len(applied)}  # fmt: skip
+                   "reward/mean": weight.item(), "watch/toxicity": 0.0, "units": len(applied)}  # fmt: skip
         state = PolicyState(version, {"weight": weight.float()}, policy.value_head)
         return state, LearnerState(version, {}, 0.2, ScoreMoments(), 0), metrics

@@ -8,8 +8,9 @@ from ray.cluster_utils import Cluster
 
 from cluster import driver
 from cluster.plan import Plan
-from cluster.pools.interface import open_pools
-from cluster.pools.ray_pools import prepare_token
+from cluster.pools.opening import open_pools
+from cluster.preflight.data import plan_settings
+from cluster.ray_cluster import prepare_token
 from configs.errors import RunError, UsageError
 from learner.adapter import tensors_sha256
 from tests.conftest import small_config
@@ -29,7 +30,7 @@ def train(config, prompts):
     """Hash of the adapter after the last step, and all metrics but times."""
     with open_pools(config) as pools:
         begin, metrics = driver.start(pools), []
-        for report in driver.train(config, Plan(config, prompts, prompts), pools, begin):
+        for report in driver.train(config, Plan(plan_settings(config), prompts, prompts), pools, begin):
             metrics.append({k: v for k, v in report.metrics.items() if not k.startswith(("time/", "retries/"))})
     return tensors_sha256(report.state.policy.adapter), metrics
 
@@ -65,7 +66,7 @@ def test_learners_and_run_ahead_change_no_bit_either(address, ahead, prompts, le
 def test_run_ahead_samples_from_the_policy_before(ahead, prompts):
     adapter, metrics = ahead
     assert [step["rollout/staleness"] for step in metrics] == [0, 1, 1]
-    assert metrics[1]["ppo/policy/first_ratio_gap"] > 1e-3 > metrics[0]["ppo/policy/first_ratio_gap"]
+    assert metrics[1]["policy/first_ratio_gap"] > 1e-3 > metrics[0]["policy/first_ratio_gap"]
     assert train(small_config(**{**AHEAD, "run_ahead": 0}), prompts)[0] != adapter
 
 
@@ -145,7 +146,7 @@ def test_a_reversed_reward_is_refused(prompts):
         (0, {"objective/kl_k3": math.nan, "rollout/logprob_gap": 0.0}, "differs from its reference"),
         (
             0,
-            {"objective/kl_k3": 0.0, "ppo/policy/first_ratio_gap": 0.2, "rollout/logprob_gap": 0.0},
+            {"objective/kl_k3": 0.0, "policy/first_ratio_gap": 0.2, "rollout/logprob_gap": 0.0},
             "ratios are 0.2 from 1",
         ),
         (3, {"objective/kl_k3": 0.5, "rollout/logprob_gap": 0.7}, "were not sampled from the policy"),

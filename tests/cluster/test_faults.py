@@ -12,9 +12,13 @@ import torch
 from ray.cluster_utils import Cluster
 
 from cluster import driver
+from cluster.layout import ROLES
 from cluster.plan import Plan
 from cluster.pools.calls import ray_object
-from cluster.pools.interface import ROLES, Supervisor, open_pools
+from cluster.pools.interface import Supervisor
+from cluster.pools.opening import open_pools
+from cluster.preflight.data import plan_settings
+from cluster.roles import worker_specs
 from configs.errors import RunError
 from learner.adapter import tensors_sha256
 from tests.cluster.faults import FAULTY, FAULTY_STUBS, lay, left
@@ -49,7 +53,7 @@ def train(config, prompts, classes, notes=None, after_step=lambda step: None):
     """Hash of the last adapter, all metrics but times and retries, and workers lost."""
     with open_pools(config, notes or Notes(), classes) as pools:
         begin, metrics = driver.start(pools), []
-        for report in driver.train(config, Plan(config, prompts, prompts), pools, begin):
+        for report in driver.train(config, Plan(plan_settings(config), prompts, prompts), pools, begin):
             metrics.append(same_everywhere(report.metrics))
             after_step(report.step)
         return (tensors_sha256(report.state.policy.adapter), metrics), sum(pools.retries.values())
@@ -130,10 +134,12 @@ def test_a_unit_that_always_kills_its_worker_ends_the_run_and_is_named(setting, 
 def test_a_score_that_is_no_number_ends_the_run_and_is_named(setting, prompts, tmp_path):
     """Also through Ray: nothing is tried again that would give the same."""
     lay(tmp_path, "reward-1-1.nan")
-    classes = {**FAULTY_STUBS, "learner": ROLES["learner"], "rollout": ROLES["rollout"],
-               "reference": ROLES["reference"], "reward": FAULTY["reward"]}  # fmt: skip
+
+    def specs(config, layout):
+        return worker_specs(config, layout) | {"reward": FAULTY(config, layout)["reward"]}
+
     with pytest.raises(RunError, match=r"step 1.*ValueError: unit 1 of step 1: a score is not finite"):
-        train(setting, prompts, classes)
+        train(setting, prompts, specs)
 
 
 @pytest.mark.chaos
@@ -149,7 +155,7 @@ def test_workers_killed_while_idle_are_not_held_against_the_next_call(address, p
             pools.get([pools.learner.submit("describe", about="the model")])
         for process in workers():
             process.kill()
-        reports = list(driver.train(config, Plan(config, prompts, prompts), pools, begin))
+        reports = list(driver.train(config, Plan(plan_settings(config), prompts, prompts), pools, begin))
     assert len(reports) == 2 and pools.retries["rollout"] >= 4
 
 
@@ -160,7 +166,7 @@ def workers() -> list[psutil.Process]:
 
 def is_worker(process: psutil.Process) -> bool:
     try:
-        return process.name().startswith("ray::Host")
+        return process.name().startswith("ray::WorkerActor")
     except psutil.NoSuchProcess:
         return False
 
@@ -237,7 +243,7 @@ def test_a_node_whose_worker_is_lost_in_mid_call_changes_nothing(nodes, prompts,
 
 def test_results_that_are_lost_with_their_node_are_made_again(nodes, prompts, tmp_path):
     (cluster, machines), config, notes = nodes, on(nodes[0], tmp_path), Notes()
-    unit = Plan(config, prompts, prompts).units(1)[0]
+    unit = Plan(plan_settings(config), prompts, prompts).units(1)[0]
     with open_pools(config, notes, STUBS) as pools:
         begin = driver.start(pools)
         rollouts = pools.rollout.submit("summarize", unit, pools.put(begin.state.policy), about=unit.name)

@@ -4,15 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.layout import ROLES, Machine, check_fit, demand, describe, fits, resolve, workers_of
+from cluster.fit import check_fit
+from cluster.layout import ROLES, LayoutRequest, demand, describe, resolve
+from cluster.placement import Machine, fits
 from configs.errors import UsageError
 from tests.conftest import small_config
 
 AUTO = {f"workers__{role}": "auto" for role in ROLES if role != "learner"}
 
 
-def config(**overrides):
-    return small_config(rollout__batch_size=64, rollout__unit_size=4, **overrides)
+def request(**overrides):
+    return LayoutRequest.of(small_config(rollout__batch_size=64, rollout__unit_size=4, **overrides))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,7 @@ def config(**overrides):
     ids=["one core", "two cores", "64 cores", "one GPU", "two GPUs", "eight GPUs"],
 )  # fmt: skip
 def test_auto_suits_the_machines(machines, expected):
-    assert describe(resolve(config(**AUTO), machines)) == expected
+    assert describe(resolve(request(**AUTO), machines)) == expected
 
 
 @given(
@@ -41,48 +43,50 @@ def test_auto_suits_the_machines(machines, expected):
 )
 def test_auto_always_fits(machines, units, counts_too):
     machines = [Machine(*m) for m in machines]
-    asked = config(**AUTO) if counts_too else config(workers__rollout=units)
+    asked = request(**AUTO) if counts_too else request(workers__rollout=units)
     resolved = resolve(asked, machines)
-    assert fits(list(demand(resolved)), machines), describe(resolved)
+    assert fits(demand(resolved), machines), describe(resolved)
     check_fit(asked, machines)
 
 
 def test_auto_leaves_alone_what_decides_the_bits():
     """The number of threads comes from the config, never from the machine."""
-    resolved = resolve(config(**AUTO, cluster__resources__learner__threads=3), [Machine(64)])
-    assert [getattr(resolved.cluster.resources, role).threads for role in ROLES] == [1, 1, 1, 3]
-    assert resolved.cluster.resources.learner.cpus == 3 * resolved.cluster.resources.reward.cpus
+    resolved = resolve(request(**AUTO, cluster__resources__learner__threads=3), [Machine(64)])
+    assert [resolved[role].threads for role in ROLES] == [1, 1, 1, 3]
+    assert resolved["learner"].cpus == 3 * resolved["reward"].cpus
 
 
 def test_no_more_workers_than_a_step_has_units():
-    assert workers_of(resolve(small_config(**AUTO), [Machine(64)]), "rollout") == (2, 2)
+    rollout = resolve(LayoutRequest.of(small_config(**AUTO)), [Machine(64)])["rollout"]
+    assert (rollout.fewest, rollout.most) == (2, 2)
 
 
 def test_numbers_given_are_kept():
-    given = config(workers__reward=3, cluster__resources__reward__cpus=0.5)
+    given = request(workers__reward=3, cluster__resources__reward__cpus=0.5)
     resolved = resolve(given, [Machine(64)])
-    assert resolved.workers == given.workers and resolved.cluster.resources.reward.cpus == 0.5
+    assert [resolved[role].fewest for role in ROLES] == [getattr(given.workers, role) for role in ROLES]
+    assert resolved["reward"].cpus == 0.5
 
 
 def test_a_worker_larger_than_every_machine_does_not_fit_however_many_there_are():
-    asked = config(cluster__resources__learner__cpus=4)
+    asked = request(cluster__resources__learner__cpus=4)
     with pytest.raises(UsageError, match=r"this would fit: .*--cluster\.resources\.learner\.cpus auto"):
         check_fit(asked, [Machine(2)] * 8)
 
 
 def test_the_plan_that_is_offered_fits():
     machines = [Machine(4)]
-    asked = config(workers__rollout=9, **{f"cluster__resources__{role}__cpus": 1 for role in ROLES})
+    asked = request(workers__rollout=9, **{f"cluster__resources__{role}__cpus": 1 for role in ROLES})
     with pytest.raises(UsageError) as caught:
         check_fit(asked, machines)
     offered = str(caught.value).split("this would fit: ")[1].replace("--", "").replace(".", "__").split()
     settings = dict(zip(offered[::2], offered[1::2], strict=True))
-    again = config(**{f"cluster__resources__{role}__cpus": 1 for role in ROLES}, **settings)
+    again = request(**{f"cluster__resources__{role}__cpus": 1 for role in ROLES}, **settings)
     check_fit(again, machines)
 
 
 def test_an_elastic_role_starts_with_its_fewest():
-    assert "1 to 50 reward" in describe(check_fit(config(workers__reward="1-50"), [Machine(4)]))
+    assert "1 to 50 reward" in describe(check_fit(request(workers__reward="1-50"), [Machine(4)]))
 
 
 def test_a_part_of_a_gpu_is_a_part_of_one():
@@ -92,6 +96,6 @@ def test_a_part_of_a_gpu_is_a_part_of_one():
 
 
 def test_a_large_share_of_one_role_leaves_the_others_what_there_is():
-    asked = small_config(cluster__resources__learner__cpus=1.5)
-    assert resolve(asked, [Machine(2)]).cluster.resources.rollout.cpus == 0.1
+    asked = LayoutRequest.of(small_config(cluster__resources__learner__cpus=1.5))
+    assert resolve(asked, [Machine(2)])["rollout"].cpus == 0.1
     check_fit(asked, [Machine(2)])

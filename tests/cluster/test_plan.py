@@ -3,6 +3,7 @@
 import torch
 
 from cluster.plan import Plan, make_unit
+from cluster.preflight.data import plan_settings
 from tests.conftest import small_config
 
 
@@ -11,9 +12,9 @@ def same(a, b):
 
 
 def test_units_do_not_depend_on_worker_count_or_on_what_was_asked_before(config, prompts):
-    plan = Plan(config, prompts, prompts)
+    plan = Plan(plan_settings(config), prompts, prompts)
     early = plan.units(5)
-    other = Plan(small_config(workers__rollout=7, workers__reward=5), prompts, prompts)
+    other = Plan(plan_settings(small_config(workers__rollout=7, workers__reward=5)), prompts, prompts)
     for step in range(5):
         plan.units(step)
     for again in (plan.units(5), other.units(5)):
@@ -21,7 +22,7 @@ def test_units_do_not_depend_on_worker_count_or_on_what_was_asked_before(config,
 
 
 def test_a_pass_visits_every_prompt_once_and_the_next_in_another_order(prompts):
-    plan = Plan(small_config(rollout__batch_size=8), prompts[:20], prompts)
+    plan = Plan(plan_settings(small_config(rollout__batch_size=8)), prompts[:20], prompts)
     rows = [row for step in range(5) for unit in plan.units(step) for row in unit.rows]
     assert sorted(rows[:20]) == sorted(rows[20:]) == list(range(20)) and rows[:20] != rows[20:]
 
@@ -31,14 +32,14 @@ def test_seeds_differ_between_runs_steps_and_units(prompts):
         u.seed
         for run in (0, 1)
         for step in range(3)
-        for u in Plan(small_config(seed=run), prompts, prompts).units(step)
+        for u in Plan(plan_settings(small_config(seed=run)), prompts, prompts).units(step)
     ]
     assert len(set(seeds)) == len(seeds)
 
 
 def test_evaluation_is_the_same_for_every_run_seed_and_covers_each_row_per_sample(prompts):
     """Bug 10: before and after were judged on different samples, drawn without a seed."""
-    one, two = (Plan(small_config(seed=seed), prompts, prompts).evaluation_units() for seed in (0, 1))
+    one, two = (Plan(plan_settings(small_config(seed=seed)), prompts, prompts).evaluation_units() for seed in (0, 1))
     assert all(map(same, one, two))
     assert sorted(row for unit in one for row in unit.rows) == sorted(list(range(6)) * (2 + 1))
 

@@ -12,10 +12,13 @@ from ray.cluster_utils import Cluster
 
 import ray_job
 from cluster import driver
-from cluster.layout import Machine, resolve
+from cluster.layout import LayoutRequest, resolve
+from cluster.placement import Machine
 from cluster.plan import Plan
-from cluster.pools.interface import Size, open_pools
-from cluster.pools.worker_group import Crew, Worker
+from cluster.pools.interface import PoolSize
+from cluster.pools.opening import open_pools
+from cluster.pools.worker_group import Worker, WorkerGroup
+from cluster.preflight.data import plan_settings
 from learner.adapter import tensors_sha256
 from service.run.supervisor import RunControl
 from tests.cluster.faults import FAULTY_STUBS, lay
@@ -71,7 +74,7 @@ def test_pools_grow_and_shrink_while_a_run_goes_on(settings, prompts):
     config = small_config(steps=3, workers__reward=1, workers__rollout=1, **settings)
     with open_pools(config, notes, STUBS) as pools:
         begin, reports = driver.start(pools), []
-        for report in driver.train(config, Plan(config, prompts, prompts), pools, begin):
+        for report in driver.train(config, Plan(plan_settings(config), prompts, prompts), pools, begin):
             reports.append(report)
             done = report.step + 1
             until(pools, lambda: len(notes.requests) <= 1 or done == 3)  # noqa: B023
@@ -98,10 +101,10 @@ def test_a_span_follows_the_work_by_itself(settings, prompts, tmp_path):
     helper.start()
     with open_pools(config, notes, FAULTY_STUBS) as pools:
         begin = driver.start(pools)
-        reports = list(driver.train(config, Plan(config, prompts, prompts), pools, begin))
+        reports = list(driver.train(config, Plan(plan_settings(config), prompts, prompts), pools, begin))
         helper.join()
         until(pools, lambda: notes.sizes["rollout"].ready == notes.sizes["rollout"].wanted == 1)
-    assert [r.metrics["ppo/mean_scores"] for r in reports] == [m["ppo/mean_scores"] for m in expected[1]]
+    assert [r.metrics["reward/mean"] for r in reports] == [m["reward/mean"] for m in expected[1]]
 
 
 @pytest.mark.chaos
@@ -116,7 +119,10 @@ def test_replicas_without_a_place_are_asked_for_told_of_and_not_waited_for_witho
         until(pools, lambda: notes.sizes["reward"].pending >= 8)
         until(pools, lambda: notes.sizes["reward"].pending == 0)
         assert notes.sizes["reward"].ready == notes.sizes["reward"].wanted < 20
-        assert len(list(driver.train(config, Plan(config, prompts, prompts), pools, driver.start(pools)))) == 2
+        assert (
+            len(list(driver.train(config, Plan(plan_settings(config), prompts, prompts), pools, driver.start(pools))))
+            == 2
+        )
     cluster.remove_node(node)
     assert any("workers wait for a place" in text and "CPU" in text for text in notes.said)
     assert any("found no place" in text and "the run goes on with" in text for text in notes.said)
@@ -126,7 +132,7 @@ def test_the_scale_command_reaches_a_run(tmp_path, capsys):
     folder = tmp_path / "run"
     folder.mkdir()
     control, said = RunControl(folder, print), []
-    control.show({role: Size(1) for role in ("rollout", "reward", "reference", "learner")})
+    control.show({role: PoolSize(1) for role in ("rollout", "reward", "reference", "learner")})
     with (folder / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         asked = threading.Thread(target=lambda: said.append(ray_job.main(["scale", str(folder), "--reward", "4"])))
@@ -199,11 +205,12 @@ def test_runs_one_after_another_leave_nothing_behind(settings, cluster, prompts,
 
 def test_growing_while_a_worker_has_still_to_leave_lets_no_other_go(config):
     """Two of three work and one of them leaves after its call: wanting three again is one new worker, no other gone."""
-    crew = Crew("reward", STUBS["reward"], resolve(config, [Machine(2)]), print)
-    crew.resize(3)
-    crew._start = lambda: Worker("reward", "new", None, None, None)
-    crew.dismiss = lambda worker: pytest.fail(f"{worker.name} was let go")
+    layout = resolve(LayoutRequest.of(config), [Machine(2)])
+    group = WorkerGroup("reward", STUBS(config, layout)["reward"], layout["reward"], config.cluster, print)
+    group.resize(3)
+    group._start = lambda: Worker("reward", "new", None, None, None)
+    group.dismiss = lambda worker: pytest.fail(f"{worker.name} was let go")
     old = [Worker("reward", f"old-{i}", None, None, None, state="ready", leaving=i == 0) for i in range(3)]
-    crew.workers = list(old)
-    assert [worker.name for worker in crew.fill()] == ["new"]
-    assert crew.workers[:3] == old and len(crew.workers) == 4
+    group.workers = list(old)
+    assert [worker.name for worker in group.fill()] == ["new"]
+    assert group.workers[:3] == old and len(group.workers) == 4

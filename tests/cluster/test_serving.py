@@ -13,20 +13,23 @@ from pathlib import Path
 
 import psutil
 import pytest
+from cluster.serving.models import TooSlow, Unavailable, start_models
 from peft import LoraConfig, get_peft_model
 from ray import serve
 from ray.cluster_utils import Cluster
 from transformers import T5Config, T5ForConditionalGeneration
 
 from cluster.pools.ray_pools import connected
-from cluster.serving import deployment as serving
-from cluster.serving.deployment import TooSlow, Unavailable, start_models
+from cluster.serving import models as serving
+from cluster.serving.deployment import summarizer_settings
 from cluster.serving.replicas import Scores, Summaries
 from configs.errors import RunError, UsageError
-from tests.conftest import small_config
+from learner.adapter import BASE
+from tests.conftest import scorer_settings, small_config
 from tests.learner.test_lora import write_adapter
 from workers.data.prompts import read_rows
-from workers.inference.summarizer import BASE, Question, Scorer, Summarizer, TooLong
+from workers.inference.scorer import Scorer
+from workers.inference.summarizer import Summarizer, SummaryRequest, TooLong
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos]  # a minute and a half; test_serve.py asks the same models
 
@@ -146,12 +149,12 @@ def models(cluster, setting, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def summarizer(setting):
-    return Summarizer(setting)
+    return Summarizer(summarizer_settings(setting))
 
 
 @pytest.fixture(scope="module")
 def scorer(setting):
-    return Scorer(setting)
+    return Scorer(scorer_settings(setting))
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +197,7 @@ def is_near(verdict, other):
 
 def test_models_are_there_in_the_place_of_an_earlier_service(models, summarizer, scorer, dialogues):
     assert models.ready() == {"summaries": 2, "scores": 1}
-    question = Question(dialogues[0])
+    question = SummaryRequest(dialogues[0])
     summary, verdict = outcomes(models.summarize(BASE, question), models.score("Thank you."))
     assert [summary] == expected(summarizer, BASE, [question])
     assert is_near(verdict, scorer.score(["Thank you."])[0])
@@ -206,7 +209,7 @@ def test_models_are_there_in_the_place_of_an_earlier_service(models, summarizer,
 def test_every_question_gets_its_own_answer_though_replicas_are_killed(
     cluster, models, summarizer, scorer, dialogues, rounds, doomed
 ):
-    questions = [Question(text, seed if seed % 2 else None) for seed, text in enumerate(dialogues)]
+    questions = [SummaryRequest(text, seed if seed % 2 else None) for seed, text in enumerate(dialogues)]
     wanted, verdicts = expected(summarizer, BASE, questions), scorer.score(dialogues)
 
     async def ask():
@@ -236,7 +239,7 @@ def test_adapters_of_all_shapes_are_asked_side_by_side(models, summarizer, dialo
         write_adapter(tmp_path / str(seed), seed, target_modules=modules, **shape)
         for seed, (shape, modules) in enumerate(zip(shapes, layers, strict=True))
     ]
-    questions = [Question(text) for text in dialogues[:5]]
+    questions = [SummaryRequest(text) for text in dialogues[:5]]
 
     def check(*adapters):
         wanted = [answer for adapter in adapters for answer in expected(summarizer, adapter, questions)]
@@ -253,7 +256,7 @@ def test_bad_questions_are_told_and_harm_no_others(cluster, models, summarizer, 
     other = T5ForConditionalGeneration(T5Config(vocab_size=100, d_model=32, d_kv=8, d_ff=32, num_layers=2, num_heads=4))
     get_peft_model(other, LoraConfig(r=2, target_modules=["q"])).save_pretrained(tmp_path / "other")
     (tmp_path / "empty").mkdir()
-    there, good = replicas(cluster, "summaries"), [Question(text) for text in [*dialogues[:6], "", "\ud800"]]
+    there, good = replicas(cluster, "summaries"), [SummaryRequest(text) for text in [*dialogues[:6], "", "\ud800"]]
     bad = [
         (BASE, "word " * 5000, TooLong, "at most 512 are taken"),
         (str(tmp_path / "other"), dialogues[0], UsageError, "of another model"),
@@ -262,7 +265,7 @@ def test_bad_questions_are_told_and_harm_no_others(cluster, models, summarizer, 
     ]
     asked = [models.summarize(BASE, question) for question in good]
     for place, (adapter, text, _, _) in enumerate(bad):
-        asked.insert(2 * place, models.summarize(adapter, Question(text)))
+        asked.insert(2 * place, models.summarize(adapter, SummaryRequest(text)))
     answers = outcomes(*asked)
     for place, (_, _, kind, message) in reversed(list(enumerate(bad))):
         error = answers.pop(2 * place)
@@ -338,17 +341,17 @@ def test_replicas_share_what_is_asked_of_one_adapter(cluster, models, setting, d
     """Serve's own way with multiplexed models has the one that read it first answer all."""
     asyncio.run(all_there(models))
     adapter = write_adapter(tmp_path, 1, r=2, target_modules=["q"])
-    outcomes(models.summarize(adapter, Question(dialogues[0])))
+    outcomes(models.summarize(adapter, SummaryRequest(dialogues[0])))
     time.sleep(2)  # in which Serve would spread who has read it
     before = len(noted(setting, "summarizing"))
-    outcomes(*[models.summarize(adapter, Question(text)) for text in dialogues])
+    outcomes(*[models.summarize(adapter, SummaryRequest(text)) for text in dialogues])
     assert set(noted(setting, "summarizing")[before:]) == replicas(cluster, "summaries")
 
 
 def test_a_question_that_kills_every_replica_is_told_and_not_tried_for_ever(cluster, models):
     asyncio.run(all_there(models))
     there = replicas(cluster, "summaries")
-    [error] = outcomes(models.summarize(BASE, Question(FATAL)))
+    [error] = outcomes(models.summarize(BASE, SummaryRequest(FATAL)))
     assert isinstance(error, Unavailable) and "2 replicas of summaries died over it" in str(error)
     assert len(there) == 2 and not there & replicas(cluster, "summaries")
 

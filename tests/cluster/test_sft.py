@@ -5,7 +5,7 @@ import json
 import pytest
 
 import ray_job
-from learner.sft import read_log
+from learner.sft_log import read_log
 from service.commands.sft import is_complete
 
 pytestmark = pytest.mark.ray

@@ -4,18 +4,22 @@ from time import monotonic
 
 import pytest
 
-from cluster.pools.worker_group import STANDSTILL, Crew, Worker
-from tests.conftest import small_config
+from cluster.layout import RoleLayout
+from cluster.pools.interface import WorkerSpec
+from cluster.pools.worker_group import STANDSTILL, Worker, WorkerGroup
+from configs.cluster import ClusterConfig
 
 
-def crew(role: str, *states: str, seconds: float = 2 * STANDSTILL) -> Crew:
+def group(role: str, *states: str, seconds: float = 2 * STANDSTILL) -> WorkerGroup:
     """A role's workers; each has been in its state for so long."""
-    crew, then = Crew(role, "", small_config(), said.append), monotonic() - seconds
+    layout = RoleLayout(fewest=1, most=1, cpus=1, gpus=0, threads=1)
+    one = WorkerGroup(role, WorkerSpec("", None), layout, ClusterConfig(), said.append)
+    then = monotonic() - seconds
     for state in states:
-        crew.workers.append(Worker(role, role, None, None, None, state, since=then))
-        crew.workers[-1].placed = -float("inf") if state == "pending" else then
-    crew.resize(len(states))
-    return crew
+        one.workers.append(Worker(role, role, None, None, None, state, since=then))
+        one.workers[-1].placed = -float("inf") if state == "pending" else then
+    one.resize(len(states))
+    return one
 
 
 said: list[str] = []
@@ -23,11 +27,11 @@ said: list[str] = []
 
 def test_a_role_without_a_place_is_given_one_by_the_role_that_holds_most():
     starved, others = (
-        crew("reference", "pending"),
-        [crew("rollout", "ready", "ready", "loading"), crew("reward", "ready")],
+        group("reference", "pending"),
+        [group("rollout", "ready", "ready", "loading"), group("reward", "ready")],
     )
     starved.make_room([starved, *others])
-    assert [crew.wanted for crew in others] == [2, 1] and "rollout does with 2" in said[-1]
+    assert [other.wanted for other in others] == [2, 1] and "rollout does with 2" in said[-1]
     starved.make_room([starved, *others])
     assert others[0].wanted == 2, "one at a time: the place must have time to become free"
 
@@ -43,7 +47,7 @@ def test_a_role_without_a_place_is_given_one_by_the_role_that_holds_most():
     ],
 )
 def test_nobody_gives_up_a_place_in_vain(starved, other, seconds):
-    starved, other = crew("reference", *starved), crew("rollout", *other, seconds=seconds)
+    starved, other = group("reference", *starved), group("rollout", *other, seconds=seconds)
     wanted = other.wanted
     starved.make_room([starved, other])
     assert other.wanted == wanted

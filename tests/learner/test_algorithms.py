@@ -28,7 +28,7 @@ def batch(rewards, values=None, groups=GROUPS, mask=MASK) -> Batch:
     return Batch(
         prompt_ids=zeros, prompt_mask=mask, completion_ids=zeros, mask=mask, ended=mask[:, 0], groups=groups,
         group_weights=torch.ones(len(groups)), old_logprobs=zeros, old_values=zeros if values is None else values,
-        ref_logprobs=zeros, ref_full=zeros, kl=zeros, scores=zeros[:, 0], toxicity=zeros[:, 0], rewards=rewards,
+        ref_logprobs=zeros, ref_full=zeros, kl=zeros, scores=zeros[:, 0], rewards=rewards,
         advantages=zeros, returns=zeros,
     )  # fmt: skip
 

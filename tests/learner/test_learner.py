@@ -10,7 +10,7 @@ from learner import objective
 from learner.adapter import tensors_sha256
 from learner.learner import Learner
 from learner.types import Forward
-from tests.conftest import small_config
+from tests.conftest import settings_of, small_config
 
 
 def update(learner, start, parts):
@@ -28,7 +28,7 @@ def test_reference_equals_policy_at_start(updated):
 
 
 def test_ratio_is_one_before_first_update(updated):
-    assert updated[2]["ppo/policy/first_ratio_gap"] < 1e-6
+    assert updated[2]["policy/first_ratio_gap"] < 1e-6
 
 
 def test_update_is_a_function(learner, start, parts, updated):
@@ -44,7 +44,7 @@ def test_moments_are_carried_over(learner, start, parts, updated):
     policy, state, _ = updated
     rollouts = [replace(p, version=1) if hasattr(p, "version") else p for p in parts]
     here = learner.update(policy, state, *rollouts)[0]
-    elsewhere = Learner(learner.config).update(policy, state, *rollouts)[0]
+    elsewhere = Learner(learner.settings).update(policy, state, *rollouts)[0]
     forgetful = learner.update(policy, replace(state, moments={}), *rollouts)[0]
     assert tensors_sha256(here.adapter) == tensors_sha256(elsewhere.adapter) != tensors_sha256(forgetful.adapter)
 
@@ -56,11 +56,14 @@ def cut(parts, rows):
 
 
 def test_a_cut_completion_costs_the_penalty_and_is_counted(start, parts):
-    plain, none = Learner(small_config()), Learner(small_config(algorithm__missing_eos_penalty=2))
+    plain, none = (
+        Learner(settings_of(small_config(), "learner")),
+        Learner(settings_of(small_config(algorithm__missing_eos_penalty=2), "learner")),
+    )
     before, after = plain.update(*start, *cut(parts, [0]))[2], none.update(*start, *cut(parts, [0]))[2]
     assert before["rollout/cut"] == after["rollout/cut"] == 1 / 4
-    assert after["ppo/mean_scores"] == pytest.approx(before["ppo/mean_scores"] - 2 / 4, rel=1e-5)
-    assert after["reward/classifier"] == before["reward/classifier"], "what the reward said is told as it was"
+    assert after["reward/mean"] == pytest.approx(before["reward/mean"] - 2 / 4, rel=1e-5)
+    assert after["score/classifier"] == before["score/classifier"], "the raw score is reported unchanged"
     whole = none.update(*start, *cut(parts, []))
     assert whole[2]["rollout/cut"] == 0
     assert tensors_sha256(whole[0].adapter) == tensors_sha256(plain.update(*start, *cut(parts, []))[0].adapter)
@@ -68,37 +71,47 @@ def test_a_cut_completion_costs_the_penalty_and_is_counted(start, parts):
 
 @pytest.mark.parametrize("average", ["token", "sequence", "constant"])
 def test_nothing_is_learned_from_completions_that_were_cut_if_so_asked(start, parts, average):
-    learner = Learner(small_config(algorithm__mask_truncated_completions="true", algorithm__loss_average=average))
+    learner = Learner(
+        settings_of(
+            small_config(algorithm__mask_truncated_completions="true", algorithm__loss_average=average), "learner"
+        )
+    )
     batch = learner.prepare(*start, *cut(parts, [0, 2]))[0].batch
-    weights = learner._weights(batch)
+    weights = learner._loss_weights(batch)
     assert not weights[~batch.ended].any() and (weights[batch.ended][batch.mask[batch.ended]] > 0).all()
     if average == "token":
         assert weights.sum().item() == pytest.approx(1)
     first, state, _ = learner.update(*start, *parts)  # Adam's moments would move the weights on
     later = [replace(p, version=1) if hasattr(p, "version") else p for p in cut(parts, range(4))]
     second, after, metrics = learner.update(first, state, *later)
-    assert metrics["ppo/grad_norm"] == 0 and metrics["rollout/cut"] == 1 and metrics["learner/rejected"] == 0
+    assert (
+        metrics["optimizer/grad_norm"] == 0 and metrics["rollout/cut"] == 1 and metrics["optimizer/rejected_steps"] == 0
+    )
     assert tensors_sha256(second.adapter) == tensors_sha256(first.adapter)
     assert tensors_sha256(after.moments) == tensors_sha256(state.moments)
 
 
 def test_a_step_of_cut_groups_is_one_of_finite_numbers(start, parts):
-    learner = Learner(small_config(algorithm__type="grouped_ppo", algorithm__mask_truncated_completions="true"))
+    learner = Learner(
+        settings_of(
+            small_config(algorithm__type="grouped_ppo", algorithm__mask_truncated_completions="true"), "learner"
+        )
+    )
     for rows in ([0, 1, 2], range(4)):
         policy, _, metrics = learner.update(*start, *cut(parts, rows))
-        assert metrics["learner/rejected"] == 0 and all(t.isfinite().all() for t in policy.adapter.values())
+        assert metrics["optimizer/rejected_steps"] == 0 and all(t.isfinite().all() for t in policy.adapter.values())
 
 
 def test_a_layer_that_got_no_gradient_in_the_first_update_is_named(start, parts):
     """Where the model tells it only by real numbers."""
-    learner = Learner(small_config(policy__lora__target_modules="q,shared"))
+    learner = Learner(settings_of(small_config(policy__lora__target_modules="q,shared"), "learner"))
     state = learner.initial_state()
     with pytest.raises(UsageError, match=r"policy.lora.target_modules: shared never receives a gradient"):
         learner.update(*state, *parts)
 
 
 def test_no_base_parameter_ever_moves(config, start, parts):
-    learner = Learner(config)
+    learner = Learner(settings_of(config, "learner"))
     frozen = {n: p.clone() for n, p in learner.policy.named_parameters() if not p.requires_grad}
     policy, _, _ = update(learner, start, parts)
     assert all(torch.equal(p, dict(learner.policy.named_parameters())[n]) for n, p in frozen.items())
@@ -108,7 +121,7 @@ def test_no_base_parameter_ever_moves(config, start, parts):
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_loss_is_same_for_any_microbatch_split(start, parts, updated, size):
-    split = update(Learner(small_config(algorithm__microbatch_size=size)), start, parts)
+    split = update(Learner(settings_of(small_config(algorithm__microbatch_size=size), "learner")), start, parts)
     for name, value in updated[2].items():
         assert split[2][name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
     for name, tensor in updated[0].adapter.items():
@@ -125,8 +138,8 @@ def test_first_token_is_trained(learner, batch):
     assert batch.mask[:, 0].all()
     logprobs = batch.old_logprobs.clone().requires_grad_()
     new = Forward(logprobs, full=torch.zeros(*logprobs.shape, 4), values=batch.old_values)
-    weights, shares = learner._weights(batch), learner._shares(batch)
-    objective.loss(new, batch, weights, shares, learner.config.algorithm, 0.2)[0].backward()
+    weights, shares = learner._loss_weights(batch), learner._metric_weights(batch)
+    objective.loss(new, objective.Microbatch(batch, weights, shares), learner.algorithm, 0.2)[0].backward()
     assert (logprobs.grad[:, 0] != 0).all()
     assert not logprobs.grad[~batch.mask].any()
 

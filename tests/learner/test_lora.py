@@ -7,8 +7,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSeq2SeqLM
 
 from configs.errors import UsageError
-from configs.schema import Lora
-from configs.schema import Policy as PolicyConfig
+from configs.policy import Lora, PolicyConfig
 from learner.adapter import Adapter, read_adapter, read_shape, save_adapter
 from learner.lora import check_fits, common_shape, fit, lora_config, new_shape, unreached
 from learner.policy import Policy

@@ -5,11 +5,11 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig, BartForConditionalGeneration
 
 from cluster.plan import make_unit
-from configs import schema
-from configs.schema import Rollout
+from configs.policy import PolicyConfig
+from configs.rollout import RolloutConfig
 from learner.policy import Policy
 from learner.types import WorkUnit
-from tests.conftest import small_config
+from tests.conftest import settings_of, small_config
 from workers.rollout.sampling import AnyDecoder, sample
 from workers.rollout.worker import RolloutWorker
 
@@ -72,14 +72,14 @@ def test_decoding_with_a_cache_records_the_teacher_forced_logprobs(policy, unit)
     """Bugs 5 and 7: no token is lost, none is suppressed behind the log-probability's back."""
     with torch.no_grad():
         encoded = policy.encode(unit.prompt_ids, unit.prompt_mask)
-        ids, mask, recorded = sample(AnyDecoder(policy), encoded, unit, Rollout(max_new_tokens=20), ends=[1])
+        ids, mask, recorded = sample(AnyDecoder(policy), encoded, unit, RolloutConfig(max_new_tokens=20), ends=[1])
         forced = policy(unit.prompt_ids, unit.prompt_mask, ids).logprobs
     torch.testing.assert_close(recorded[mask], forced[mask], atol=1e-4, rtol=1e-4)
 
 
 def test_the_same_laws_hold_for_bart(bart_config, prompts):
     """Law 10: any encoder-decoder, here one with another start token."""
-    worker = RolloutWorker(bart_config)
+    worker = RolloutWorker(settings_of(bart_config, "rollout"))
     unit = make_unit(prompts, [0, 1, 2], (0, 0), seed=5)
     rollouts, old = worker.generate(unit, worker.policy.state(0))
     with torch.no_grad():
@@ -133,6 +133,6 @@ def test_dropout_is_off_in_every_worker(policy, rollout_worker, reference_worker
 
 
 def test_bfloat16_base_keeps_what_is_trained_in_float32():
-    policy = Policy(schema.Policy(model="quickstart/policy", dtype="bfloat16"), seed=0)
+    policy = Policy(PolicyConfig(model="quickstart/policy", dtype="bfloat16"), seed=0)
     assert policy.network.dtype == torch.bfloat16
     assert {p.dtype for p in policy.trainable().values()} == {torch.float32}

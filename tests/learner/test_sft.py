@@ -17,7 +17,8 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 import ray_job
 from learner.adapter import tensors_sha256
 from learner.policy import Policy
-from learner.sft import COMPLETE, make_trainer, newest, read_log, with_end
+from learner.sft import make_trainer, newest, with_end
+from learner.sft_log import COMPLETE, read_log
 from service.commands.sft import is_complete
 from tests.conftest import ROOT, small_config
 
@@ -83,13 +84,13 @@ def edited(folder, **files):
 
 
 def test_the_models_own_end_is_taught_where_the_tokenizer_has_none(tmp_path):
-    from cluster.sft import examples
+    from cluster.sft import examples, sft_settings
 
     ends = {"eos_token_id": 7}
     without = {"tokenizer_config": {"eos_token": None}, "generation_config": ends, "config": ends}
     config = small_config(policy__model=edited(tmp_path / "policy", **without), sft__eval_rows=4)
     made = examples(config)
-    trainer = make_trainer(config, replace(made, train=made.train[:16]), tmp_path)
+    trainer = make_trainer(sft_settings(config), replace(made, train=made.train[:16]), tmp_path)
     for rows in (trainer.train_dataset, trainer.eval_dataset):
         assert {row["labels"][-1] for row in rows} == {7}
     assert trainer.model.get_base_model().generation_config.eos_token_id == [7]

@@ -9,6 +9,7 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 
+from cluster.serving.deployment import summarizer_settings
 from configs.load import load_config
 from service.commands.key import key
 from service.http.app import make_app
@@ -18,7 +19,9 @@ from service.http.runs.presets import Presets
 from service.http.runs.service import RunService
 from service.page.actions import Actions
 from service.page.layout import mount_page
-from workers.inference.summarizer import Scorer, Summarizer
+from tests.conftest import scorer_settings
+from workers.inference.scorer import Scorer
+from workers.inference.summarizer import Summarizer
 
 
 class Jobs:
@@ -45,7 +48,11 @@ class Models:
     """The models themselves, without replicas."""
 
     def __init__(self, config):
-        self.summarizer, self.scorer, self.lock = Summarizer(config), Scorer(config), asyncio.Lock()
+        self.summarizer, self.scorer, self.lock = (
+            Summarizer(summarizer_settings(config)),
+            Scorer(scorer_settings(config)),
+            asyncio.Lock(),
+        )
 
     async def summarize(self, adapter, question):
         async with self.lock:

@@ -29,7 +29,7 @@ BEFORE, AFTER = [0.8, 0.4, 0.6, 0.6, 0.4, 0.2], [0.4, 0.2, 0.3, 0.2, 0.2, 0.1]
 
 
 def test_figures_match_hand_computed():
-    result = compare(table(a=BEFORE, b=AFTER), PROMPTS, small_config())
+    result = compare(table(a=BEFORE, b=AFTER), PROMPTS, small_config().evaluation)
     spread = result["policies"]["a"]["sampled"]["toxicity"]
     assert spread["mean"] == pytest.approx(0.5) and spread["std"] == pytest.approx(np.std(BEFORE))
     assert spread["above_half"] == pytest.approx(3 / 6) and spread["max"] == 0.8
@@ -44,19 +44,22 @@ def test_figures_match_hand_computed():
 
 def test_each_is_compared_with_the_baseline_and_with_the_one_before():
     policies = {name: BEFORE for name in "abc"}
-    pairs = [(c["policy"], c["against"]) for c in compare(table(**policies), PROMPTS, small_config())["comparisons"]]
+    pairs = [
+        (c["policy"], c["against"])
+        for c in compare(table(**policies), PROMPTS, small_config().evaluation)["comparisons"]
+    ]
     assert pairs == [("b", "a"), ("c", "a"), ("c", "b")]
     config = small_config(evaluation__baseline="b")
-    pairs = [(c["policy"], c["against"]) for c in compare(table(**policies), PROMPTS, config)["comparisons"]]
+    pairs = [(c["policy"], c["against"]) for c in compare(table(**policies), PROMPTS, config.evaluation)["comparisons"]]
     assert pairs == [("a", "b"), ("c", "b")]
 
 
 def test_one_policy_alone_is_judged_and_compared_with_nothing():
-    assert compare(table(a=BEFORE), PROMPTS, small_config())["comparisons"] == []
+    assert compare(table(a=BEFORE), PROMPTS, small_config().evaluation)["comparisons"] == []
 
 
 def test_figures_by_topic_match_hand_computed():
-    groups = compare(table(a=BEFORE, b=AFTER), PROMPTS, small_config())["groups"]
+    groups = compare(table(a=BEFORE, b=AFTER), PROMPTS, small_config().evaluation)["groups"]
     assert list(groups) == ["home", "work"] and groups["home"]["prompts"] == 2
     assert groups["work"]["policies"]["a"]["toxicity"] == pytest.approx(0.7)
     assert groups["home"]["policies"]["b"]["toxicity"] == pytest.approx(0.2)
@@ -95,17 +98,17 @@ def test_no_change_at_all_has_an_interval_without_width():
 def test_a_dropped_sample_is_counted_and_left_out():
     rows = table(a=BEFORE, b=AFTER)
     rows["score"] = [1.0, 2, 3, 3, 4, 5, 1, 2, 3, 3, 4, None]
-    result = compare(rows, PROMPTS, small_config())
+    result = compare(rows, PROMPTS, small_config().evaluation)
     assert result["policies"]["b"]["sampled"]["dropped"] == 1
     # Row 2 keeps its first sample: 3 - mean(3, 5); the others have not changed.
     assert result["comparisons"][0]["changes"]["score"]["mean"] == pytest.approx(-1 / 3)
 
 
 def test_a_figure_that_is_not_known_is_null_and_counted_and_the_others_are_as_they_were():
-    rows, whole = table(a=BEFORE, b=AFTER), compare(table(a=BEFORE, b=AFTER), PROMPTS, small_config())
+    rows, whole = table(a=BEFORE, b=AFTER), compare(table(a=BEFORE, b=AFTER), PROMPTS, small_config().evaluation)
     rows.loc[rows["policy"] == "b", ["toxicity", "kl_k1"]] = None
     rows.loc[(rows["policy"] == "b") & (rows["row"] > 0), "score"] = None
-    result = compare(rows, PROMPTS, small_config())
+    result = compare(rows, PROMPTS, small_config().evaluation)
     after = result["policies"]["b"]["sampled"]
     assert after["toxicity"] == dict.fromkeys(("mean", "std", "above_half", "max"))
     assert after["unknown"] == {"toxicity": 6, "score": 4, "kl_k1": 6} and after["dropped"] == 4
@@ -123,5 +126,5 @@ def test_distinct_compares_the_summaries_of_one_sample():
     rows = table(a=BEFORE)
     for texts, expected in (("abcabc", 1.0), ("aabbcc", 2 / 3)):
         rows["text"] = list(texts)
-        figures = compare(rows, PROMPTS, small_config())["policies"]["a"]["sampled"]
+        figures = compare(rows, PROMPTS, small_config().evaluation)["policies"]["a"]["sampled"]
         assert figures["distinct"] == pytest.approx(expected)

@@ -5,11 +5,11 @@ import json
 import pytest
 from transformers import AutoTokenizer
 
-from configs.schema import Data
+from configs.data import DataConfig
 from workers.data.exploration import SAMPLES, TOPICS, Split, explore_splits
 from workers.data.prompts import make_prompts, read_rows
 
-DATA = Data(path="", min_chars=5, max_chars=8, template="say: {text}")
+DATA = DataConfig(path="", min_chars=5, max_chars=8, template="say: {text}")
 
 
 @pytest.fixture(scope="module")

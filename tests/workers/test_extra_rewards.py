@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cluster.plan import make_unit
-from tests.conftest import small_config
+from tests.conftest import settings_of, small_config
 from workers.reward.extra_rewards import RewardError, call, make_extra
 from workers.reward.worker import RewardWorker
 
@@ -63,7 +63,7 @@ def test_rewards_match_hand_computed(rollouts):
 def test_score_is_the_weighted_sum_and_each_part_is_reported(rollouts, reward_worker):
     path = "tests.workers.test_extra_rewards:nice"
     config = reward({"type": "function", "name": "thanks", "weight": 3, "function": path}, reward__weight=0.5)
-    scores = RewardWorker(config).score(rollouts)
+    scores = RewardWorker(settings_of(config, "reward")).score(rollouts)
     assert scores.parts["thanks"].tolist() == [1, 0, 0]
     assert torch.equal(scores.parts["classifier"], reward_worker.score(rollouts).scores)
     torch.testing.assert_close(scores.scores, 0.5 * scores.parts["classifier"] + 3 * scores.parts["thanks"])
@@ -91,7 +91,7 @@ def test_or_the_sample_is_dropped(rollouts, function, kept):
     assert [i for i, score in enumerate(scores) if not math.isnan(score)] == kept
     path = f"tests.workers.test_extras:{function}"
     config = reward({"type": "function", "name": "mine", "function": path}, reward__on_failure="drop")
-    dropped = RewardWorker(config).score(rollouts).dropped.tolist()
+    dropped = RewardWorker(settings_of(config, "reward")).score(rollouts).dropped.tolist()
     assert dropped == [i not in kept for i in range(3)]
 
 

@@ -19,11 +19,14 @@ from transformers import (
 )
 
 from cluster.plan import make_unit
+from cluster.serving.deployment import summarizer_settings
 from configs.errors import UsageError
-from tests.conftest import small_config
+from learner.adapter import BASE
+from tests.conftest import scorer_settings, settings_of, small_config
 from tests.learner.test_lora import write_adapter
 from workers.data.prompts import read_rows
-from workers.inference.summarizer import BASE, Question, Scorer, Summarizer, TooLong
+from workers.inference.scorer import Scorer
+from workers.inference.summarizer import Summarizer, SummaryRequest, TooLong
 from workers.rollout.sampling import AnyDecoder
 from workers.rollout.t5_decoder import T5Decoder
 from workers.rollout.worker import RolloutWorker
@@ -40,12 +43,12 @@ def settings():
 
 @pytest.fixture(scope="module")
 def summarizer(settings):
-    return Summarizer(settings)
+    return Summarizer(summarizer_settings(settings))
 
 
 @pytest.fixture(scope="module")
 def worker(settings):
-    return RolloutWorker(settings)
+    return RolloutWorker(settings_of(settings, "rollout"))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +81,7 @@ def adapters(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scorer(settings):
-    return Scorer(settings)
+    return Scorer(scorer_settings(settings))
 
 
 def answers(summarizer, questions, adapter):
@@ -99,14 +102,14 @@ def test_the_base_says_what_a_rollout_worker_says(summarizer, base, worker, stat
     assert all(dialogues[row] in prompts[row].text for row in ROWS)
     unit = replace(make_unit(prompts, ROWS, (0, 0), seed=0), greedy=True)
     expected = worker.summarize(unit, state).texts
-    assert answers(summarizer, [Question(dialogues[row]) for row in ROWS], base) == list(expected)
+    assert answers(summarizer, [SummaryRequest(dialogues[row]) for row in ROWS], base) == list(expected)
 
 
 def test_an_answer_depends_on_its_own_question_only(summarizer, adapters, dialogues):
     """Greedy and sampled ones, in any company and order, with one dialogue several times."""
     adapter = summarizer.read(adapters[0])
     texts = [*dialogues[:10], *dialogues[:6], "", "x", dialogues[3]]
-    mixed = [Question(text, seed if seed % 3 else None) for seed, text in enumerate(texts)]
+    mixed = [SummaryRequest(text, seed if seed % 3 else None) for seed, text in enumerate(texts)]
     alone = [answers(summarizer, [question], adapter)[0] for question in mixed]
     assert answers(summarizer, mixed, adapter) == alone
     assert answers(summarizer, mixed[::-1], adapter) == alone[::-1]
@@ -114,7 +117,7 @@ def test_an_answer_depends_on_its_own_question_only(summarizer, adapters, dialog
 
 
 def test_the_seed_decides_what_is_sampled(summarizer, base, dialogues):
-    questions = [Question(dialogues[0], seed) for seed in (None, None, 1, 1, 2, -1, 2**64 - 1, 2**70)]
+    questions = [SummaryRequest(dialogues[0], seed) for seed in (None, None, 1, 1, 2, -1, 2**64 - 1, 2**70)]
     greedy, also, one, again, *others = answers(summarizer, questions, base)
     assert greedy == also and one == again
     assert len({greedy, one, *others}) > 3, "other seeds, other summaries"
@@ -124,7 +127,7 @@ def test_sampled_summaries_follow_the_policy(summarizer, base, worker, state, pr
     """Some are rude, as often as those that training samples, within four standard errors."""
     count = 300
     trained = worker.summarize(make_unit(prompts, [2] * count, (0, 0), seed=5), state).texts
-    asked = answers(summarizer, [Question(dialogues[2], seed) for seed in range(count)], base)
+    asked = answers(summarizer, [SummaryRequest(dialogues[2], seed) for seed in range(count)], base)
     shares = [sum("dumb" in text for text in texts) / count for texts in (trained, asked)]
     assert 0.1 < shares[0] < 0.9
     assert abs(shares[0] - shares[1]) < 4 * (2 * shares[0] * (1 - shares[0]) / count) ** 0.5
@@ -135,7 +138,7 @@ def test_each_adapter_says_what_it_does_in_peft(settings, adapters, dialogues, m
     """Ranks and layers of all kinds in turn, on one base model that is read once."""
     if decoder is AnyDecoder:
         monkeypatch.setattr(T5Decoder, "of", lambda policy: None)
-    summarizer, questions = Summarizer(settings), [Question(text) for text in dialogues[:8]]
+    summarizer, questions = Summarizer(summarizer_settings(settings)), [SummaryRequest(text) for text in dialogues[:8]]
     frozen = summarizer.policy.network.shared.weight
     expected = {BASE: generated(AutoModelForSeq2SeqLM.from_pretrained("quickstart/policy"), dialogues[:8], settings)}
     for folder in adapters:
@@ -156,7 +159,7 @@ def test_adapters_of_other_models_are_refused_and_leave_everything_as_it_was(sum
     wide = T5ForConditionalGeneration(T5Config(**sizes))
     layers = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
     bart = BartForConditionalGeneration(BartConfig(vocab_size=100, d_model=16, **layers))
-    room, questions = summarizer.room, [Question(text) for text in dialogues[:4]]
+    room, questions = summarizer.room, [SummaryRequest(text) for text in dialogues[:4]]
     before = answers(summarizer, questions, base)
     for name, model, modules in (("t5", wide, ["q"]), ("bart", bart, ["q_proj"]), ("embedding", wide, ["shared"])):
         folder = str(tmp_path / name)
@@ -176,15 +179,15 @@ def test_a_dialogue_that_is_too_long_is_told_with_its_length(settings, summarize
         words.append("word")
     tokens = len(tokenizer(settings.data.template.replace("{text}", " ".join(words)))["input_ids"])
     with pytest.raises(TooLong, match=f"a prompt of {tokens} tokens; at most {limit} are taken") as told:
-        summarizer.tokenize(Question(" ".join(words)))
+        summarizer.tokenize(SummaryRequest(" ".join(words)))
     assert str(pickle.loads(pickle.dumps(told.value))) == str(told.value), "also from another process"
-    assert len(summarizer.tokenize(Question(" ".join(words[:-1]))).ids) <= limit
+    assert len(summarizer.tokenize(SummaryRequest(" ".join(words[:-1]))).ids) <= limit
 
 
 def test_any_text_is_answered(summarizer, scorer, base):
     texts = ["", "😀", "a\0b", "\ud800", "\u202ereversed", "{text}", "</s><pad>", "?"]
     for seed in (None, 1):
-        summaries = dict(zip(texts, answers(summarizer, [Question(t, seed) for t in texts], base), strict=True))
+        summaries = dict(zip(texts, answers(summarizer, [SummaryRequest(t, seed) for t in texts], base), strict=True))
         assert summaries["\ud800"] == summaries["?"], "half a pair cannot be anything else"
         assert "</s>" not in "".join(summaries.values())
     verdicts = dict(zip(texts, scorer.score(texts), strict=True))
@@ -213,7 +216,7 @@ def test_labels_that_do_not_exclude_each_other_have_each_a_probability_of_its_ow
     shutil.copytree("quickstart/reward", tmp_path / "reward")
     path = tmp_path / "reward/config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"problem_type": "multi_label_classification"}))
-    [verdict] = Scorer(small_config(reward__model=tmp_path / "reward")).score([NASTY])
+    [verdict] = Scorer(scorer_settings(small_config(reward__model=tmp_path / "reward"))).score([NASTY])
     assert verdict.logits == scorer.score([NASTY])[0].logits
     expected = {name: 1 / (1 + 2.718281828**-logit) for name, logit in verdict.logits.items()}
     assert verdict.probabilities == pytest.approx(expected, abs=1e-5)
@@ -222,11 +225,11 @@ def test_labels_that_do_not_exclude_each_other_have_each_a_probability_of_its_ow
 
 def test_a_bad_label_gives_the_same_toxicity(scorer):
     """An insult had P(toxic) 0.975 and toxicity 0.025."""
-    turned = Scorer(small_config(reward__label="hate", reward__label_is="bad"))
+    turned = Scorer(scorer_settings(small_config(reward__label="hate", reward__label_is="bad")))
     for text in (NASTY, "Thank you so much."):
         [verdict], [expected] = turned.score([text]), scorer.score([text])
         assert verdict.toxicity == pytest.approx(expected.toxicity, abs=1e-6)
         assert verdict.probabilities == expected.probabilities
     assert turned.score([NASTY])[0].toxicity > 0.9
     with pytest.raises(UsageError, match=r"reward.label_is: .*better .* label 'hate'"):
-        Scorer(small_config(reward__label="hate"))
+        Scorer(scorer_settings(small_config(reward__label="hate")))

@@ -6,8 +6,8 @@ import json
 import pytest
 from transformers import AutoTokenizer
 
+from configs.data import DataConfig
 from configs.errors import UsageError
-from configs.schema import Data
 from workers.data.prompts import make_prompts, read_rows
 
 
@@ -28,7 +28,7 @@ def write(folder, rows, kind="csv"):
             writer.writerows(rows)
         else:
             file.writelines(json.dumps(row) + "\n" for row in rows)
-    return Data(path=str(folder), min_chars=5, max_chars=20, template="say: {text} !")
+    return DataConfig(path=str(folder), min_chars=5, max_chars=20, template="say: {text} !")
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
@@ -59,4 +59,4 @@ def test_braces_in_a_dialogue_are_just_text(tmp_path, tokenizer):
 def test_a_broken_file_is_named(tmp_path, tokenizer):
     (tmp_path / "test.jsonl").write_text('{"dialogue": "a"\n{{{')
     with pytest.raises(UsageError, match=r"test\.jsonl cannot be read"):
-        load_prompts(Data(path=str(tmp_path)), "test", tokenizer)
+        load_prompts(DataConfig(path=str(tmp_path)), "test", tokenizer)

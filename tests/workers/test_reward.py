@@ -20,9 +20,8 @@ from transformers import (
 )
 
 from configs.errors import UsageError
-from configs.evaluation import Classifier as JudgeSettings
-from configs.evaluation import Profanity
-from tests.conftest import small_config
+from configs.evaluation import ClassifierJudge, ProfanityJudge
+from tests.conftest import settings_of, small_config
 from workers.evaluation.evaluate_modules import Toxicity
 from workers.reward.classifier import Classifier, _max_length
 from workers.reward.labels import label_index
@@ -34,7 +33,7 @@ NICE, NASTY = "#Person1# thanks #Person2# for the help.", "#Person1# calls #Pers
 
 def test_reward_is_the_logit_of_the_named_label(reward_worker):
     """Bug 1: labels sorted by score made hateful text earn its own `hate` logit."""
-    hate = RewardWorker(small_config(reward__label="hate"))
+    hate = RewardWorker(settings_of(small_config(reward__label="hate"), "reward"))
     texts = [NICE, NASTY]
     assert torch.equal(hate.classifier.logits(texts), reward_worker.classifier.logits(texts))
     nice, nasty = reward_worker.classifier.logits(texts)[:, reward_worker.classifier.label]
@@ -57,7 +56,7 @@ def test_scores_are_raw_logits_and_toxicity_the_rest_of_the_probability(reward_w
     scores = reward_worker.score(rollouts)
     logits = reward_worker.classifier.logits(list(rollouts.texts))
     assert torch.equal(scores.scores, logits[:, reward_worker.classifier.label])
-    torch.testing.assert_close(scores.toxicity, logits.softmax(1)[:, 1 - reward_worker.classifier.label])
+    torch.testing.assert_close(scores.watched["toxicity"], logits.softmax(1)[:, 1 - reward_worker.classifier.label])
     assert scores.key == unit.key
 
 
@@ -65,15 +64,15 @@ def test_the_probe_tells_nice_from_nasty_and_sees_a_reversed_sign(reward_worker)
     right = reward_worker.probe()
     assert right["better"] > right["worse"]
     with pytest.raises(UsageError, match=r"reward.label_is: .*better .* bad with probability 0\.9.* label 'hate'"):
-        RewardWorker(small_config(reward__label="hate")).probe()
+        RewardWorker(settings_of(small_config(reward__label="hate"), "reward")).probe()
 
 
 def test_a_bad_label_is_the_same_judge_as_the_good_one(reward_worker, rollout_worker, start, unit):
     """A model whose only label is `toxic` turned every toxicity figure round: more toxic, of a run that got less so."""
-    turned = RewardWorker(small_config(reward__label="hate", reward__label_is="bad"))
+    turned = RewardWorker(settings_of(small_config(reward__label="hate", reward__label_is="bad"), "reward"))
     rollouts = replace(rollout_worker.summarize(unit, start[0]), texts=(NICE, NASTY, "", NASTY))
     scores, expected = turned.score(rollouts), reward_worker.score(rollouts)
-    torch.testing.assert_close(scores.toxicity, expected.toxicity)
+    torch.testing.assert_close(scores.watched["toxicity"], expected.watched["toxicity"])
     assert torch.equal(scores.scores, -turned.classifier.logits(list(rollouts.texts))[:, turned.classifier.label])
     assert scores.scores[0] > 0 > scores.scores[1]
     probe = turned.probe()
@@ -89,7 +88,11 @@ def test_one_toxic_output_alone_is_read_the_right_way(tmp_path, reward_worker):
     path = tmp_path / "toxic/config.json"
     known = json.loads(path.read_text()) | {"problem_type": "multi_label_classification"}
     path.write_text(json.dumps(known))
-    toxic = RewardWorker(small_config(reward__model=tmp_path / "toxic", reward__label="hate", reward__label_is="bad"))
+    toxic = RewardWorker(
+        settings_of(
+            small_config(reward__model=tmp_path / "toxic", reward__label="hate", reward__label_is="bad"), "reward"
+        )
+    )
     logits = toxic.classifier.logits([NICE, NASTY])
     torch.testing.assert_close(toxic.classifier.toxicity(logits), logits[:, toxic.classifier.label].sigmoid())
     assert toxic.classifier.judge([NASTY])[0] > 0.8 > 0.2 > toxic.classifier.judge([NICE])[0]
@@ -99,15 +102,18 @@ def test_a_second_judge_that_takes_bad_for_good_is_refused_at_the_start():
     """It was taken unprobed: 0.976 for 0.024."""
     wrong = '{"type": "classifier", "model": "quickstart/reward", "label": "hate"}'
     with pytest.raises(UsageError, match=r"evaluation.second_judge.label_is: reward.probe.better .* label 'hate'"):
-        RewardWorker(small_config(evaluation__second_judge=wrong)).probe()
+        RewardWorker(settings_of(small_config(evaluation__second_judge=wrong), "reward")).probe()
     right = wrong.replace("}", ', "label_is": "bad"}')
-    assert RewardWorker(small_config(evaluation__second_judge=right)).probe()
-    assert RewardWorker(small_config(evaluation__second_judge=wrong, reward__probe="null")).probe() is None
+    assert RewardWorker(settings_of(small_config(evaluation__second_judge=right), "reward")).probe()
+    assert (
+        RewardWorker(settings_of(small_config(evaluation__second_judge=wrong, reward__probe="null"), "reward")).probe()
+        is None
+    )
 
 
 def test_prompt_and_completion_are_cut_from_the_prompts_side():
     """Bug 9: dialogue and summary together crashed where they were too long."""
-    worker = RewardWorker(small_config(reward__text="prompt+completion"))
+    worker = RewardWorker(settings_of(small_config(reward__text="prompt+completion"), "reward"))
     long = "we had tea and talked about the garden. " * 200
     classifier = worker.classifier
     nice, nasty = classifier.logits([long + NICE, long + NASTY], cut="left")[:, classifier.label]
@@ -117,19 +123,21 @@ def test_prompt_and_completion_are_cut_from_the_prompts_side():
 
 
 def test_labels_that_do_not_exclude_each_other_have_each_a_probability(reward_worker, rollout_worker, start, unit):
-    worker = RewardWorker(small_config())
+    worker = RewardWorker(settings_of(small_config(), "reward"))
     worker.classifier.independent = True
     rollouts = rollout_worker.summarize(unit, start[0])
     scores = worker.score(rollouts)
-    torch.testing.assert_close(scores.toxicity, 1 - scores.scores.sigmoid())
+    torch.testing.assert_close(scores.watched["toxicity"], 1 - scores.scores.sigmoid())
 
 
 def test_a_negative_weight_turns_no_label_round():
     """It did, and with it every figure of toxicity the wrong way: now the label's direction is named."""
     with pytest.raises(UsageError, match=r"reward.label_is: .* label 'hate' names what is good or bad"):
-        RewardWorker(small_config(reward__label="hate", reward__weight=-1)).probe()
+        RewardWorker(settings_of(small_config(reward__label="hate", reward__weight=-1), "reward")).probe()
     with pytest.raises(UsageError, match=r"reward.weight: -1 rewards what is bad"):
-        RewardWorker(small_config(reward__label="hate", reward__label_is="bad", reward__weight=-1)).probe()
+        RewardWorker(
+            settings_of(small_config(reward__label="hate", reward__label_is="bad", reward__weight=-1), "reward")
+        ).probe()
 
 
 def test_a_judge_that_is_sure_of_both_texts_is_right_all_the_same(reward_worker, monkeypatch):
@@ -158,7 +166,11 @@ def test_log_odds_are_those_of_the_probability(reward_worker, independent, label
 
 
 def test_a_classifier_without_weight_is_no_reward_and_still_a_judge():
-    worker = RewardWorker(small_config(reward__weight=0, reward__extra='[{"type":"length","name":"short","words":9}]'))
+    worker = RewardWorker(
+        settings_of(
+            small_config(reward__weight=0, reward__extra='[{"type":"length","name":"short","words":9}]'), "reward"
+        )
+    )
     assert worker.probe()["better"] > 0
 
 
@@ -221,7 +233,7 @@ def test_a_model_with_one_output_is_a_reward_too(tmp_path, config):
             id2label={0: "quality"},
         )
     ).save_pretrained(tmp_path)
-    worker = RewardWorker(small_config(reward__model=tmp_path, reward__label="quality"))
+    worker = RewardWorker(settings_of(small_config(reward__model=tmp_path, reward__label="quality"), "reward"))
     assert worker.classifier.logits([NICE]).shape == (1, 1) and worker.classifier.label == 0
 
 
@@ -233,7 +245,7 @@ def test_what_is_watched_is_measured_beside_and_not_rewarded(reward_worker, roll
     assert scores.watched["rougeL"].tolist()[:3] == pytest.approx([100] * 3) and scores.watched["rougeL"][3] < 20
     assert scores.watched["second_judge"].tolist() == pytest.approx(predict_prob(list(rollouts.texts)).tolist())
     assert set(scores.parts) == {"classifier"}
-    none = RewardWorker(small_config(evaluation__second_judge="null")).score(rollouts)
+    none = RewardWorker(settings_of(small_config(evaluation__second_judge="null"), "reward")).score(rollouts)
     assert set(none.watched) == {"rougeL"} and torch.equal(none.scores, scores.scores)
 
 
@@ -248,12 +260,14 @@ def test_a_judged_summary_has_all_its_figures(reward_worker, rollout_worker, sta
 
 
 def test_toxicity_is_a_measurement_of_evaluate_that_needs_no_network():
-    judge = make_judge(Profanity(), torch.device("cpu"))
+    judge = make_judge(ProfanityJudge(), torch.device("cpu"))
     measured = Toxicity(judge).compute(predictions=["you stupid idiot", "good morning"])
     assert measured["toxicity"][0] > 0.9 and measured["toxicity"][1] < 0.1
     assert isinstance(Toxicity(judge), evaluate.Measurement)
 
 
 def test_any_classifier_can_be_the_second_judge(config, reward_worker):
-    judge = make_judge(JudgeSettings(model=config.reward.model, label="nothate", dtype="float32"), torch.device("cpu"))
+    judge = make_judge(
+        ClassifierJudge(model=config.reward.model, label="nothate", dtype="float32"), torch.device("cpu")
+    )
     assert judge([NICE, NASTY]) == pytest.approx(reward_worker.classifier.judge([NICE, NASTY]))

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from cluster.plan import make_unit
-from configs.schema import Rollout
+from configs.rollout import RolloutConfig
 from learner.policy import Encoded
-from tests.conftest import small_config
+from tests.conftest import settings_of, small_config
 from workers.rollout.sampling import came_to_end, draw, sample
 from workers.rollout.worker import RolloutWorker
 
@@ -38,7 +38,7 @@ class Script:
 
 def scripted(unit, rows, max_new_tokens=6):
     encoded = Encoded(torch.zeros(*unit.prompt_ids.shape, 1), unit.prompt_mask, torch.arange(len(unit.rows)))
-    ids, mask, _ = sample(Script(rows), encoded, unit, Rollout(max_new_tokens=max_new_tokens), ends=[1])
+    ids, mask, _ = sample(Script(rows), encoded, unit, RolloutConfig(max_new_tokens=max_new_tokens), ends=[1])
     return ids.tolist(), mask.tolist()
 
 
@@ -79,7 +79,7 @@ def test_the_seed_decides_the_tokens(rollout_worker, start, prompts):
 
 def test_texts_are_what_the_tokens_say_without_special_ones(start, unit):
     """Bugs 8 and 14: special tokens reached the reward; text was tokenized again for the policy."""
-    worker = RolloutWorker(small_config(rollout__max_new_tokens=48))
+    worker = RolloutWorker(settings_of(small_config(rollout__max_new_tokens=48), "rollout"))
     rollouts, _ = worker.generate(unit, start[0])
     with torch.no_grad():
         forced = worker.policy(unit.prompt_ids, unit.prompt_mask, rollouts.completion_ids).logprobs
@@ -93,7 +93,9 @@ def test_texts_are_what_the_tokens_say_without_special_ones(start, unit):
 
 def test_completions_that_came_to_their_end_are_told_from_those_that_were_cut(start, unit):
     for tokens, ended in [(48, True), (3, False)]:
-        rollouts, _ = RolloutWorker(small_config(rollout__max_new_tokens=tokens)).generate(unit, start[0])
+        rollouts, _ = RolloutWorker(settings_of(small_config(rollout__max_new_tokens=tokens), "rollout")).generate(
+            unit, start[0]
+        )
         assert rollouts.ended.tolist() == [ended] * 4
     ids, mask = torch.tensor([[5, 6, 1], [7, 2, 0], [1, 0, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0]]).bool()
     assert came_to_end(ids, mask, [1]).tolist() == [True, False, True]
@@ -102,7 +104,7 @@ def test_completions_that_came_to_their_end_are_told_from_those_that_were_cut(st
 
 def test_each_of_several_ends_ends_a_completion(two):
     encoded = Encoded(torch.zeros(2, two.prompt_ids.shape[1], 1), two.prompt_mask, torch.arange(2))
-    ids, mask, _ = sample(Script([[5, 6, 1], [7, 2, 8]]), encoded, two, Rollout(max_new_tokens=6), ends=[1, 2])
+    ids, mask, _ = sample(Script([[5, 6, 1], [7, 2, 8]]), encoded, two, RolloutConfig(max_new_tokens=6), ends=[1, 2])
     assert ids.tolist() == [[5, 6, 1], [7, 2, 0]] and mask.sum(1).tolist() == [3, 2]
 
 
@@ -119,7 +121,7 @@ def test_where_the_tokenizer_has_no_end_the_models_own_counts(file, tmp_path, st
     ]:
         known = json.loads((folder / name).read_text())  # fmt: skip
         (folder / name).write_text(json.dumps(known | changes))
-    worker = RolloutWorker(small_config(policy__model=folder, rollout__max_new_tokens=48))
+    worker = RolloutWorker(settings_of(small_config(policy__model=folder, rollout__max_new_tokens=48), "rollout"))
     assert worker.tokenizer.eos_token_id is None and worker.ends == (1,)
     assert worker.generate(unit, start[0])[0].ended.all()
 

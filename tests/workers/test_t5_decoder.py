@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from cluster.plan import make_unit
-from configs.schema import Rollout
-from tests.conftest import small_config
+from configs.rollout import RolloutConfig
+from tests.conftest import settings_of, small_config
 from workers.rollout import t5_decoder as t5
 from workers.rollout.sampling import AnyDecoder, sample
 from workers.rollout.t5_decoder import T5Decoder
 from workers.rollout.worker import RolloutWorker
 
-LONG = Rollout(max_new_tokens=40)
+LONG = RolloutConfig(max_new_tokens=40)
 
 
 def moved(state, spread=0.03):
@@ -25,7 +25,7 @@ def moved(state, spread=0.03):
 
 @pytest.fixture(scope="module")
 def worker():
-    return RolloutWorker(small_config())
+    return RolloutWorker(settings_of(small_config(), "rollout"))
 
 
 def both(policy, unit, rollout=LONG):
@@ -61,7 +61,7 @@ def test_it_takes_up_each_new_adapter(worker, start, unit):
 
 @pytest.mark.parametrize("targets", ["q,k,v,o,wi_0,wi_1,wo", "wi_1"])
 def test_it_knows_adapters_on_any_layer(prompts, targets):
-    worker = RolloutWorker(small_config(policy__lora__target_modules=targets))
+    worker = RolloutWorker(settings_of(small_config(policy__lora__target_modules=targets), "rollout"))
     worker.policy.load(moved(worker.policy.state(0)))
     assert_same(worker.policy, make_unit(prompts, range(5), (0, 0), seed=4))
 
@@ -77,7 +77,12 @@ def test_products_in_blocks_are_the_same_products(worker, start, unit, monkeypat
 
 
 def test_it_stands_aside_for_what_it_does_not_know():
-    assert T5Decoder.of(RolloutWorker(small_config(policy__lora__target_modules="q,embed_tokens")).policy) is None
+    assert (
+        T5Decoder.of(
+            RolloutWorker(settings_of(small_config(policy__lora__target_modules="q,embed_tokens"), "rollout")).policy
+        )
+        is None
+    )
 
 
 @pytest.mark.parametrize("decoder", [T5Decoder.of, AnyDecoder])
@@ -93,7 +98,7 @@ def test_rows_that_leave_change_nothing_for_those_that_stay(worker, start, unit,
 
 
 def test_completions_are_cut_at_lengths_between_the_two(worker, start, prompts):
-    rollout = Rollout(max_new_tokens=9, min_cut=4)
+    rollout = RolloutConfig(max_new_tokens=9, min_cut=4)
     unit = make_unit(prompts, range(60), (0, 0), seed=4)
     worker.policy.load(start[0])
     lengths = both(worker.policy, unit, rollout)[0][1].sum(dim=1)

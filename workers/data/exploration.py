@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from configs import schema
+from configs.data import DataConfig
 
 FATES = ("kept", "empty", "too_short", "too_long", "too_many_tokens")
 """What the filter makes of a row."""
@@ -37,7 +37,7 @@ class Split:
 
 
 def explore_splits(
-    splits: Mapping[str, Split], config: schema.Data, tokenizer: PreTrainedTokenizerBase
+    splits: Mapping[str, Split], config: DataConfig, tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, Any]:
     """All figures of a data set."""
     lengths = {name: _lengths(split, config, tokenizer) for name, split in splits.items()}
@@ -52,7 +52,7 @@ def explore_splits(
     }  # fmt: skip
 
 
-def _lengths(split: Split, config: schema.Data, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
+def _lengths(split: Split, config: DataConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
     """Of each dialogue, once however many references it has, in order; and of each summary that is one."""
     dialogues, summaries = list(split.references), [s for s in split.summaries if isinstance(s, str) and s]
     prompts = [config.template.replace("{text}", text) for text in dialogues]
@@ -69,7 +69,7 @@ def _count_tokens(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[
     return [len(ids) for ids in tokenizer(texts)["input_ids"]] if texts else []
 
 
-def _figures(split: Split, lengths: dict[str, list[int]], config: schema.Data) -> dict[str, Any]:
+def _figures(split: Split, lengths: dict[str, list[int]], config: DataConfig) -> dict[str, Any]:
     tokens = dict(zip(split.references, lengths["prompt_tokens"], strict=True))
     fates = Counter(_fate(text, tokens, config) for text in split.dialogues)
     pairs = [(text, summary) for text, summaries in split.references.items() for summary in summaries]
@@ -86,7 +86,7 @@ def _figures(split: Split, lengths: dict[str, list[int]], config: schema.Data) -
     }
 
 
-def _fate(text: Any, tokens: dict[str, int], config: schema.Data) -> str:
+def _fate(text: Any, tokens: dict[str, int], config: DataConfig) -> str:
     """As in workers.data.prompts: characters of the dialogue, tokens of the prompt, bounds included."""
     if not isinstance(text, str) or (not text and config.min_chars):
         return "empty"

@@ -10,9 +10,9 @@ from pathlib import Path
 import datasets
 from transformers import PreTrainedTokenizerBase
 
-from configs import schema
-from configs.algorithms import ByColumn, ByPromptLength, GroupBy
+from configs.data import DataConfig
 from configs.errors import UsageError
+from configs.grouping import ByColumn, ByPromptLength, GroupBy
 
 SPLIT_FORMATS = {".csv": "csv", ".jsonl": "json"}
 
@@ -38,7 +38,7 @@ class Row:
     topic: str = ""
 
 
-def split_names(config: schema.Data) -> list[str]:
+def split_names(config: DataConfig) -> list[str]:
     """The splits that are there: a file each in a local directory, or what the hub names. Raises `UsageError`."""
     if Path(config.path).is_dir():
         return list(_files(config.path))
@@ -50,7 +50,7 @@ def split_names(config: schema.Data) -> list[str]:
         ) from error
 
 
-def read_table(config: schema.Data, split: str, group_by: GroupBy | None = None) -> datasets.Dataset:
+def read_table(config: DataConfig, split: str, group_by: GroupBy | None = None) -> datasets.Dataset:
     """A split as it is, nothing left out.
 
     Raises `UsageError` where the split or a column is missing or a file cannot be read.
@@ -66,7 +66,7 @@ def read_table(config: schema.Data, split: str, group_by: GroupBy | None = None)
     return table
 
 
-def read_rows(config: schema.Data, split: str, group_by: GroupBy | None = None) -> list[Row]:
+def read_rows(config: DataConfig, split: str, group_by: GroupBy | None = None) -> list[Row]:
     """The texts of a split whose length in characters is right, in the data's order.
 
     Raises `UsageError` where the split or a column is missing or a file cannot be read.
@@ -89,7 +89,7 @@ def _column(table: datasets.Dataset, name: str | None) -> list[str]:
 
 
 def make_prompts(
-    rows: list[Row], config: schema.Data, tokenizer: PreTrainedTokenizerBase, group_by: GroupBy | None = None
+    rows: list[Row], config: DataConfig, tokenizer: PreTrainedTokenizerBase, group_by: GroupBy | None = None
 ) -> list[Prompt]:
     """The prompts of rows, those left out that have too many tokens."""
     prompts = [config.template.replace("{text}", row.text) for row in rows]
@@ -113,7 +113,7 @@ def _group(group_by: GroupBy | None, number: int, tokens: int, cell: str) -> str
     return str(number)
 
 
-def _read(config: schema.Data, split: str) -> datasets.Dataset:
+def _read(config: DataConfig, split: str) -> datasets.Dataset:
     if not Path(config.path).is_dir():
         return _read_hub(config.path, split)
     files = _files(config.path)

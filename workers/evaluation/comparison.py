@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap
 
-from configs.schema import Config
+from configs.evaluation import EvaluationConfig
 from workers.data.prompts import Prompt
 
 RESAMPLES = 2000
@@ -45,7 +45,9 @@ MEASURES = (
 )
 
 
-def compare(table: pd.DataFrame, prompts: Sequence[Prompt], config: Config) -> dict[str, Any]:
+def compare(
+    table: pd.DataFrame, prompts: Sequence[Prompt], evaluation: EvaluationConfig, by_group: bool = False
+) -> dict[str, Any]:
     """All figures of an evaluation.
 
     `table` has a row per summary, policies in their order: columns policy, decoding (sampled or greedy), sample, row
@@ -56,18 +58,18 @@ def compare(table: pd.DataFrame, prompts: Sequence[Prompt], config: Config) -> d
     """
     names = list(table["policy"].unique())
     table = table.astype(dict.fromkeys(_measured(table), float))
-    baseline = config.evaluation.baseline or names[0]
+    baseline = evaluation.baseline or names[0]
     pairs = [(n, baseline) for n in names if n != baseline]
     pairs += [pair for pair in zip(names[1:], names, strict=False) if pair not in pairs and pair[0] != baseline]
     sampled = table[table["decoding"] == "sampled"]
     means = sampled.groupby(["policy", "row"])[_measured(table)].mean()
     return {
         "rows": len(prompts),
-        "samples": config.evaluation.samples,
+        "samples": evaluation.samples,
         "baseline": baseline,
         "policies": {name: _figures(table[table["policy"] == name]) for name in names},
-        "comparisons": [_comparison(means, *pair, config.evaluation.seed) for pair in pairs],
-        "groups": _groups(sampled, prompts, config),
+        "comparisons": [_comparison(means, *pair, evaluation.seed) for pair in pairs],
+        "groups": _groups(sampled, [prompt.group if by_group else prompt.topic for prompt in prompts]),
     }
 
 
@@ -174,10 +176,9 @@ def _direction(changed: Mapping[str, Any], up: str, down: str) -> str:
     return up if low > 0 else down if high < 0 else "no detectable change"
 
 
-def _groups(sampled: pd.DataFrame, prompts: Sequence[Prompt], config: Config) -> dict[str, Any]:
-    """Mean toxicity and ROUGE-L by topic, or by the groups of the algorithm; nothing where there is one at most."""
-    grouped = hasattr(config.algorithm, "group_by")
-    labels = pd.Series([prompt.group if grouped else prompt.topic for prompt in prompts])
+def _groups(sampled: pd.DataFrame, groups: Sequence[str]) -> dict[str, Any]:
+    """Mean toxicity and ROUGE-L by group; `groups` has one per prompt. Empty where there are fewer than two."""
+    labels = pd.Series(groups)
     if labels.nunique() < 2:
         return {}
     means = sampled.groupby([sampled["row"].map(labels), "policy"], sort=False)[["toxicity", "rougeL"]].mean()

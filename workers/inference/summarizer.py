@@ -1,6 +1,6 @@
-"""Models that answer people: summaries by any adapter of one base model, and verdicts of the reward model.
+"""Summaries by any adapter of one base model.
 
-Each answer depends on its own question only, not on those that are worked on beside it, but for rounding.
+A summary depends on its own request only, not on those in the same batch, except for rounding.
 """
 
 import math
@@ -12,21 +12,17 @@ from peft import get_peft_model
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from configs import schema
-from configs.schema import Config
-from learner.adapter import Adapter, read_adapter
+from configs.policy import PolicyConfig
+from learner.adapter import BASE, Adapter, read_adapter
 from learner.lora import check_fits, common_shape, fit, lora_config
 from learner.model_limits import end_ids, prompt_positions
 from learner.policy import Policy
-from learner.pretrained import device_of
 from learner.seeds import seed_from
 from learner.tensors import pad_cat
-from workers.reward.classifier import Classifier
+from workers.inference.text import encodable
 from workers.rollout.sampling import AnyDecoder, Choose, complete, draw
 from workers.rollout.t5_decoder import T5Decoder
-
-BASE = "base"
-"""Name of the adapter that adds nothing."""
+from workers.settings import SummarizerSettings
 
 
 class TooLong(ValueError):
@@ -41,7 +37,7 @@ class TooLong(ValueError):
 
 
 @dataclass(frozen=True)
-class Question:
+class SummaryRequest:
     """A dialogue to be summarized; without a seed by the likeliest tokens."""
 
     dialogue: str
@@ -49,34 +45,25 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Tokenized:
-    """A question as the policy reads it."""
+class TokenizedRequest:
+    """A request as the policy's token ids."""
 
     ids: tuple[int, ...]
     seed: int | None
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What the reward model says of a text, by the names of its labels."""
-
-    logits: dict[str, float]
-    probabilities: dict[str, float]
-    toxicity: float  # probability of what is bad
-
-
 class Summarizer:
     """Hosts the base model and becomes the policy of whatever adapter it is handed."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.tokenizer = AutoTokenizer.from_pretrained(config.policy.model)
-        # The bare model, also where runs begin with an adapter; the room for one grows when a larger one comes.
-        self.room = config.policy.model_copy(update={"adapter": None})
-        self.policy = _Roomy(self.room, config.seed, device_of(config.cluster.resources.rollout))
+    def __init__(self, settings: SummarizerSettings) -> None:
+        self.settings = settings
+        self.tokenizer = AutoTokenizer.from_pretrained(settings.policy.model)
+        # The bare model, even where runs start from an adapter; LoRA layers grow when a larger adapter is requested.
+        self.largest = settings.policy.model_copy(update={"adapter": None})
+        self.policy = ResizablePolicy(self.largest, settings.seed, torch.device(settings.device))
         self.decoder = T5Decoder.of(self.policy) or AnyDecoder(self.policy)
         self.ends = end_ids("policy.model", self.policy.network, self.tokenizer)
-        self.longest = min(config.data.max_prompt_tokens, prompt_positions(self.policy.network) or math.inf)
+        self.longest = min(settings.max_prompt_tokens, prompt_positions(self.policy.network) or math.inf)
         self.current: Adapter | None = None
 
     def read(self, folder: str) -> Adapter:
@@ -85,28 +72,28 @@ class Summarizer:
         Raises `UsageError` where it cannot be read or is of another model.
         """
         if folder == BASE:
-            return Adapter(lora_config(self.room), {})
+            return Adapter(lora_config(self.largest), {})
         adapter = read_adapter("adapters", folder)
-        check_fits(adapter, f"adapters: {folder}", self.room)  # before it makes the room larger for all
+        check_fits(adapter, f"adapters: {folder}", self.largest)  # before it makes the room larger for all
         return adapter
 
-    def tokenize(self, question: Question) -> Tokenized:
-        """The question as the policy reads it. Raises `TooLong`."""
-        template = self.config.data.template
-        ids = self.tokenizer(template.replace("{text}", _text(question.dialogue)))["input_ids"]
+    def tokenize(self, request: SummaryRequest) -> TokenizedRequest:
+        """The request as token ids. Raises `TooLong`."""
+        text = encodable(request.dialogue)
+        ids = self.tokenizer(self.settings.template.replace("{text}", text))["input_ids"]
         if len(ids) > self.longest:
             raise TooLong(len(ids), self.longest)
-        return Tokenized(tuple(ids), question.seed)
+        return TokenizedRequest(tuple(ids), request.seed)
 
     @torch.no_grad()
-    def summarize(self, questions: Sequence[Tokenized], adapter: Adapter) -> list[str]:
+    def summarize(self, requests: Sequence[TokenizedRequest], adapter: Adapter) -> list[str]:
         """A summary for each."""
         self._become(adapter)
-        device, length = self.policy.device, self.config.rollout.max_new_tokens
-        ids = pad_cat([torch.tensor([question.ids]) for question in questions])
-        mask = torch.arange(ids.shape[1]) < torch.tensor([[len(question.ids)] for question in questions])
-        limits = torch.full((len(questions),), length, device=device)
-        choose = _choose([question.seed for question in questions], length, device)
+        device, length = self.policy.device, self.settings.max_new_tokens
+        ids = pad_cat([torch.tensor([request.ids]) for request in requests])
+        mask = torch.arange(ids.shape[1]) < torch.tensor([[len(request.ids)] for request in requests])
+        limits = torch.full((len(requests),), length, device=device)
+        choose = _choose([request.seed for request in requests], length, device)
         encoded = self.policy.encode(ids, mask)
         ids, mask, _ = complete(self.decoder, encoded, length, limits, choose, self.ends)
         return [self.tokenizer.decode(row[keep], skip_special_tokens=True) for row, keep in zip(ids, mask, strict=True)]
@@ -114,29 +101,30 @@ class Summarizer:
     def _become(self, adapter: Adapter) -> None:
         if adapter is self.current:
             return
-        lora = self.room.lora
-        common = common_shape([Adapter(lora_config(self.room), {}), adapter])
+        lora = self.largest.lora
+        common = common_shape([Adapter(lora_config(self.largest), {}), adapter])
         if common.r > lora.r or set(common.target_modules) - set(lora.target_modules):
             lora = common
-            self.room = self.room.model_copy(update={"lora": lora})
-            self.policy.make_room(self.room)
+            self.largest = self.largest.model_copy(update={"lora": lora})
+            self.policy.resize(self.largest)
             self.decoder = T5Decoder.of(self.policy) or AnyDecoder(self.policy)
         for name, tensor in fit(adapter, self.policy.adapter, lora).items():
             self.policy.adapter[name].copy_(tensor)
         self.current = adapter
 
 
-class _Roomy(Policy):
-    """A policy whose adapter may be replaced by one of another shape, on the same frozen weights."""
+class ResizablePolicy(Policy):
+    """A policy whose LoRA layers can be replaced by some of another shape, on the same frozen weights."""
 
-    def make_room(self, config: schema.Policy) -> None:
+    def resize(self, config: PolicyConfig) -> None:
+        """Replace the LoRA layers by new ones of the shape in `config`."""
         self.peft = get_peft_model(self.peft.unload(), lora_config(config)).eval().to(self.device)
         self.network = self.peft.get_base_model()
         self.adapter = self._saved_tensors()
 
 
 def _choose(seeds: Sequence[int | None], length: int, device: torch.device) -> Choose:
-    """The likeliest token, or one drawn by numbers that come from the question's own seed."""
+    """The likeliest token, or one drawn by numbers that come from the request's own seed."""
     greedy = torch.tensor([seed is None for seed in seeds], device=device)
     points = torch.stack([_points(seed, length) for seed in seeds]).to(device)  # [B, T]
 
@@ -149,30 +137,3 @@ def _choose(seeds: Sequence[int | None], length: int, device: torch.device) -> C
 def _points(seed: int | None, length: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed_from("summary", str(seed)))
     return torch.rand(length, generator=generator, dtype=torch.double)
-
-
-def _text(text: str) -> str:
-    """The text with a ? for each half of a surrogate pair, which JSON can bring and no tokenizer takes."""
-    return text.encode(errors="replace").decode()
-
-
-class Scorer:
-    """Hosts the reward model."""
-
-    def __init__(self, config: Config) -> None:
-        reward, device = config.reward, device_of(config.cluster.resources.reward)
-        self.classifier = Classifier("reward", reward, device)
-        if reward.probe:
-            self.classifier.check_direction("reward", reward.probe)
-        self.labels = [name for _, name in sorted(self.classifier.model.config.id2label.items())]
-
-    def score(self, texts: Sequence[str]) -> list[Verdict]:
-        """A verdict on each; a text that is too long is cut on the right."""
-        logits = self.classifier.logits([_text(text) for text in texts])
-        probabilities = logits.sigmoid() if self.classifier.independent else logits.softmax(dim=1)
-        toxicity = self.classifier.toxicity(logits).tolist()
-        return [Verdict(*row) for row in zip(self._named(logits), self._named(probabilities), toxicity, strict=True)]
-
-    def _named(self, numbers: Tensor) -> list[dict[str, float]]:
-        """Of each row of [B, labels], the numbers by label."""
-        return [dict(zip(self.labels, row, strict=True)) for row in numbers.tolist()]

@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from configs.errors import UsageError
-from configs.rewards import LabelledModel, Probe
+from configs.rewards import LabelledModel, ProbeConfig
 from learner.model_limits import check_vocabulary, positions
 from learner.pretrained import load_model
 from learner.tensors import buckets
@@ -73,7 +73,7 @@ class Classifier:
         of_label = logits[:, self.label] - (0 if self.independent else logits[:, others].logsumexp(dim=1))
         return -self.sign * of_label
 
-    def check_direction(self, field: str, probe: Probe) -> None:
+    def check_direction(self, field: str, probe: ProbeConfig) -> None:
         """Raises `UsageError` naming `field` where the better text is not the less bad one."""
         logits = self.logits([probe.better, probe.worse])
         better, worse = self.log_odds(logits).tolist()

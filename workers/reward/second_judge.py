@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from configs.evaluation import AnyJudge, Profanity
-from configs.rewards import Probe
+from configs.evaluation import AnyJudge, ProfanityJudge
+from configs.rewards import ProbeConfig
 from workers.reward.classifier import Classifier
 
 FIELD = "evaluation.second_judge"
@@ -13,13 +13,13 @@ Judge = Callable[[Sequence[str]], list[float]]
 """Texts -> P(toxic) of each."""
 
 
-def make_judge(config: AnyJudge, device: torch.device, probe: Probe | None = None) -> Judge:
+def make_judge(config: AnyJudge, device: torch.device, probe: ProbeConfig | None = None) -> Judge:
     """The judge that a config stands for, its model loaded.
 
     Raises `UsageError` where a classifier gets the two texts of the probe the wrong way round. The direction of the
     others is not a setting, and cannot be wrong.
     """
-    if isinstance(config, Profanity):
+    if isinstance(config, ProfanityJudge):
         # Loaded where it is used: importing it takes seconds.
         from profanity_check import predict_prob
 

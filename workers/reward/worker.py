@@ -6,22 +6,21 @@ from typing import Any
 import torch
 
 from configs.errors import UsageError
-from configs.evaluation import Classifier as JudgeClassifier
+from configs.evaluation import ClassifierJudge
 from configs.rewards import RougeReward
-from configs.schema import Config
-from learner.pretrained import device_of
 from learner.types import Rollouts, Scores, Tensors
 from workers.reward.classifier import Classifier
 from workers.reward.extra_rewards import RewardFunction, call, make_extra
 from workers.reward.second_judge import Judge, make_judge
+from workers.settings import RewardSettings
 
 
 class RewardWorker:
     """Scores texts by the logit of the label that the config names."""
 
-    def __init__(self, config: Config) -> None:
-        self.config, self.judge_config = config.reward, config.evaluation.second_judge
-        self.device = device_of(config.cluster.resources.reward)
+    def __init__(self, settings: RewardSettings) -> None:
+        self.config, self.judge_config = settings.reward, settings.second_judge
+        self.device = torch.device(settings.device)
         self.classifier = Classifier("reward", self.config, self.device)
         self.extras = {extra.name: make_extra(extra) for extra in self.config.extra}
         self.weights = {"classifier": self.config.weight, **{e.name: e.weight for e in self.config.extra}}
@@ -53,8 +52,8 @@ class RewardWorker:
         parts |= {name: call(name, extra, rollouts, drop) for name, extra in self.extras.items()}
         tensors = {name: torch.tensor(part) for name, part in parts.items()}
         total = torch.stack([self.weights[name] * part for name, part in tensors.items()]).sum(dim=0)
-        toxicity = self.classifier.toxicity(logits)
-        return Scores(rollouts.unit.key, total, tensors, toxicity, total.isnan(), self._watch(rollouts))
+        watched = {"toxicity": self.classifier.toxicity(logits), **self._watch(rollouts)}
+        return Scores(rollouts.unit.key, total, tensors, total.isnan(), watched)
 
     def _watch(self, rollouts: Rollouts) -> Tensors:
         """ROUGE-L in percent and the second judge's toxicity, which should not get worse as the reward gets better."""
@@ -71,7 +70,7 @@ class RewardWorker:
 
         scores, texts = self.score(rollouts), list(rollouts.texts)
         # Of the summary alone, and with its prompt, as the notebook scored; the reward has read one of the two already.
-        read = scores.toxicity.tolist()
+        read = scores.watched["toxicity"].tolist()
         if self.config.text == "completion":
             other = Toxicity(partial(self.classifier.judge, cut="left")).compute(predictions=_with_prompts(rollouts))
             alone, both = read, other["toxicity"]
@@ -97,7 +96,7 @@ class RewardWorker:
         if probe is None:
             return None
         self.classifier.check_direction("reward", probe)
-        if isinstance(self.judge_config, JudgeClassifier):
+        if isinstance(self.judge_config, ClassifierJudge):
             _ = self.second_judge  # which is probed as it is loaded
         better, worse = self.classifier.score(self.classifier.logits([probe.better, probe.worse])).tolist()
         if weight < 0:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
-from configs.schema import Rollout
+from configs.rollout import RolloutConfig
 from learner.policy import Encoded, Policy
 from learner.types import WorkUnit
 
@@ -75,7 +75,7 @@ class _Cached:
 
 
 def sample(
-    decoder: Decoder, encoded: Encoded, unit: WorkUnit, config: Rollout, ends: Sequence[int]
+    decoder: Decoder, encoded: Encoded, unit: WorkUnit, config: RolloutConfig, ends: Sequence[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Complete the prompts of a unit, each up to one of the tokens `ends`.
 
@@ -125,7 +125,7 @@ def came_to_end(ids: Tensor, mask: Tensor, ends: Sequence[int]) -> Tensor:
     return torch.isin(ids.gather(1, last).squeeze(1), torch.tensor(ends))
 
 
-def _limits(size: int, config: Rollout, generator: torch.Generator) -> Tensor:
+def _limits(size: int, config: RolloutConfig, generator: torch.Generator) -> Tensor:
     """Tokens after which each completion is cut, [B]."""
     shortest = config.min_cut or config.max_new_tokens
     return torch.randint(shortest, config.max_new_tokens + 1, (size,), generator=generator, device=generator.device)

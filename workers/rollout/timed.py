@@ -1,24 +1,24 @@
-"""Rollouts of lengths that are drawn, not the policy's: for timing."""
+"""Rollout workers of the benchmark."""
 
-from configs.schema import Config
 from learner.types import PolicyState
 from workers.rollout.worker import RolloutWorker
+from workers.settings import RolloutSettings
 
 NO_TOKEN = -1
 
 
-class ForcedRolloutWorker(RolloutWorker):
-    """Goes on after the end of a text, until the length that was drawn."""
-
-    def __init__(self, config: Config) -> None:
-        bench, rollout = config.bench, config.rollout
-        if bench.max_new:
-            rollout = rollout.model_copy(update={"min_cut": bench.min_new, "max_new_tokens": bench.max_new})
-        super().__init__(config.model_copy(update={"rollout": rollout}))
-        if bench.max_new:
-            self.ends = (NO_TOKEN,)
+class TimedRolloutWorker(RolloutWorker):
+    """A rollout worker that can also load weights without sampling from them."""
 
     def take(self, state: PolicyState) -> int:
-        """Become the policy of a state; returns its version."""
+        """Load a policy's weights; returns its version."""
         self.policy.load(state, cached=False)
         return state.version
+
+
+class ForcedLengthRolloutWorker(TimedRolloutWorker):
+    """Samples past the end of a text, up to a length drawn from `min_cut` to `max_new_tokens`."""
+
+    def __init__(self, settings: RolloutSettings) -> None:
+        super().__init__(settings)
+        self.ends = (NO_TOKEN,)

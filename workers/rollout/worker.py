@@ -3,29 +3,28 @@
 import torch
 from transformers import AutoTokenizer
 
-from configs.schema import Config, Rollout
+from configs.rollout import RolloutConfig
 from learner.model_limits import check_vocabulary, end_ids
 from learner.policy import Encoded, Policy
-from learner.pretrained import device_of
-from learner.types import Old, PolicyState, Rollouts, WorkUnit
+from learner.types import OldPass, PolicyState, Rollouts, WorkUnit
 from workers.rollout.sampling import AnyDecoder, came_to_end, sample
 from workers.rollout.t5_decoder import T5Decoder
+from workers.settings import RolloutSettings
 
 
 class RolloutWorker:
     """Hosts the policy and samples from whatever version it is handed."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config.rollout
-        self.full = config.algorithm.kl_estimator == "full"
-        self.tokenizer = AutoTokenizer.from_pretrained(config.policy.model)
-        self.policy = Policy(config.policy, config.seed, device_of(config.cluster.resources.rollout))
+    def __init__(self, settings: RolloutSettings) -> None:
+        self.config, self.full = settings.rollout, settings.full_logprobs
+        self.tokenizer = AutoTokenizer.from_pretrained(settings.policy.model)
+        self.policy = Policy(settings.policy, settings.seed, torch.device(settings.device))
         check_vocabulary("policy.model", self.policy.network, self.tokenizer)
         self.ends = end_ids("policy.model", self.policy.network, self.tokenizer)
         self.decoder = T5Decoder.of(self.policy) or AnyDecoder(self.policy)
 
     @torch.no_grad()
-    def generate(self, unit: WorkUnit, state: PolicyState) -> tuple[Rollouts, Old]:
+    def generate(self, unit: WorkUnit, state: PolicyState) -> tuple[Rollouts, OldPass]:
         """One completion per prompt, sampled at temperature 1 from the whole vocabulary, as the learner takes it.
 
         With them the pass over them that the learner starts from, which shares the encoder's work with the sampling.
@@ -34,7 +33,7 @@ class RolloutWorker:
         encoded = self.policy.encode(unit.prompt_ids, unit.prompt_mask)
         rollouts = self._sample(unit, state, encoded, self.config)
         forced = self.policy.recall(encoded, rollouts.completion_ids, rollouts.completion_mask, self.full)
-        return rollouts, Old(unit.key, forced.logprobs, forced.values, forced.full)
+        return rollouts, OldPass(unit.key, forced.logprobs, forced.values, forced.full)
 
     @torch.no_grad()
     def summarize(self, unit: WorkUnit, state: PolicyState) -> Rollouts:
@@ -43,7 +42,7 @@ class RolloutWorker:
         uncut = self.config.model_copy(update={"min_cut": None})
         return self._sample(unit, state, self.policy.encode(unit.prompt_ids, unit.prompt_mask), uncut)
 
-    def _sample(self, unit: WorkUnit, state: PolicyState, encoded: Encoded, rollout: Rollout) -> Rollouts:
+    def _sample(self, unit: WorkUnit, state: PolicyState, encoded: Encoded, rollout: RolloutConfig) -> Rollouts:
         ids, mask, logprobs = sample(self.decoder, encoded, unit, rollout, self.ends)
         texts = [
             self.tokenizer.decode(row[keep], skip_special_tokens=True) for row, keep in zip(ids, mask, strict=True)

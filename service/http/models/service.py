@@ -5,15 +5,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from cluster.serving.deployment import Models
+from cluster.serving.client import ModelClient
 from configs.errors import UsageError
-from configs.rewards import Reward
-from configs.service import Limits
+from configs.rewards import RewardConfig
+from configs.service import LimitsConfig
+from learner.adapter import BASE
 from service.http.models.concurrency import as_completed, gather
 from service.http.runs.service import RunService
 from service.http.runs.store import RunRecord
 from service.run.artifacts import has_adapter
-from workers.inference.summarizer import BASE, Question, Verdict
+from workers.inference.scorer import Verdict
+from workers.inference.summarizer import SummaryRequest
 
 
 class Busy(Exception):
@@ -23,7 +25,9 @@ class Busy(Exception):
 class ModelService:
     """Summaries by the policy with any run's adapter, and scores by the reward model."""
 
-    def __init__(self, client: Models, runs: RunService, limits: Limits, policy: str, reward: Reward) -> None:
+    def __init__(
+        self, client: ModelClient, runs: RunService, limits: LimitsConfig, policy: str, reward: RewardConfig
+    ) -> None:
         """`policy` and `reward` are the models that the replicas behind `client` serve."""
         self.client, self.runs, self.limits = client, runs, limits
         self.policy, self.reward = policy, reward
@@ -62,10 +66,10 @@ class ModelService:
 
     async def _requests(
         self, adapters: Sequence[str], dialogues: Sequence[str], seed: int | None
-    ) -> list[tuple[str, Question]]:
+    ) -> list[tuple[str, SummaryRequest]]:
         self._check("dialogues", dialogues)
         folders = await asyncio.to_thread(lambda: [self._folder(name) for name in adapters])
-        return [(folder, Question(dialogue, seed)) for folder in folders for dialogue in dialogues]
+        return [(folder, SummaryRequest(dialogue, seed)) for folder in folders for dialogue in dialogues]
 
     def _folder(self, name: str) -> str:
         """Folder of an adapter, or `base`. Raises `UsageError`."""

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 
 import ray_job
 from configs.errors import UsageError
-from configs.service import Serve
+from configs.service import ServeConfig
 from service.commands.key import key
 from service.commands.serve import check_address
 from service.http.keys import SCOPES, KeyFile
@@ -127,12 +127,12 @@ def test_invalid_key_files_and_scopes_are_reported(tmp_path, capsys):
 def test_an_address_that_other_machines_can_reach_is_refused_without_keys(host, capsys):
     assert ray_job.main(["serve", f"--serve.host={host}"]) == 2
     assert "serve.host" in capsys.readouterr().err
-    check_address(Serve(host=host, keys="keys.json"))
+    check_address(ServeConfig(host=host, keys="keys.json"))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.1.2.3"])
 def test_loopback_needs_no_keys_and_serves_its_own_names_only(make_client, host):
-    check_address(Serve(host=host))  # raises if keys are needed
+    check_address(ServeConfig(host=host))  # raises if keys are needed
     client = make_client(f"--serve.host={host}")
     own = f"[{host}]" if ":" in host else host
     assert client.get("/runs", headers={"Host": f"{own}:8000"}).status_code == 200

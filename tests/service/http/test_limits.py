@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from cluster.serving.deployment import TooSlow, Unavailable
+from cluster.serving.client import TooSlow, Unavailable
 from configs.errors import RunError
 from service.http.runs.service import RunService
 

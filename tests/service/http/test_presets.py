@@ -6,7 +6,7 @@ import yaml
 from configs.errors import UsageError
 from configs.load import PRESETS, load_config
 from configs.schema import Config
-from configs.service import Serve
+from configs.service import ServeConfig
 from service.http.runs.presets import Presets
 from service.http.runs.request_rules import CLOSED, MAX_CHARS, MAX_ENTRIES, MAX_INTEGER, MAX_INTEGERS
 from tests.service.http.test_bad_input import fields, is_open, put, with_value
@@ -23,7 +23,7 @@ NO_FILES = {
 
 @pytest.fixture(scope="module")
 def presets():
-    return Presets(Serve().presets)
+    return Presets(ServeConfig().presets)
 
 
 def refusals(presets, body):
@@ -40,7 +40,7 @@ def settings_of(kind):
 
 
 def test_every_preset_is_accepted_as_it_is(presets):
-    assert set(presets.configs) == set(Serve().presets) <= {path.stem for path in PRESETS.glob("*.yaml")}
+    assert set(presets.configs) == set(ServeConfig().presets) <= {path.stem for path in PRESETS.glob("*.yaml")}
     for name, config in presets.configs.items():
         assert presets.make_config({"base": name}) == (name, config) and config == load_config(["--config", name])
     assert presets.make_config({}) == ("quickstart", presets.configs["quickstart"])

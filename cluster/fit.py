@@ -1,0 +1,49 @@
+"""Checks that a layout fits the cluster, and suggests settings that do where it does not."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cluster.layout import ROLES, Layout, LayoutRequest, demand, resolve
+from cluster.placement import Machine, fits, total
+from configs.errors import UsageError
+
+
+def check_fit(request: LayoutRequest, machines: Sequence[Machine]) -> Layout:
+    """The resolved layout. Raises `UsageError` with settings that fit where its workers cannot all be placed."""
+    layout = resolve(request, machines)
+    if _fits(layout, machines):
+        return layout
+    raise UsageError(
+        f"cluster: the run asks for {_asked(layout, 'cpus')} and {_asked(layout, 'gpus')}, the cluster "
+        f"has {total(machines)}; this would fit: {_smaller(request, machines)}"
+    )
+
+
+def _fits(layout: Layout, machines: Sequence[Machine]) -> bool:
+    return fits(demand(layout), machines)
+
+
+def _asked(layout: Layout, kind: str) -> str:
+    amounts = {role: getattr(layout[role], kind) for role in ROLES}
+    listed = ", ".join(f"{role} {layout[role].fewest} x {amount:.2g}" for role, amount in amounts.items())
+    whole = sum(layout[role].fewest * amount for role, amount in amounts.items())
+    return f"{whole:.3g} {kind.upper().removesuffix('S')} ({listed})"
+
+
+def _smaller(request: LayoutRequest, machines: Sequence[Machine]) -> str:
+    """Settings that fit: fewer workers; where one of each is still too many, shares left to `auto`."""
+    counts = {role: each.fewest for role, each in resolve(request, machines).items()}
+    while max(counts.values()) > 1:
+        counts[max(counts, key=counts.__getitem__)] -= 1
+        smaller = replace(request, workers=request.workers.model_copy(update=counts))
+        if _fits(resolve(smaller, machines), machines):
+            return " ".join(f"--workers.{role} {count}" for role, count in counts.items())
+    request = replace(request, workers=request.workers.model_copy(update=counts))
+    settings = {f"--workers.{role}": "1" for role in ROLES}
+    for kind in ("gpus", "cpus"):
+        settings |= {f"--cluster.resources.{role}.{kind}": "auto" for role in ROLES}
+        shares = {role: request.of_role(role).model_copy(update={kind: "auto"}) for role in ROLES}
+        request = replace(request, resources=request.resources.model_copy(update=shares))
+        if _fits(resolve(request, machines), machines):
+            break
+    return " ".join(f"{name} {value}" for name, value in settings.items())

@@ -1,0 +1,30 @@
+"""Opens the pools of a run on the backend that its config names."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cluster.layout import LayoutRequest, resolve
+from cluster.placement import Machine
+from cluster.pools.inline import inline_pools
+from cluster.pools.interface import Pools, Supervisor
+from cluster.roles import SpecFactory, worker_specs
+from configs.schema import Config
+
+
+@contextmanager
+def open_pools(
+    config: Config, supervisor: Supervisor | None = None, specs: SpecFactory = worker_specs
+) -> Iterator[Pools]:
+    """Start the workers that the config asks for, made as `specs` says, and stop them at the end.
+
+    Raises `UsageError` where they do not fit the cluster, before any is started.
+    """
+    if config.cluster.backend == "inline":
+        layout = resolve(LayoutRequest.of(config), [Machine.here()])
+        yield inline_pools(specs(config, layout), layout)
+        return
+    # Ray is imported only where it is used: the inline backend works without it.
+    from cluster.pools.ray_pools import open_ray_pools
+
+    with open_ray_pools(config, supervisor or Supervisor(), specs) as pools:
+        yield pools

@@ -1,0 +1,54 @@
+"""The worker of each role: its class, and its settings taken from a run's config and layout."""
+
+from collections.abc import Callable, Mapping
+
+from cluster.layout import Layout
+from cluster.pools.interface import WorkerSpec
+from configs.schema import Config
+from learner.settings import LearnerSettings
+from workers.settings import ReferenceSettings, RewardSettings, RolloutSettings
+
+SpecFactory = Callable[[Config, Layout], Mapping[str, WorkerSpec]]
+"""How to make the workers of a run, by role."""
+
+
+def worker_specs(config: Config, layout: Layout) -> dict[str, WorkerSpec]:
+    """The workers of a run."""
+    return {
+        "rollout": WorkerSpec("workers.rollout.worker:RolloutWorker", rollout_settings(config, layout)),
+        "reward": WorkerSpec("workers.reward.worker:RewardWorker", reward_settings(config, layout)),
+        "reference": WorkerSpec("workers.reference:ReferenceWorker", reference_settings(config, layout)),
+        "learner": WorkerSpec("learner.learner:Learner", learner_settings(config, layout)),
+    }
+
+
+def rollout_settings(config: Config, layout: Layout) -> RolloutSettings:
+    """Settings of a rollout worker."""
+    return RolloutSettings(config.policy, config.rollout, config.seed, _full_logprobs(config), layout["rollout"].device)
+
+
+def reward_settings(config: Config, layout: Layout) -> RewardSettings:
+    """Settings of a reward worker."""
+    return RewardSettings(config.reward, config.evaluation.second_judge, layout["reward"].device)
+
+
+def reference_settings(config: Config, layout: Layout) -> ReferenceSettings:
+    """Settings of a reference worker."""
+    return ReferenceSettings(config.policy, config.seed, _full_logprobs(config), layout["reference"].device)
+
+
+def learner_settings(config: Config, layout: Layout) -> LearnerSettings:
+    """Settings of a learner."""
+    return LearnerSettings(
+        policy=config.policy,
+        algorithm=config.algorithm,
+        batch_size=config.rollout.batch_size,
+        max_new_tokens=config.rollout.max_new_tokens,
+        seed=config.seed,
+        run_ahead=config.run_ahead,
+        device=layout["learner"].device,
+    )
+
+
+def _full_logprobs(config: Config) -> bool:
+    return config.algorithm.kl_estimator == "full"

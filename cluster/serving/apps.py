@@ -1,0 +1,36 @@
+"""The applications on Ray Serve that belong to this project: one for each kind of model."""
+
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+
+KINDS = ("summaries", "scores")
+"""What the models answer with."""
+
+
+def app_name(kind: str) -> str:
+    """Name of the application of a kind."""
+    return f"seqrlhf-{kind}"
+
+
+def running_replicas() -> dict[str, int]:
+    """Number of running replicas by kind. Waits for the cluster: do not call it on an event loop's thread."""
+    try:
+        apps = serve.status().applications
+    except (RayError, RayServeException):
+        apps = {}  # Serve's controller is gone
+    found = {kind: apps[app_name(kind)].deployments.values() for kind in KINDS if app_name(kind) in apps}
+    return {kind: sum(d.replica_states.get("RUNNING", 0) for d in found.get(kind, ())) for kind in KINDS}
+
+
+def stop_apps() -> None:
+    """Stop the replicas of this service or an earlier one, and Serve itself where it runs nothing else.
+
+    Serve would keep looking for code in the folder of the process that started it.
+    """
+    running, own = set(serve.status().applications), set(map(app_name, KINDS))
+    if running <= own:
+        serve.shutdown()
+        return
+    for app in running & own:
+        serve.delete(app)

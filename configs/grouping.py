@@ -1,0 +1,32 @@
+"""Settings of groups across prompts."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from configs.base import Section
+
+
+class ByColumn(Section):
+    """A group per value of a data column."""
+
+    type: Literal["column"] = "column"
+    column: str = "topic"
+    """The column."""
+
+
+class ByPromptLength(Section):
+    """Groups of prompts of like length."""
+
+    type: Literal["prompt_length"] = "prompt_length"
+    bounds: tuple[int, ...] = Field((100, 200), min_length=1)
+    """Numbers of tokens at which a new group begins, rising."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ByPromptLength":
+        if list(self.bounds) != sorted(set(self.bounds)) or self.bounds[0] < 1:
+            raise ValueError("bounds must be positive and rising")
+        return self
+
+
+GroupBy = Annotated[ByColumn | ByPromptLength, Field(discriminator="type")]

@@ -1,0 +1,25 @@
+"""Settings of sampling."""
+
+from pydantic import Field, model_validator
+
+from configs.base import Section
+
+
+class RolloutConfig(Section):
+    """Sampling of completions."""
+
+    batch_size: int = Field(16, ge=1)
+    """Completions per step."""
+    unit_size: int = Field(8, ge=1)
+    """Completions per unit of work; it changes the bits, the number of workers does not."""
+    max_new_tokens: int = Field(72, ge=1)
+    """Tokens after which a completion is cut."""
+    min_cut: int | None = Field(None, ge=1)
+    """Cut each completion that is learned from at a length drawn from here to max_new_tokens, as the notebook's
+    LengthSampler did; null: all at max_new_tokens."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "RolloutConfig":
+        if self.min_cut and self.min_cut > self.max_new_tokens:
+            raise ValueError(f"rollout.min_cut ({self.min_cut}) exceeds rollout.max_new_tokens ({self.max_new_tokens})")
+        return self

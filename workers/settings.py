@@ -1,0 +1,58 @@
+"""Settings of each kind of worker: the sections and numbers that it needs, and no more."""
+
+from dataclasses import dataclass
+
+from configs.evaluation import AnyJudge
+from configs.policy import PolicyConfig
+from configs.rewards import RewardConfig
+from configs.rollout import RolloutConfig
+
+
+@dataclass(frozen=True)
+class RolloutSettings:
+    """Everything a rollout worker is built from."""
+
+    policy: PolicyConfig
+    rollout: RolloutConfig
+    seed: int
+    full_logprobs: bool = False  # log-probabilities of all tokens go to the learner, not only of the chosen ones
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class ReferenceSettings:
+    """Everything a reference worker is built from."""
+
+    policy: PolicyConfig
+    seed: int
+    full_logprobs: bool = False
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class RewardSettings:
+    """Everything a reward worker is built from."""
+
+    reward: RewardConfig
+    second_judge: AnyJudge | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class SummarizerSettings:
+    """Everything the service's policy replicas are built from."""
+
+    policy: PolicyConfig
+    template: str  # of the prompt, {text} standing for the dialogue
+    max_prompt_tokens: int
+    max_new_tokens: int
+    seed: int
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class ScorerSettings:
+    """Everything the service's reward replicas are built from."""
+
+    reward: RewardConfig
+    device: str = "cpu"
