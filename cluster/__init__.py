@@ -1,1 +1,1 @@
-"""Where things run: the plan of the work, the pools of workers, Ray and the driver."""
+"""Orchestration: the plan of work units, pools of workers, Ray, and the driver."""

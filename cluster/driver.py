@@ -1,6 +1,6 @@
-"""The driver: one loop that hands results from pool to pool.
+"""The driver: the training loop, which passes results from pool to pool.
 
-It moves handles only; of tensors it holds one thing, the state that the last step made, which a run is resumed from.
+It passes handles only. The one set of tensors it holds is the state after the last step, from which a run is resumed.
 """
 
 from collections import deque
@@ -19,16 +19,16 @@ from learner.types import PolicyState, TrainState, WorkUnit
 from learner.update import minibatch_keys, run_update
 
 MAX_FIRST_KL = 1e-3
-"""KL (k3) per completion, in nats, that the policy may have to itself at step 0: rounding."""
+"""Largest KL (k3) per completion, in nats, between the policy and its reference at step 0: rounding only."""
 MAX_FIRST_RATIO_GAP = 0.05
-"""Mean distance of a token's ratio from 1 before anything changed: bfloat16's rounding in batches of another shape."""
+"""Largest mean distance of ratios from 1 before the first update: bfloat16 rounds differently in other batch shapes."""
 MAX_LOGPROB_GAP = 0.1
-"""Mean gap per token between the log-probability recorded while decoding and the teacher-forced one: rounding."""
+"""Largest mean gap per token between log-probabilities recorded while decoding and teacher-forced ones: rounding."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """What stands before the first step."""
+    """The state before the first step."""
 
     reference: PolicyState  # version 0
     state: TrainState
@@ -41,12 +41,15 @@ class StepReport:
 
     step: int
     metrics: dict[str, float]
-    state: TrainState  # that the step made
+    state: TrainState  # after the step
 
 
 def start(pools: Pools, resumed: TrainState | None = None) -> Start:
-    """Make version 0, and have the judges probed. Raises `UsageError` where one takes bad for good."""
-    policy, learner = pools.learner.submit("initial_state", results=2, about="the first state")
+    """The state before the first step, `resumed` where given, after the reward workers have checked their probe.
+
+    Raises `UsageError` where a classifier prefers the worse text of its probe, or a resumed adapter has another shape.
+    """
+    policy, learner = pools.learner.submit("initial_state", results=2, about="the initial state")
     model = pools.learner.submit("describe", about="the model")
     probe = pools.reward.submit("probe", about="the probe")
     policy, learner, model, _ = pools.get([policy, learner, model, probe])
@@ -56,23 +59,23 @@ def start(pools: Pools, resumed: TrainState | None = None) -> Start:
 
 
 def check_shapes(resumed: PolicyState, policy: PolicyState) -> None:
-    """Raises `UsageError` where a run goes on with another shape of adapter than it has."""
-    before, now = ({name: t.shape for name, t in state.adapter.items()} for state in (resumed, policy))
-    if before != now:
-        other = min(set(before.items()) ^ set(now.items()))[0]
+    """Raises `UsageError` where the adapter of a resumed run differs in shape from the one its config describes."""
+    old, new = ({name: t.shape for name, t in state.adapter.items()} for state in (resumed, policy))
+    if old != new:
+        differing = min(set(old.items()) ^ set(new.items()))[0]
         raise UsageError(
-            f"policy.lora, policy.adapter: not the shape of adapter that the run began with ({other}); leave them as "
-            f"they were, or start a new run"
+            f"policy.lora, policy.adapter: the adapter's shape differs from the one that this run started with "
+            f"({differing}); leave them unchanged, or start a new run"
         )
 
 
-def train(config: Config, plan: Plan, pools: Pools, begin: Start) -> Iterator[StepReport]:
-    """Run the steps that are left, each on the policy that the one before made, or with run_ahead the one before it."""
-    state, reference = begin.state, pools.put(begin.reference)
+def train(config: Config, plan: Plan, pools: Pools, initial: Start) -> Iterator[StepReport]:
+    """Run the remaining steps. Rollouts come from the newest policy, or with `run_ahead` from the one before it."""
+    state, reference = initial.state, pools.put(initial.reference)
     ahead: list[Handle] = []
     for step in range(state.version, config.steps):
-        began, lost, busy = perf_counter(), dict(pools.retries), dict(pools.busy)
-        # Objects of the driver's own, so that no worker and no node can take them with it.
+        started, retries, busy = perf_counter(), dict(pools.retries), dict(pools.busy)
+        # Owned by the driver, these objects survive the loss of any worker.
         policy, learner = pools.put(state.policy), pools.put(state.learner)
         sampler = pools.put(state.sampler) if config.run_ahead else policy
         experience = ahead or sample(plan, step, pools, sampler, reference)
@@ -81,21 +84,21 @@ def train(config: Config, plan: Plan, pools: Pools, begin: Start) -> Iterator[St
         *states, metrics = pools.get(updated)
         state = TrainState(*states, sampler=state.policy if config.run_ahead else states[0])
         check(step, metrics)
-        seconds = perf_counter() - began
+        seconds = perf_counter() - started
         metrics |= {"time/step": seconds, "time/tokens_per_second": metrics["tokens/completions"] / seconds}
         metrics |= {f"time/{role}": pools.busy[role] - busy.get(role, 0.0) for role in ROLES}
-        metrics |= {f"retries/{role}": pools.retries[role] - lost.get(role, 0) for role in ROLES}
+        metrics |= {f"retries/{role}": pools.retries[role] - retries.get(role, 0) for role in ROLES}
         yield StepReport(step, metrics, state)
 
 
 def sample(plan: Plan, step: int, pools: Pools, policy: Handle, reference: Handle) -> list[Handle]:
-    """What an update learns from: rollouts, old pass, scores and reference log-probabilities of each unit in turn."""
+    """The data of an update: rollouts, old pass, scores and reference log-probabilities of each unit in turn."""
     experience: list[Handle] = []
     for unit in plan.units(step):
         rollouts, old = pools.rollout.submit("generate", unit, policy, results=2, about=unit.name)
         scores = pools.reward.submit("score", rollouts, about=unit.name)
         logprobs = pools.reference.submit("logprobs", rollouts, reference, about=unit.name)
-        # The learner joins them: a handle inside a list or another object would not be followed.
+        # The learner joins them: Ray would not resolve handles inside a list or another object.
         experience += [rollouts, old, scores, logprobs]
     return experience
 
@@ -103,7 +106,7 @@ def sample(plan: Plan, step: int, pools: Pools, policy: Handle, reference: Handl
 def update(
     config: Config, step: int, pools: Pools, policy: Handle, learner: Handle, experience: list[Handle]
 ) -> list[Handle]:
-    """The states and metrics that a step makes: by one learner in one call, or shared out among several."""
+    """Handles of a step's new states and metrics, made by one learner in one call or shared among several."""
     call = partial(pools.learner.submit, about=f"step {step}")
     if pools.learner.workers == 1:
         return call("update", policy, learner, *experience, results=3)
@@ -112,42 +115,42 @@ def update(
 
 
 def check(step: int, metrics: dict[str, float]) -> None:
-    """What must hold for the numbers to mean anything. Raises `RunError` where it does not."""
-    # Written so that a number that is not one does not pass.
+    """Raises `RunError` where a step violates an invariant without which its metrics would be meaningless."""
+    # `not x <= limit`, so that NaN fails too.
     if step == 0 and not metrics["objective/kl_k3"] <= MAX_FIRST_KL:
         kl = metrics["objective/kl_k3"]
         raise RunError(f"the policy differs from its reference before the first update: KL {kl:.3g}")
     gap = metrics.get("policy/first_ratio_gap", 0.0)
     if not metrics.get("rollout/staleness") and not gap <= MAX_FIRST_RATIO_GAP:
         raise RunError(
-            f"step {step}: rollouts do not come from the learner's policy: before the first update, ratios are "
-            f"{gap:.3g} from 1"
+            f"step {step}: rollouts do not come from the learner's policy: before the first update, ratios differ "
+            f"from 1 by {gap:.3g}"
         )
     if not metrics["rollout/logprob_gap"] <= MAX_LOGPROB_GAP:
         raise RunError(
-            f"step {step}: completions were not sampled from the policy that recalled them: log-probabilities are "
-            f"{metrics['rollout/logprob_gap']:.3g} apart on average"
+            f"step {step}: completions were not sampled from the policy that recomputed their log-probabilities: these "
+            f"differ by {metrics['rollout/logprob_gap']:.3g} on average"
         )
 
 
 def judge(
     units: Iterable[WorkUnit], pools: Pools, policy: PolicyState, reference: PolicyState
 ) -> Iterator[tuple[WorkUnit, list[dict[str, Any]]]]:
-    """Each unit with the figures of its completions by `policy`, KL from `reference` among them, in their order."""
+    """Each unit, in order, with the measures of each of its completions by `policy`, including KL from `reference`."""
     policy, reference = pools.put(policy), pools.put(reference)
-    waiting: deque[tuple[WorkUnit, Handle, Handle]] = deque()
+    pending: deque[tuple[WorkUnit, Handle, Handle]] = deque()
     for unit in units:
         about = f"held-out {unit.name}"
         rollouts = pools.rollout.submit("summarize", unit, policy, about=about)
         verdicts = pools.reward.submit("judge", rollouts, about=about)
-        waiting.append((unit, verdicts, pools.reference.submit("divergence", rollouts, reference, about=about)))
-        if len(waiting) >= pools.ahead:
-            yield _judged(pools, *waiting.popleft())
-    while waiting:
-        yield _judged(pools, *waiting.popleft())
+        pending.append((unit, verdicts, pools.reference.submit("divergence", rollouts, reference, about=about)))
+        if len(pending) >= pools.ahead:
+            yield _measures(pools, *pending.popleft())
+    while pending:
+        yield _measures(pools, *pending.popleft())
 
 
-def _judged(
+def _measures(
     pools: Pools, unit: WorkUnit, verdicts: Handle, divergence: Handle
 ) -> tuple[WorkUnit, list[dict[str, Any]]]:
     rows, kl = pools.get([verdicts, divergence])

@@ -1,4 +1,4 @@
-"""Checks that a layout fits the cluster, and suggests settings that do where it does not."""
+"""Checks that a layout fits the cluster, and otherwise suggests settings that do."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,8 +14,8 @@ def check_fit(request: LayoutRequest, machines: Sequence[Machine]) -> Layout:
     if _fits(layout, machines):
         return layout
     raise UsageError(
-        f"cluster: the run asks for {_asked(layout, 'cpus')} and {_asked(layout, 'gpus')}, the cluster "
-        f"has {total(machines)}; this would fit: {_smaller(request, machines)}"
+        f"cluster: the run needs {_needed(layout, 'cpus')} and {_needed(layout, 'gpus')}, the cluster "
+        f"has {total(machines)}; this would fit: {_suggest(request, machines)}"
     )
 
 
@@ -23,15 +23,15 @@ def _fits(layout: Layout, machines: Sequence[Machine]) -> bool:
     return fits(demand(layout), machines)
 
 
-def _asked(layout: Layout, kind: str) -> str:
+def _needed(layout: Layout, kind: str) -> str:
     amounts = {role: getattr(layout[role], kind) for role in ROLES}
     listed = ", ".join(f"{role} {layout[role].fewest} x {amount:.2g}" for role, amount in amounts.items())
-    whole = sum(layout[role].fewest * amount for role, amount in amounts.items())
-    return f"{whole:.3g} {kind.upper().removesuffix('S')} ({listed})"
+    overall = sum(layout[role].fewest * amount for role, amount in amounts.items())
+    return f"{overall:.3g} {kind.upper().removesuffix('S')} ({listed})"
 
 
-def _smaller(request: LayoutRequest, machines: Sequence[Machine]) -> str:
-    """Settings that fit: fewer workers; where one of each is still too many, shares left to `auto`."""
+def _suggest(request: LayoutRequest, machines: Sequence[Machine]) -> str:
+    """Settings that fit: fewer workers; where one per role is still too many, resources left to `auto`."""
     counts = {role: each.fewest for role, each in resolve(request, machines).items()}
     while max(counts.values()) > 1:
         counts[max(counts, key=counts.__getitem__)] -= 1

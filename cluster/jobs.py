@@ -1,4 +1,4 @@
-"""Runs as Ray jobs: submitted, followed and stopped through the cluster's own interface for jobs."""
+"""Runs as Ray jobs: submits, follows and stops them through the cluster's job API."""
 
 import logging
 import shlex
@@ -15,18 +15,18 @@ NO_AGENT = "No available agent"
 
 
 class Jobs:
-    """The jobs of the cluster that this process has joined."""
+    """Jobs on the cluster that this process has joined."""
 
     def __init__(self, code: Path) -> None:
-        """`code` is the folder that each job gets a copy of and runs in."""
+        """`code`: folder with the project's code; each job runs in a copy of it."""
         logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.ERROR)
         self.code = code
         self.client = JobSubmissionClient(ray.get_runtime_context().gcs_address)
 
     def submit(self, name: str, command: Sequence[str]) -> None:
-        """Have a command run as the job of that name; again and again does no harm.
+        """Submit a command as the job `name`. Submitting it again has no effect.
 
-        Raises `RunError` where the cluster does not take it.
+        Raises `RunError` where the cluster rejects it.
         """
         try:
             self.client.submit_job(
@@ -34,31 +34,31 @@ class Jobs:
             )
         except RuntimeError as error:
             if self.state(name) is None:
-                raise RunError(f"the cluster did not take the job: {_reason(error)}") from error
+                raise RunError(f"the cluster rejected the job: {_reason(error)}") from error
 
     def state(self, name: str) -> str | None:
-        """pending, running, stopped, succeeded or failed; None where the cluster knows of no such job.
+        """pending, running, stopped, succeeded or failed; None where the cluster does not know the job.
 
-        Raises `RunError` where the cluster does not answer.
+        Raises `RunError` where the cluster does not respond.
         """
         try:
             return str(self.client.get_job_status(name).value).lower()
         except RuntimeError as error:
             if "does not exist" in str(error):
                 return None
-            raise RunError(f"the cluster does not tell of its jobs: {str(error).splitlines()[-1]}") from error
+            raise RunError(f"the cluster did not report the job's state: {str(error).splitlines()[-1]}") from error
         except OSError as error:
-            raise RunError(f"the cluster does not answer: {error}") from error
+            raise RunError(f"the cluster does not respond: {error}") from error
 
     def stop(self, name: str) -> None:
-        """Ask the job to end, as Ctrl-C would. Raises `RunError` where the cluster does not."""
+        """Stop the job, as Ctrl-C would. Raises `RunError` where the cluster fails to."""
         try:
             self.client.stop_job(name)
         except (RuntimeError, OSError) as error:
             raise RunError(f"the cluster did not stop the job: {str(error).splitlines()[-1]}") from error
 
     def log(self, name: str) -> str:
-        """The last lines of what it printed; nothing where it is not known."""
+        """Last lines of the job's output; empty where the job is unknown."""
         try:
             return "\n".join(self.client.get_job_logs(name).splitlines()[-LOG_LINES:])
         except (RuntimeError, OSError):
@@ -69,7 +69,7 @@ def _reason(error: RuntimeError) -> str:
     text = str(error).splitlines()[-1]
     if NO_AGENT in text:
         return (
-            "it has no agent that does, yet. If it stays so, another Ray on this machine has the port that is needed "
-            "(52365): stop that one, or serve on its cluster by --cluster.address"
+            "its job agent is not running yet. If this persists, another Ray on this machine occupies the agent's port "
+            "(52365): stop that one, or serve on its cluster with --cluster.address"
         )
     return text

@@ -15,7 +15,7 @@ MEASURING = ("reward", "reference")
 class RoleLayout:
     """Number of workers of one role, and the resources of each."""
 
-    fewest: int  # it starts with these
+    fewest: int  # also the number at the start
     most: int
     cpus: float
     gpus: float
@@ -23,7 +23,7 @@ class RoleLayout:
 
     @property
     def device(self) -> str:
-        """The GPU where one, or a fraction of one, is reserved; else the CPU, whatever the machine has."""
+        """cuda where a GPU or a fraction of one is reserved; otherwise cpu, even on a machine with GPUs."""
         return "cuda" if self.gpus else "cpu"
 
 
@@ -37,7 +37,7 @@ class LayoutRequest:
 
     workers: WorkersConfig
     resources: RoleResourcesConfig
-    units: int  # of work in a step: more workers of a role would never work at the same time
+    units: int  # per step; more workers of a role could never be busy at once
 
     @classmethod
     def of(cls, config: Config) -> "LayoutRequest":
@@ -45,7 +45,7 @@ class LayoutRequest:
         return cls(config.workers, config.cluster.resources, -(-config.rollout.batch_size // config.rollout.unit_size))
 
     def of_role(self, role: str) -> ResourcesConfig:
-        """Resources asked for by a role."""
+        """Resources requested for each worker of a role."""
         return getattr(self.resources, role)
 
 
@@ -57,72 +57,75 @@ def resolve(request: LayoutRequest, machines: Sequence[Machine]) -> Layout:
     on_gpu = gpus and any(request.of_role(role).gpus == "auto" for role in ROLES)
     shares = _gpu_shares(counts, gpus) if on_gpu else dict.fromkeys(ROLES, 0)
     gpus_of = {r: shares[r] if request.of_role(r).gpus == "auto" else request.of_role(r).gpus for r in ROLES}
-    part = _cpu_part(request, counts, gpus_of, machines)
+    per_thread = _cpus_per_thread(request, counts, gpus_of, machines)
     return {
-        role: RoleLayout(*spans[role], _cpus(request.of_role(role), part), gpus_of[role], request.of_role(role).threads)
+        role: RoleLayout(
+            *spans[role], _cpus(request.of_role(role), per_thread), gpus_of[role], request.of_role(role).threads
+        )
         for role in ROLES
     }
 
 
-def _cpus(resources: ResourcesConfig, part: float) -> float:
-    return resources.threads * part if resources.cpus == "auto" else resources.cpus
+def _cpus(resources: ResourcesConfig, per_thread: float) -> float:
+    return resources.threads * per_thread if resources.cpus == "auto" else resources.cpus
 
 
 def _spans(request: LayoutRequest, cpus: int, gpus: int) -> dict[str, tuple[int, int]]:
     """Fewest and most workers per role."""
     learners = request.workers.learner
-    beside = max(1, gpus // 8 if gpus else cpus // 4)  # of reward and of reference workers
-    sampling = max(1, gpus - learners - beside if gpus else cpus)
-    chosen = {"rollout": sampling, "reward": beside, "reference": beside}
+    measuring = max(1, gpus // 8 if gpus else cpus // 4)  # reward workers, and as many reference workers
+    sampling = max(1, gpus - learners - measuring if gpus else cpus)
+    chosen = {"rollout": sampling, "reward": measuring, "reference": measuring}
     spans = {role: (min(request.units, count),) * 2 for role, count in chosen.items()} | {"learner": (learners,) * 2}
-    asked = {role: getattr(request.workers, role) for role in ROLES}
-    return spans | {role: span(count) for role, count in asked.items() if count != "auto"}
+    requested = {role: getattr(request.workers, role) for role in ROLES}
+    return spans | {role: span(count) for role, count in requested.items() if count != "auto"}
 
 
 def _gpu_shares(counts: Mapping[str, int], gpus: int) -> dict[str, float]:
-    """GPUs per worker of each role: learners get their own, reward and reference share one, where there are enough."""
+    """GPUs per worker of each role. With enough GPUs, learners have their own, and reward and reference share one."""
     if gpus == 1:
         return dict.fromkeys(ROLES, _floor(1 / sum(counts.values())))
     measuring, learners = sum(counts[role] for role in MEASURING), counts["learner"]
-    if gpus == 2:  # one to sample on, one for all the rest
+    if gpus == 2:  # one for rollouts, one for everything else
         rest = _floor(1 / (learners + measuring))
         return {"rollout": _floor(1 / counts["rollout"]), **dict.fromkeys((*MEASURING, "learner"), rest)}
-    beside = max(1, gpus // 8)
-    learning = min(learners, max(1, gpus - 1 - beside))
-    sampling = max(1, gpus - learning - beside)
+    for_measuring = max(1, gpus // 8)
+    for_learning = min(learners, max(1, gpus - 1 - for_measuring))
+    for_sampling = max(1, gpus - for_learning - for_measuring)
     return {
-        "rollout": _whole(sampling, counts["rollout"]),
-        **dict.fromkeys(MEASURING, _whole(beside, measuring)),
-        "learner": _whole(learning, learners),
+        "rollout": _even_share(for_sampling, counts["rollout"]),
+        **dict.fromkeys(MEASURING, _even_share(for_measuring, measuring)),
+        "learner": _even_share(for_learning, learners),
     }
 
 
-def _whole(gpus: int, workers: int) -> float:
-    """A worker's share of `gpus`, none of which is split between more workers than necessary."""
+def _even_share(gpus: int, workers: int) -> float:
+    """GPUs per worker; no GPU is split between more workers than necessary."""
     return 1 if workers <= gpus else _floor(1 / -(-workers // gpus))
 
 
 def _floor(share: float) -> float:
-    """Ray counts in ten-thousandths."""
+    """The share rounded down to ten-thousandths, the finest that Ray counts in."""
     return int(share * 10_000) / 10_000
 
 
-def _cpu_part(
+def _cpus_per_thread(
     request: LayoutRequest, counts: Mapping[str, int], gpus: Mapping[str, float], machines: Sequence[Machine]
 ) -> float:
-    """The largest of 1, 1/2, 1/3 ... of a CPU per thread with which all workers can be placed.
+    """The largest of 1, 1/2, 1/3 ... CPUs per thread with which all workers can be placed.
 
-    On a single machine, where CPU shares do not decide placement, most is left for workers added later, if possible.
+    On a single machine, where CPU shares do not decide placement, three quarters are left for workers added later, if
+    possible.
     """
     threads = sum(request.of_role(r).threads * counts[r] for r in ROLES if request.of_role(r).cpus == "auto")
     quarter = [replace(machine, cpus=machine.cpus / 4) for machine in machines if len(machines) == 1]
     for among in (quarter, machines):
-        for part in (_floor(1 / k) for k in range(1, 1 + 8 * max(1, threads))):
-            needs = {role: (_cpus(request.of_role(role), part), gpus[role]) for role in ROLES}
+        for per_thread in (_floor(1 / k) for k in range(1, 1 + 8 * max(1, threads))):
+            needs = {role: (_cpus(request.of_role(role), per_thread), gpus[role]) for role in ROLES}
             if fits([needs[role] for role in ROLES for _ in range(counts[role])], among):
-                return part
-    if any(gpus.values()):  # missing GPUs must not make it look as if CPUs were missing
-        return _cpu_part(request, counts, dict.fromkeys(ROLES, 0), machines)
+                return per_thread
+    if any(gpus.values()):  # a lack of GPUs must not look like a lack of CPUs
+        return _cpus_per_thread(request, counts, dict.fromkeys(ROLES, 0), machines)
     return 1.0  # nothing fits, which check_fit reports
 
 

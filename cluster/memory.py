@@ -1,4 +1,4 @@
-"""How much memory a run will take, about, from the shapes of its models alone."""
+"""Estimated memory of a run, from the shapes of its models alone."""
 
 import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
@@ -8,13 +8,13 @@ from configs.schema import Config
 from learner.pretrained import DTYPES, META, choose_dtype
 
 LIBRARIES = 570e6
-"""Bytes of a process that has loaded torch, transformers and peft and run a tiny model once: 568-588 MB measured."""
+"""Bytes used by a process that has loaded torch, transformers and peft and run a tiny model: 568-588 MB measured."""
 
 
 def estimate(config: Config, layout: Layout) -> dict[str, float]:
-    """Peak bytes of one worker of each role.
+    """Peak bytes of one worker, by role.
 
-    Within 30% of the peaks of real processes on a CPU (the quickstart's models, and FLAN-T5-base with RoBERTa-base).
+    Within 30% of measured peaks on a CPU (the quickstart's models, and FLAN-T5-base with RoBERTa-base).
     """
     policy, reward = _shape(config.policy.model, AutoModelForSeq2SeqLM), _shape(config.reward.model)
     width = {role: _bytes_per_weight(config, role, layout[role].device) for role in ROLES}
@@ -24,7 +24,7 @@ def estimate(config: Config, layout: Layout) -> dict[str, float]:
     hidden = tokens * policy["width"] * policy["layers"]
     rows = algorithm.microbatch_size or algorithm.minibatch_size
     return {
-        # Past keys and values of every layer; the distribution function in double precision.
+        # Past keys and values of every layer; the cumulative distribution in double precision.
         "rollout": LIBRARIES
         + width["rollout"] * policy["weights"]
         + rollout.unit_size * (2 * width["rollout"] * hidden + 24 * policy["vocabulary"] + 2 * logits),
@@ -32,23 +32,23 @@ def estimate(config: Config, layout: Layout) -> dict[str, float]:
         + width["reward"] * reward["weights"]
         + rollout.unit_size * 8 * 4 * reward["width"] * min(tokens, 512),
         "reference": LIBRARIES + width["reference"] * policy["weights"] + rollout.unit_size * 2 * logits,
-        # Logits, their log-softmax and the gradients of both; about twelve activations a layer.
+        # Logits, their log-softmax and the gradients of both; about twelve activations per layer.
         "learner": LIBRARIES + width["learner"] * policy["weights"] + 4 * rows * logits + 12 * 4 * rows * hidden,
     }
 
 
-def total(layout: Layout, each: dict[str, float]) -> float:
-    """Bytes of all workers that a run starts with, and of the driver."""
-    return LIBRARIES + sum(amount * layout[role].fewest for role, amount in each.items())
+def total(layout: Layout, per_worker: dict[str, float]) -> float:
+    """Peak bytes of the driver and all workers that a run starts with."""
+    return LIBRARIES + sum(amount * layout[role].fewest for role, amount in per_worker.items())
 
 
 def _shape(name: str, kind: type = AutoModelForSequenceClassification) -> dict[str, float]:
-    """Numbers of weights, vocabulary, width and layers, without the weights."""
+    """Numbers of weights, vocabulary entries, hidden units and layers, found without loading weights."""
     config = AutoConfig.from_pretrained(name)
     with META:
         model = kind.from_config(config)
     vocabulary, width = model.get_input_embeddings().weight.shape
-    # Models that are made of two others have a config of each.
+    # Models composed of an encoder and a decoder model have a config for each.
     parts = [config, *(part for part in (getattr(config, "encoder", None), getattr(config, "decoder", None)) if part)]
     layers = ("num_hidden_layers", "num_decoder_layers", "decoder_layers")
     return {

@@ -1,4 +1,4 @@
-"""Whether workers fit on machines."""
+"""Placement of workers on machines."""
 
 import math
 import os
@@ -19,7 +19,7 @@ class Machine:
     @classmethod
     def here(cls) -> "Machine":
         """This machine, as far as this process may use it."""
-        import torch  # here: takes seconds, and worker actors import this module without needing it
+        import torch  # imported here, since it takes seconds and worker actors import this module without needing it
 
         return cls(len(os.sched_getaffinity(0)), torch.cuda.device_count(), psutil.virtual_memory().available)
 
@@ -41,7 +41,7 @@ def total(machines: Sequence[Machine]) -> str:
 
 @dataclass
 class _Free:
-    """What is left of a machine's CPUs, or of one GPU."""
+    """Unreserved CPUs of a machine, or unreserved share of one GPU."""
 
     amount: float
 
@@ -50,7 +50,7 @@ class _Free:
 
 
 def _place(cpus: float, gpus: float, node: _Free, devices: list[_Free]) -> bool:
-    """Reserve room on a machine; False where there is not enough."""
+    """Reserve resources on a machine; returns False where it has too few."""
     part = min(gpus, 1)
     chosen = [device for device in devices if part and device.has(part)][: max(1, int(gpus))]
     if not node.has(cpus) or (gpus and len(chosen) < gpus):

@@ -15,7 +15,7 @@ from workers.data.prompts import Prompt
 
 @dataclass(frozen=True)
 class PlanSettings:
-    """What the units of a run depend on besides its prompts."""
+    """Everything besides its prompts that the units of a run depend on."""
 
     seed: int
     batch_size: int  # completions per step
@@ -28,7 +28,7 @@ class Plan:
     """All units of a run, made on demand."""
 
     def __init__(self, settings: PlanSettings, train: Sequence[Prompt], held_out: Sequence[Prompt]) -> None:
-        """`train`: prompts to learn from; `held_out`: prompts to evaluate on, of which the first `rows` are used."""
+        """`train`: prompts to train on; `held_out`: prompts to evaluate on, cut to `evaluation.rows`."""
         self.settings = settings
         self.train = train
         self.held_out = held_out[: settings.evaluation.rows]
@@ -38,18 +38,18 @@ class Plan:
         """The units of a training step: the next prompts of endless shuffled passes, `group_size` times each."""
         size, seed, group_size = len(self.train), self.settings.seed, self.settings.group_size
         count = self.settings.batch_size // group_size
-        places = range(step * count, (step + 1) * count)
-        passes = {p: self._shuffled(p) for p in {place // size for place in places}}
-        rows = [passes[place // size][place % size] for place in places for _ in range(group_size)]
+        positions = range(step * count, (step + 1) * count)
+        passes = {p: self._shuffled(p) for p in {position // size for position in positions}}
+        rows = [passes[position // size][position % size] for position in positions for _ in range(group_size)]
         return [
             make_unit(self.train, chunk, (step, index), seed_from(seed, "rollout", step, index))
             for index, chunk in enumerate(_chunks(rows, self.settings.unit_size))
         ]
 
     def evaluation_units(self) -> list[WorkUnit]:
-        """The held-out prompts, once per sample; `step` is the sample's number, after them that of greedy ones."""
+        """The held-out prompts, once per sample and then once for greedy decoding; `step` is the number of the pass."""
         evaluation = self.settings.evaluation
-        # Prompts of like length share a unit, so that little of it is padding.
+        # Prompts of similar length share a unit, which reduces padding.
         rows = sorted(range(len(self.held_out)), key=lambda row: (len(self.held_out[row].token_ids), row))
         units = [
             make_unit(self.held_out, chunk, (sample, index), seed_from(evaluation.seed, "evaluation", sample, index))

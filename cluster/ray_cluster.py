@@ -1,4 +1,4 @@
-"""The Ray cluster: joining or starting one, and what it has."""
+"""Joins or starts a Ray cluster, and describes it."""
 
 import math
 import os
@@ -20,22 +20,22 @@ from configs.errors import RunError
 
 @contextmanager
 def connected(address: str | None, dashboard: bool = False) -> Iterator[list[Machine]]:
-    """Join the cluster or start a local one, with a dashboard as jobs need it; gives its machines, and leaves it at
-    the end.
+    """Join the cluster at the address, or start a local one; yields its machines, and disconnects at the end.
 
-    Raises `RunError` where there is no cluster at the address.
+    `dashboard` adds the dashboard to a local cluster, as jobs require. Raises `RunError` where no cluster is at the
+    address.
     """
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         prepare_token(address)
-        # For a local Ray of our own; where there is a cluster already, the argument means nothing.
+        # `include_dashboard` applies to a cluster started here; Ray ignores it where one is joined.
         ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
         raise RunError(f"cluster.address: no Ray cluster at {address!r}: {error}") from error
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_terminate)  # Ray's own handler ends the process without a word
-    # What many workers read is read where the object store has it: Ray copies tensors into every process otherwise.
-    # Only the driver's, since no worker writes to its arguments; on a read-only page it could not.
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray's own handler ends the process silently
+    # Workers read the driver's tensors in place in the object store; by default Ray copies them into every process.
+    # The pages are read-only, which suffices: no worker writes to its arguments.
     ray.util.register_serializer(torch.Tensor, serializer=torch.Tensor.numpy, deserializer=torch.from_numpy)
     try:
         yield [_machine(node["Resources"]) for node in ray.nodes() if node["Alive"]]
@@ -48,26 +48,26 @@ def _machine(resources: dict[str, float]) -> Machine:
 
 
 def about() -> str:
-    """The cluster that was joined: version, size, and whether it asks for a token."""
+    """The joined cluster in one line: version, size, and whether it requires a token."""
     nodes, total = sum(node["Alive"] for node in ray.nodes()), ray.cluster_resources()
-    token = "asks for a token" if os.environ.get("RAY_AUTH_MODE") == "token" else "OPEN to whoever reaches its ports"
+    token = "requires a token" if os.environ.get("RAY_AUTH_MODE") == "token" else "OPEN to anyone who reaches its ports"
     return (
         f"Ray {ray.__version__}, {nodes} node(s) with {total.get('CPU', 0):g} CPU, {total.get('GPU', 0):g} GPU; {token}"
     )
 
 
 def prepare_token(address: str | None) -> None:
-    """Have a cluster that is started here ask for a token that this process and those it starts have, and nobody else.
+    """Protect a cluster that is started here by a token that only this process and its children know.
 
-    Ray itself would leave one in the home directory, readable by all, and with it there the next `ray start` of this
-    user asks for it too, while no client sends it.
+    Ray itself would write a token into the home directory, readable by everyone. From then on every `ray start` of this
+    user would require it, while no client would send it.
     """
     file = Path.home() / ".ray" / "auth_token"
     if file.is_file():
         if file.stat().st_uid == os.getuid():
             file.chmod(0o600)
         return
-    # Ray's own way to tell whether it will join a cluster or start one; no public function does.
+    # How Ray itself decides whether to join a cluster or start one; it has no public function for this.
     starts = canonicalize_bootstrap_address(address) is None
     if starts and os.environ.get("RAY_AUTH_MODE", "token") == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

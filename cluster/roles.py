@@ -9,11 +9,11 @@ from learner.settings import LearnerSettings
 from workers.settings import ReferenceSettings, RewardSettings, RolloutSettings
 
 SpecFactory = Callable[[Config, Layout], Mapping[str, WorkerSpec]]
-"""How to make the workers of a run, by role."""
+"""Makes the worker specs of a run, by role."""
 
 
 def worker_specs(config: Config, layout: Layout) -> dict[str, WorkerSpec]:
-    """The workers of a run."""
+    """The worker specs of a run, by role."""
     return {
         "rollout": WorkerSpec("workers.rollout.worker:RolloutWorker", rollout_settings(config, layout)),
         "reward": WorkerSpec("workers.reward.worker:RewardWorker", reward_settings(config, layout)),

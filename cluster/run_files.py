@@ -1,8 +1,8 @@
-"""Files that a run keeps in its folder while it runs. One that never started may have left them and nothing else."""
+"""Files that a run keeps in its folder while it runs. A run that failed to start leaves these at most."""
 
 SIZES = "workers.json"
-"""Workers by role: wanted, ready, loading their models, pending for want of resources."""
+"""Numbers of workers by role: wanted, ready, loading their models, and pending for lack of resources."""
 STATUS = "status.json"
-"""What the run is doing."""
+"""The run's current activity."""
 LOCK = "lock"
 """Locked by the process that writes to the folder."""

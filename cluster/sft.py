@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on Ray Train: the same function in as many processes as the config says."""
+"""Supervised fine-tuning on Ray Train: the same function in as many processes as the config requests."""
 
 import os
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from workers.rouge import ROUGE_TYPES
 
 
 def run_sft(config: Config, folder: Path) -> None:
-    """Train, on Ray or in this process, and leave the adapter in the folder, which all workers must see.
+    """Train, on Ray or in this process, and write the adapter to the folder, to which all workers need access.
 
     Raises `UsageError` where the workers do not fit the cluster, `RunError` where training fails.
     """
@@ -46,7 +46,7 @@ def run_sft(config: Config, folder: Path) -> None:
             },
             scaling_config=_scaling(config.sft.workers, cpus, gpus, machines),
             torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
-            # A worker that is lost ends all; they begin again with the newest checkpoint.
+            # The loss of one worker stops all of them; they restart from the newest checkpoint.
             run_config=RunConfig(
                 name="train",
                 storage_path=str(folder / "ray"),
@@ -55,13 +55,13 @@ def run_sft(config: Config, folder: Path) -> None:
         )
         try:
             trainer.fit()
-        except Exception as error:  # Ray Train has a kind for each way to fail
+        except Exception as error:  # Ray Train has an exception type for each kind of failure
             reason = [line for line in str(error).splitlines() if line.strip()][-1]
             raise RunError(f"supervised fine-tuning failed: {reason}") from error
 
 
 def _share(config: Config, machines: Sequence[Machine]) -> tuple[float, float]:
-    """CPUs and GPUs of a worker: those of the learner, a whole GPU for each where there are any."""
+    """CPUs and GPUs of a worker: as many as a learner has, but a whole GPU where that has any share of one."""
     learner = resolve(LayoutRequest.of(config), machines)["learner"]
     cpus = learner.threads if config.cluster.resources.learner.cpus == "auto" else learner.cpus
     return cpus, int(learner.gpus > 0)
@@ -78,8 +78,8 @@ def _scaling(workers: int, cpus: float, gpus: float, machines: Sequence[Machine]
 
 
 def train_loop(settings: dict) -> None:
-    """What each worker of Ray Train runs."""
-    os.chdir(settings["root"])  # Ray Train changes it, and paths of models and data may be relative
+    """Train in one worker of Ray Train; `settings` is its `train_loop_config`."""
+    os.chdir(settings["root"])  # Ray Train changes the current folder, but paths of models and data may be relative
     _train(validate(settings["config"]), Path(settings["folder"]), settings["device"])
 
 
@@ -96,7 +96,7 @@ def sft_settings(config: Config, device: str = "cpu") -> SftSettings:
 
 
 def examples(config: Config) -> Examples:
-    """Every reference of the training split with its prompt, and the first prompts of the validation split."""
+    """Each reference of the training split with its prompt, and the first prompts of the validation split."""
     tokenizer, data = AutoTokenizer.from_pretrained(config.policy.model), config.data
     train = make_prompts(read_rows(data, data.train_split), data, tokenizer)
     validation = make_prompts(read_rows(data, data.validation_split), data, tokenizer)[: config.sft.eval_rows]

@@ -1,4 +1,4 @@
-"""Calls of workers' methods, and the handles of their results."""
+"""Calls of worker methods, and handles of their results."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,7 @@ from cluster.pools.interface import Handle
 
 @dataclass(eq=False)
 class Call:
-    """One call of a method, and where its results are once it was answered."""
+    """One call of a worker method, and its results once it is answered."""
 
     number: int
     role: str
@@ -18,12 +18,12 @@ class Call:
     args: tuple[Any, ...]
     results: int
     about: str
-    attempts: int = 0  # workers lost over it
+    attempts: int = 0  # workers lost during it
     refs: list[ray.ObjectRef] | None = None
     needed_by: list["Call"] = field(default_factory=list)
 
     def __lt__(self, other: "Call") -> bool:
-        """The older one comes first."""
+        """Older calls come first."""
         return self.number < other.number
 
 
@@ -35,11 +35,11 @@ class Result:
     index: int
 
     @property
-    def there(self) -> bool:
-        """Whether the call was answered."""
+    def available(self) -> bool:
+        """True once the call has been answered."""
         return self.call.refs is not None
 
 
 def ray_object(handle: Handle) -> Any:
-    """What Ray is given for a handle: the reference of a result that is there, or what else it is."""
+    """The Ray reference behind the handle of an available result; any other argument as it is."""
     return handle.call.refs[handle.index] if isinstance(handle, Result) else handle

@@ -1,4 +1,4 @@
-"""What Ray's errors mean for a run."""
+"""Interprets Ray's errors."""
 
 import ray
 from ray.exceptions import ObjectLostError, OutOfMemoryError, RayError
@@ -10,7 +10,7 @@ def is_lost_object(error: Exception) -> bool:
 
 
 def lost_because(error: RayError) -> str:
-    """Why a worker was lost, in words."""
+    """Reason for the loss of a worker, as a clause for messages."""
     if isinstance(error, OutOfMemoryError):
         return "the machine ran out of memory; lower workers.*, rollout.unit_size or algorithm.microbatch_size"
     text = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""Pools in this process: for tests, debugging, and to measure what Ray costs."""
+"""Pools in this process: for tests, for debugging, and to measure Ray's overhead."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -20,24 +20,24 @@ class InlinePool:
         self.role, self.worker, self.threads, self.busy = role, worker, threads, busy
 
     def submit(self, method: str, *args: Any, about: str, results: int = 1) -> Any:
-        """Call the method here and now."""
+        """Call the method at once, in this process."""
         set_threads(self.threads)
-        began = perf_counter()
-        with _worker_errors(about):
+        started = perf_counter()
+        with _worker_errors(f"on {about}"):
             value = getattr(self.worker, method)(*args)
-        self.busy[self.role] += perf_counter() - began
+        self.busy[self.role] += perf_counter() - started
         return list(value) if results > 1 else value
 
 
 @contextmanager
-def _worker_errors(about: str) -> Iterator[None]:
-    """Turn what a worker raises into the errors that Ray's pools raise."""
+def _worker_errors(doing: str) -> Iterator[None]:
+    """Turn errors of a worker into those that Ray pools raise."""
     try:
         yield
     except UsageError:
         raise
     except Exception as error:
-        raise RunError(f"a worker failed on {about}: {type(error).__name__}: {error}") from error
+        raise RunError(f"a worker failed {doing}: {type(error).__name__}: {error}") from error
 
 
 def inline_pools(specs: Mapping[str, WorkerSpec], layout: Layout) -> Pools:
@@ -45,6 +45,6 @@ def inline_pools(specs: Mapping[str, WorkerSpec], layout: Layout) -> Pools:
     workers, busy = {}, Counter[str]()
     for role, spec in specs.items():
         threads = layout[role].threads
-        with _worker_errors(f"starting as {role}"):
+        with _worker_errors(f"while starting as {role}"):
             workers[role] = InlinePool(role, make_worker(spec, threads), threads, busy)
     return Pools(**workers, get=list, put=lambda value: value, busy=busy)

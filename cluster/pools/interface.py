@@ -1,4 +1,4 @@
-"""Pools of workers: the same to the driver whether workers are Ray actors or objects of this process."""
+"""The interface of worker pools: the same whether workers are Ray actors or objects in this process."""
 
 import sys
 from collections import Counter
@@ -8,15 +8,15 @@ from pkgutil import resolve_name
 from typing import Any, Protocol
 
 Handle = Any
-"""Stands for a result that may not exist yet; only pools look inside."""
+"""Stands for a result that may not exist yet; opaque outside the pools."""
 
 
 @dataclass(frozen=True)
 class WorkerSpec:
     """How to make a worker of a role."""
 
-    path: str  # of its class, module:name; importing it takes seconds, which a driver can save
-    settings: Any  # the only argument of its constructor
+    path: str  # of the class, as module:name; the driver need not import it, which takes seconds
+    settings: Any  # the constructor's only argument
 
 
 def make_worker(spec: WorkerSpec, threads: int) -> Any:
@@ -37,7 +37,7 @@ class Pool(Protocol):
 
     @property
     def workers(self) -> int:
-        """Number of workers, or of those wanted."""
+        """Number of workers wanted now."""
 
     def submit(self, method: str, *args: Any, about: str, results: int = 1) -> Any:
         """Call a method on one worker; handles among `args` are replaced by their values.
@@ -49,7 +49,7 @@ class Pool(Protocol):
 
 @dataclass(frozen=True)
 class PoolSize:
-    """Number of workers of one role, by what they are doing."""
+    """Numbers of workers of one role, by state."""
 
     wanted: int
     ready: int = 0
@@ -58,7 +58,7 @@ class PoolSize:
 
 
 class Supervisor:
-    """What pools report to, and take requests from, during a run. This one is silent and requests nothing."""
+    """Receives the pools' reports during a run, and passes requests to them. This one does neither."""
 
     def say(self, text: str) -> None:
         """Report something to the user."""
@@ -73,14 +73,14 @@ class Supervisor:
 
 @dataclass(frozen=True)
 class Pools:
-    """One pool per role, and how to turn handles into values and back."""
+    """One pool per role, and functions that turn handles into values and back."""
 
     rollout: Pool
     reward: Pool
     reference: Pool
     learner: Pool
     get: Callable[[Sequence[Handle]], list[Any]]
-    """Waits for handles and returns their values.
+    """Wait for handles; returns their values.
 
     Raises `RunError` where a worker failed or a limit was exceeded, `UsageError` where a worker raised one."""
     put: Callable[[Any], Handle]
@@ -92,4 +92,4 @@ class Pools:
     processes: Callable[[], Sequence[tuple[int, str]]] = list
     """Process id and role of each ready worker that has a process of its own."""
     ahead: int = 1
-    """Units worth submitting before the first result is fetched."""
+    """Number of evaluation units to submit before fetching the first result."""

@@ -1,4 +1,4 @@
-"""Opens the pools of a run on the backend that its config names."""
+"""Opens the pools of a run on the backend named by its config."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +15,9 @@ from configs.schema import Config
 def open_pools(
     config: Config, supervisor: Supervisor | None = None, specs: SpecFactory = worker_specs
 ) -> Iterator[Pools]:
-    """Start the workers that the config asks for, made as `specs` says, and stop them at the end.
+    """Start the workers that the config requests, as specified by `specs`; they stop on leaving the context.
 
-    Raises `UsageError` where they do not fit the cluster, before any is started.
+    Raises `UsageError` before any worker starts where they do not all fit the cluster.
     """
     if config.cluster.backend == "inline":
         layout = resolve(LayoutRequest.of(config), [Machine.here()])

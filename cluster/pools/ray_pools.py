@@ -16,7 +16,7 @@ from cluster.roles import SpecFactory
 from configs.schema import Config
 
 AHEAD = 512
-"""Units of an evaluation submitted at a time: more than there are workers, fewer than fill the object store."""
+"""Evaluation units submitted at a time: enough for all workers, too few to fill the object store."""
 
 
 class RayPool:
@@ -38,9 +38,9 @@ class RayPool:
 
 @contextmanager
 def open_ray_pools(config: Config, supervisor: Supervisor, specs: SpecFactory) -> Iterator[Pools]:
-    """Start all workers side by side, on a cluster that has room for them, and stop them at the end.
+    """Start all workers in parallel on a Ray cluster; they stop on leaving the context.
 
-    Raises `UsageError` where they do not fit the cluster, before any is started.
+    Raises `UsageError` before any worker starts where they do not all fit the cluster.
     """
     with connected(config.cluster.address) as machines:
         layout = check_fit(LayoutRequest.of(config), machines)
@@ -50,7 +50,7 @@ def open_ray_pools(config: Config, supervisor: Supervisor, specs: SpecFactory) -
             for role, spec in specs(config, layout).items()
         }
         dispatcher = Dispatcher(config.cluster, groups, supervisor)
-        dispatcher.tend()
+        dispatcher.maintain()
         yield Pools(
             **{role: RayPool(role, dispatcher) for role in groups},
             get=dispatcher.get,

@@ -1,1 +1,1 @@
-"""What is checked before anything starts."""
+"""Checks before anything starts."""

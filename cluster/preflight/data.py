@@ -1,4 +1,4 @@
-"""What is checked of the data before anything starts, and the plan that is made of it."""
+"""Checks of the data before anything starts, and the plan made from it."""
 
 from collections.abc import Sequence
 
@@ -14,27 +14,27 @@ from workers.data.prompts import Prompt, Row, make_prompts, read_rows
 
 
 def read_run_splits(config: Config) -> list[list[Row]]:
-    """Rows of the training and of the held-out split."""
+    """Rows of the training split and of the held-out split. Raises `UsageError` where these are the same."""
     data = config.data
     if data.train_split == data.eval_split:
         raise UsageError(
-            f"data.eval_split: {data.eval_split!r} is also the training split; judge on held-out dialogues"
+            f"data.eval_split: {data.eval_split!r} is also the training split; evaluate on held-out dialogues"
         )
     return [read_rows(data, split, config.algorithm.prompt_groups) for split in (data.train_split, data.eval_split)]
 
 
 def check_prompts(config: Config, policy: Policy, prompts: Sequence[Prompt]) -> None:
-    """Raises `UsageError` where the policy has no positions for all of a prompt."""
+    """Raises `UsageError` where a prompt has more tokens than the policy has positions."""
     limit, longest = prompt_positions(policy.network), max((len(p.token_ids) for p in prompts), default=0)
     if limit and longest > limit:
         raise UsageError(
             f"data.max_prompt_tokens: {config.policy.model} has positions for {limit} tokens, and a prompt has "
-            f"{longest}; set it to {limit} or less, which leaves longer prompts out"
+            f"{longest}; set it to {limit} or less, which leaves out longer prompts"
         )
 
 
 def too_few(data: DataConfig, split: str, count: int, needed: int) -> str:
-    """What is wrong with a split of which only `count` dialogues are left."""
+    """The message for a split with only `count` usable dialogues."""
     return (
         f"data: {count} dialogues of {data.path} ({split}) have {data.min_chars}-{data.max_chars} characters and at "
         f"most {data.max_prompt_tokens} tokens, {needed} are needed; widen the filter (data.min_chars, data.max_chars) "
@@ -43,7 +43,7 @@ def too_few(data: DataConfig, split: str, count: int, needed: int) -> str:
 
 
 def make_plan(config: Config, tokenizer: PreTrainedTokenizerBase, splits: list[list[Row]]) -> Plan:
-    """The plan of the prompts that the rows make. Raises `UsageError` where there are too few."""
+    """The run's plan. Raises `UsageError` where a split has too few prompts, or a weighted group has none."""
     data, group_by = config.data, config.algorithm.prompt_groups
     train, held_out = (make_prompts(rows, data, tokenizer, group_by) for rows in splits)
     for split, prompts, needed in [
@@ -59,7 +59,7 @@ def make_plan(config: Config, tokenizer: PreTrainedTokenizerBase, splits: list[l
 
 
 def plan_settings(config: Config) -> PlanSettings:
-    """What the units of a run depend on besides its prompts."""
+    """Settings of the plan, taken from a run's config."""
     return PlanSettings(
         seed=config.seed,
         batch_size=config.rollout.batch_size,

@@ -1,4 +1,4 @@
-"""The Hugging Face hub and its directories: is it there, and is what they hold what is asked for."""
+"""Access to the Hugging Face hub, and to model directories in its format."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from learner.pretrained import one_line
 
 
 def hub_is_reachable() -> bool:
-    """Whether a connection to the Hugging Face hub can be opened; a proxy is taken at its word."""
+    """True if a connection to the Hugging Face hub can be opened; assumed where a proxy is configured."""
     if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
         return True
     address = urlsplit(huggingface_hub.constants.ENDPOINT)
@@ -31,23 +31,23 @@ def answers(host: str, port: int) -> bool:
 
 
 def go_offline() -> None:
-    """Take hub names from the local cache only, here and in processes started from here: trying takes half a minute."""
+    """Use only the hub's local cache, here and in child processes: a failed connection takes half a minute."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     huggingface_hub.constants.HF_HUB_OFFLINE = True
 
 
 def load_named(field: str, name: str, loader: Callable[..., Any], *files: str) -> Any:
-    """`loader(name)`, its failure turned into a problem of `field`; a directory must hold one file of each pattern."""
+    """`loader(name)`; a directory must hold a file for each pattern. Raises `UsageError` naming `field`."""
     folder = Path(name)
     if not folder.is_dir():
         return _load_from_hub(field, name, loader)
     missing = [pattern for pattern in files if not any(any(folder.glob(p)) for p in pattern.split("|"))]
     if missing:
         listed = ", ".join(pattern.split("|")[0] for pattern in missing)
-        raise UsageError(f"{field}: {name} holds no {listed}; give the directory that save_pretrained wrote")
+        raise UsageError(f"{field}: {name} holds no {listed}; pass a directory written by save_pretrained")
     try:
         return loader(name)
-    except Exception as error:  # what a broken file makes the libraries raise has no common kind
+    except Exception as error:  # broken files make the libraries raise errors of any type
         raise UsageError(f"{field}: {name} cannot be loaded: {one_line(error)}") from error
 
 
@@ -56,6 +56,6 @@ def _load_from_hub(field: str, name: str, loader: Callable[..., Any]) -> Any:
         return loader(name)
     except Exception as error:
         raise UsageError(
-            f"{field}: {name!r} is no directory (seen from {Path.cwd()}), and cannot be had from the Hugging Face hub "
-            f"or its cache on this machine; check the name, the current folder and the network"
+            f"{field}: {name!r} is not a directory (relative to {Path.cwd()}) and could not be loaded from the Hugging "
+            f"Face hub or its local cache; check the name, the current folder and the network"
         ) from error

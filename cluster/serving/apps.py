@@ -1,11 +1,11 @@
-"""The applications on Ray Serve that belong to this project: one for each kind of model."""
+"""This project's applications on Ray Serve: one for each kind of model."""
 
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
 KINDS = ("summaries", "scores")
-"""What the models answer with."""
+"""Kinds of models, by what they return."""
 
 
 def app_name(kind: str) -> str:
@@ -14,7 +14,7 @@ def app_name(kind: str) -> str:
 
 
 def running_replicas() -> dict[str, int]:
-    """Number of running replicas by kind. Waits for the cluster: do not call it on an event loop's thread."""
+    """Number of running replicas by kind. Blocks on the cluster: do not call it on an event loop's thread."""
     try:
         apps = serve.status().applications
     except (RayError, RayServeException):
@@ -26,7 +26,7 @@ def running_replicas() -> dict[str, int]:
 def stop_apps() -> None:
     """Stop the replicas of this service or an earlier one, and Serve itself where it runs nothing else.
 
-    Serve would keep looking for code in the folder of the process that started it.
+    Serve would otherwise keep importing code from the folder of the process that started it.
     """
     running, own = set(serve.status().applications), set(map(app_name, KINDS))
     if running <= own:

@@ -1,6 +1,6 @@
-"""Calls to the models on Ray Serve.
+"""Client of the models on Ray Serve.
 
-Their answers are functions of the request, so that a request may be repeated at any time.
+An answer is a function of its request, so that a request may be repeated at any time.
 """
 
 import asyncio
@@ -19,36 +19,36 @@ from workers.inference.scorer import Verdict
 from workers.inference.summarizer import SummaryRequest
 
 TRIES = 2
-"""Replicas that may die over a request before it fails: it could kill one after the other."""
+"""Replicas that may die while answering a request before it fails: a bad request could kill them all."""
 
 
 class TooSlow(Exception):
-    """No answer in time."""
+    """No answer within the time limit."""
 
 
 class Unavailable(Exception):
-    """No replica is running, or those that were died over the request."""
+    """No replica is running, or too many died while answering the request."""
 
 
 class ModelClient:
-    """The policy's summaries and the reward model's scores."""
+    """Requests summaries from the policy and verdicts from the reward model."""
 
     def __init__(self, handles: Mapping[str, DeploymentHandle], timeout: float) -> None:
         """`timeout` is in seconds, per request."""
         self.handles, self.timeout = handles, timeout
 
     async def summarize(self, adapter: str, request: SummaryRequest) -> str:
-        """The summary by an adapter: `base`, or a folder, which must not come from a client.
+        """The summary by an adapter: `base`, or a folder, whose path must not come from a client.
 
-        Raises `TooLong`; `UsageError` where the adapter is missing or of another model; and what `score` raises.
+        Raises `TooLong`; `UsageError` where the adapter is missing or of another model; `TooSlow` or `Unavailable`.
         """
-        return await self._ask("summaries", adapter_version(adapter), request)
+        return await self._request("summaries", adapter_version(adapter), request)
 
     async def score(self, text: str) -> Verdict:
         """The reward model's verdict. Raises `TooSlow` or `Unavailable`."""
-        return await self._ask("scores", text)
+        return await self._request("scores", text)
 
-    async def _ask(self, kind: str, *request: Any) -> Any:
+    async def _request(self, kind: str, *request: Any) -> Any:
         try:
             async with asyncio.timeout(self.timeout):
                 return await self._answer(kind, request)
@@ -59,7 +59,7 @@ class ModelClient:
             raise Unavailable(f"{reason}: no replica of {kind} is running") from None
 
     async def _answer(self, kind: str, request: tuple[Any, ...]) -> Any:
-        """The answer, of another replica where one dies over the request."""
+        """The answer, by another replica if one dies while answering."""
         for left in reversed(range(TRIES)):
             response = self.handles[kind].remote(*request)
             try:
@@ -70,13 +70,13 @@ class ModelClient:
                 raise Unavailable(f"no replica of {kind} is running, and none can be started") from error
             except RayError as error:
                 if not left:
-                    raise Unavailable(f"{TRIES} replicas of {kind} died over the request") from error
+                    raise Unavailable(f"{TRIES} replicas of {kind} died while answering the request") from error
             except asyncio.CancelledError:
-                response.cancel()  # nobody waits for it any more
+                response.cancel()  # no one is waiting for the answer
                 raise
 
     def ready(self) -> dict[str, int]:
-        """Number of running replicas by kind. Waits for the cluster: do not call it on an event loop's thread."""
+        """Number of running replicas by kind. Blocks on the cluster: do not call it on an event loop's thread."""
         return running_replicas()
 
     def stop(self) -> None:
@@ -85,7 +85,7 @@ class ModelClient:
 
 
 def adapter_version(adapter: str) -> str:
-    """The adapter and its time of writing, so that a rewritten adapter is a different one."""
+    """The adapter with its modification time, so that a rewritten adapter counts as a different one."""
     if adapter == BASE:
         return f"{BASE}@"
     folder = Path(adapter).absolute()

@@ -22,17 +22,17 @@ from configs.schema import Config
 from workers.settings import ScorerSettings, SummarizerSettings
 
 POLL = 0.2
-"""Seconds between two looks at what is starting or stopping."""
+"""Seconds between checks of applications that are starting or stopping."""
 HEALTH_CHECK = 1.0
-"""Seconds between two health checks of a replica; one that died is replaced after it."""
+"""Seconds between health checks of a replica; a dead one is replaced at the next check."""
 GRACE = 5.0
-"""Seconds that a stopping replica may take to finish; requests that it drops are repeated."""
+"""Seconds that a stopping replica may take to finish; requests it drops are repeated."""
 REFUSED = f"{UsageError.__module__}.{UsageError.__qualname__}: "
-"""How Serve, which passes on text only, reports a replica that refused its settings."""
+"""Prefix of Serve's message, which is all it passes on, where a replica refused its settings."""
 
 
 def start_models(config: Config, machines: Sequence[Machine]) -> ModelClient:
-    """Start replicas of both models on the joined cluster, replacing those of an earlier service.
+    """Start replicas of both models on the joined cluster, replacing any of an earlier service.
 
     Raises `RunError` where they do not start or are not placed within `cluster.start_timeout`, `UsageError` where a
     model refuses its settings.
@@ -78,7 +78,7 @@ def _application(kind: str, replica: type, model: WorkerSpec, layout: RoleLayout
             "num_gpus": layout.gpus,
             "runtime_env": {"env_vars": {"PYTHONPATH": str(CODE)}},  # Serve may have been started elsewhere
         },
-        # All requests wait in the replicas: what Serve itself holds back, it retries only every half second.
+        # All requests queue in the replicas: Serve retries those that it holds back only every half second.
         max_ongoing_requests=max(settings.limits.queue, settings.batch_size),
         autoscaling_config=AutoscalingConfig(
             min_replicas=layout.fewest,
@@ -100,7 +100,7 @@ def _application(kind: str, replica: type, model: WorkerSpec, layout: RoleLayout
 
 
 def _wait(client: ModelClient, timeout: float) -> None:
-    """Wait until both models run."""
+    """Wait until both models are running."""
     until = time.monotonic() + timeout
     while True:
         apps = [serve.status().applications[app_name(kind)] for kind in KINDS]

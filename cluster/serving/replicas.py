@@ -20,37 +20,37 @@ from workers.inference.summarizer import SummaryRequest, TokenizedRequest
 class ReplicaSettings:
     """How a replica runs its model."""
 
-    folder: str  # that relative paths refer to
+    folder: str  # base of relative paths
     threads: int
     batch_size: int  # requests answered together
-    batch_wait: float  # seconds to wait for more of them
+    batch_wait: float  # seconds to wait for further requests
     timeout: float  # seconds for a batch before the replica is replaced
-    adapters: int  # kept in memory
+    adapters: int  # number kept in memory
 
 
 class Replica:
-    """One model, and the requests that wait for it."""
+    """One model, and the requests waiting for it."""
 
     def __init__(self, model: WorkerSpec, settings: ReplicaSettings) -> None:
         os.chdir(settings.folder)  # Serve may have been started elsewhere
-        # The model runs on a thread of its own: nothing else runs there, and the event loop stays free.
+        # The model has a thread to itself, which leaves the event loop free.
         self.thread = ThreadPoolExecutor(max_workers=1)
         self.model: Any = self.thread.submit(make_worker, model, settings.threads).result()
         self.lock = asyncio.Lock()
         self.since: float | None = None  # when the current batch started
         self.timeout = settings.timeout
         batched = serve.batch(max_batch_size=settings.batch_size, batch_wait_timeout_s=settings.batch_wait)
-        self.batch = batched(self._answer)
+        self.batch = batched(self._answer_batch)
 
-    async def _ask(self, request: Any) -> Any:
-        """The answer, computed together with those of other requests."""
-        # While a batch runs, Serve would turn arrivals within `batch_wait` into many small batches, which then take
-        # turns. Here they wait outside and form one batch.
+    async def _submit(self, request: Any) -> Any:
+        """The answer, computed in a batch with other requests."""
+        # While a batch runs, Serve would group the arrivals within each `batch_wait` into many small batches. Here they
+        # wait outside and form one batch.
         async with self.lock:
             pass
         return await self.batch(request)
 
-    async def _answer(self, requests: list[Any]) -> list[Any]:
+    async def _answer_batch(self, requests: list[Any]) -> list[Any]:
         raise NotImplementedError
 
     async def _run(self, method: Callable[..., list[Any]], *args: Any) -> list[Any]:
@@ -79,20 +79,20 @@ class PolicyReplica(Replica):
         self.adapter = serve.multiplexed(max_num_models_per_replica=settings.adapters)(read)
 
     async def __call__(self, version: str, request: SummaryRequest) -> str:
-        """The summary by an adapter, named as `adapter_version` does."""
-        # The adapter is not named to Serve, which would send all requests for one adapter to one replica.
-        return await self._ask((self.model.tokenize(request), await self.adapter(version)))
+        """The summary by an adapter; `version` is as made by `adapter_version`."""
+        # Serve does not know the adapter of a request: it would send all requests for one adapter to one replica.
+        return await self._submit((self.model.tokenize(request), await self.adapter(version)))
 
-    async def _answer(self, requests: list[tuple[TokenizedRequest, Adapter]]) -> list[str]:
+    async def _answer_batch(self, requests: list[tuple[TokenizedRequest, Adapter]]) -> list[str]:
         return await self._run(self._by_adapter, requests)
 
     def _by_adapter(self, requests: list[tuple[TokenizedRequest, Adapter]]) -> list[str]:
         summaries: dict[int, str] = {}
         for adapter in dict.fromkeys(adapter for _, adapter in requests):
-            places = [place for place, (_, its) in enumerate(requests) if its is adapter]
-            texts = self.model.summarize([requests[place][0] for place in places], adapter)
-            summaries |= dict(zip(places, texts, strict=True))
-        return [summaries[place] for place in range(len(requests))]
+            indices = [index for index, (_, other) in enumerate(requests) if other is adapter]
+            texts = self.model.summarize([requests[index][0] for index in indices], adapter)
+            summaries |= dict(zip(indices, texts, strict=True))
+        return [summaries[index] for index in range(len(requests))]
 
 
 class RewardReplica(Replica):
@@ -100,7 +100,7 @@ class RewardReplica(Replica):
 
     async def __call__(self, text: str) -> Verdict:
         """The verdict on a text."""
-        return await self._ask(text)
+        return await self._submit(text)
 
-    async def _answer(self, requests: list[str]) -> list[Verdict]:
+    async def _answer_batch(self, requests: list[str]) -> list[Verdict]:
         return await self._run(self.model.score, requests)

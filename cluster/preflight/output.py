@@ -1,0 +1,42 @@
+"""Checks of the output folder and its disk."""
+
+import shutil
+from pathlib import Path
+
+from cluster.run_files import LOCK, SIZES, STATUS
+from configs.errors import UsageError
+from configs.schema import Config
+
+MIN_FREE = 200e6
+"""Bytes of free disk that a run needs to start: room for a few checkpoints of a small model, and its report."""
+
+
+def check_out(config: Config) -> None:
+    """Create the output folder: only doing so shows that it can be done.
+
+    Raises `UsageError` where it cannot be created, or holds anything but traces of a run that failed to start.
+    """
+    if config.out is None:
+        return
+    try:
+        Path(config.out).mkdir(parents=True, exist_ok=True)
+        used = any(not _is_trace(path) for path in Path(config.out).iterdir())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"out: cannot create the folder {config.out!r}: {error}") from error
+    if used:
+        raise UsageError(f"out: {config.out} exists and is not an empty folder; name a new one")
+
+
+def _is_trace(path: Path) -> bool:
+    """True for files that a run which failed to start may have left, even if it was killed while writing them."""
+    return path.name.removeprefix(".").removesuffix(".writing") in (SIZES, STATUS, LOCK)
+
+
+def check_disk(folder: Path) -> None:
+    """Raises `UsageError` where the disk of the folder is nearly full."""
+    existing = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < MIN_FREE:
+        raise UsageError(
+            f"out: only {free / 1e6:.0f} MB are free on the disk of {existing}; make room or choose another folder"
+        )
