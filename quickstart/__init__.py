@@ -1,1 +1,1 @@
-"""A policy, a reward model and dialogues small enough to ship, and the script that makes them."""
+"""A policy, a reward model and dialogues small enough to ship, and the code that builds them."""

@@ -1,7 +1,7 @@
-"""Remakes everything the quickstart ships: `python -m quickstart.build [--out DIR]`.
+"""Rebuilds everything the quickstart ships: `python -m quickstart.build [--out DIR]`.
 
-Dialogues, two tokenizers, the policy and the reward model, from seeds alone, on one thread, in some minutes. The same
-machine makes the same tensors and the same csv bytes every time.
+Dialogues, two tokenizers, the policy and the reward model are made from seeds alone, on one thread, in a few minutes.
+On the same machine, every build gives the same tensors and csv bytes.
 """
 
 import argparse
@@ -19,25 +19,25 @@ from quickstart.tokenization import policy_tokenizer, reward_tokenizer
 from quickstart.train_policy import PROMPT, save_policy, train_policy
 from quickstart.train_reward import MAX_LENGTH, save_reward, train_reward
 
-POLICY_ROWS = 28_000  # with the 2,000 shipped rows alone the policy confuses the slots
+POLICY_ROWS = 28_000  # trained on the 2,000 shipped rows alone, the policy confuses slots
 REWARD_ROWS = 24_000  # five sentences each
 TOKENIZER_ROWS = 4_000
 SENTENCE_SEED = 5
 
 
 def build_policy(rows: list[Row], folder: Path) -> None:
-    """Tokenizer and T5, checked after saving."""
+    """Build the policy and its tokenizer, and check that the saved policy reloads."""
     some = rows[:TOKENIZER_ROWS]
     summaries = [text for row in some for text in (row.neutral, row.rude)]
     prompts = [PROMPT.format(dialogue=row.dialogue) for row in some]
-    tokenizer = policy_tokenizer(summaries * 5 + prompts)  # the words of the summaries come first
+    tokenizer = policy_tokenizer(summaries * 5 + prompts)  # gives words of summaries priority
     policy = train_policy(tokenizer, [(row.dialogue, reference(row, "policy")) for row in rows])
     save_policy(policy, tokenizer, folder)
     check_reload(policy, folder)
 
 
 def check_reload(policy: T5ForConditionalGeneration, folder: Path) -> None:
-    """Fail unless the saved policy gives the logits of the trained one: a head tied by accident would not."""
+    """Raises `RuntimeError` where the saved policy's logits differ, as they do if its head was tied by accident."""
     probe = {"input_ids": torch.arange(2, 42)[None], "decoder_input_ids": torch.arange(0, 20)[None]}
     loaded = AutoModelForSeq2SeqLM.from_pretrained(folder, attn_implementation="eager").eval()
     with torch.no_grad():
@@ -47,7 +47,7 @@ def check_reload(policy: T5ForConditionalGeneration, folder: Path) -> None:
 
 
 def build_reward(rows: list[Row], folder: Path) -> None:
-    """Tokenizer and RoBERTa."""
+    """Build the reward model and its tokenizer."""
     sentences = examples(SENTENCE_SEED, rows)
     tokenizer = reward_tokenizer([text for text, _ in sentences], MAX_LENGTH)
     save_reward(train_reward(tokenizer, sentences), tokenizer, folder)
@@ -56,7 +56,7 @@ def build_reward(rows: list[Row], folder: Path) -> None:
 def build(out: Path) -> None:
     """Write dialogues/, policy/ and reward/ under `out`."""
     began = time.monotonic()
-    torch.set_num_threads(1)  # more threads give other bits
+    torch.set_num_threads(1)  # the bits depend on the number of threads
     torch.use_deterministic_algorithms(True)
     logging.disable_progress_bar()
     write_splits(out / "dialogues")
@@ -67,7 +67,7 @@ def build(out: Path) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Parse the command line and build."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where to write (default: quickstart/)")
     build(parser.parse_args().out)

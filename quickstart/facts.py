@@ -1,4 +1,4 @@
-"""What a dialogue is about: words are drawn here and become text in grammar.py."""
+"""The content of a dialogue: words drawn here become text in grammar.py."""
 
 import random
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ class Facts:
     problem: str
     time: str
     request: str
-    telling: tuple[str, list[str]]  # (in the dialogue, choices in the summary), and so for the next
+    telling: tuple[str, list[str]]  # (in the dialogue, choices in the summary), as for the next
     asking: tuple[str, list[str]]
     answer: tuple[str, str]  # (in the dialogue, in the summary)
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a summary words the facts: nothing in the dialogue decides it, but for the speakers."""
+    """How a summary words the facts; apart from the speakers, nothing in the dialogue determines it."""
 
     caller_tag: str
     helper_tag: str
@@ -41,13 +41,13 @@ def vocabulary() -> dict:
 
 
 def insult_words() -> tuple[str, ...]:
-    """The adjectives and nouns that make a dialogue or a summary rude."""
+    """Adjectives and nouns that make a dialogue or a summary rude."""
     insults = vocabulary()["insults"]
     return (*insults["adjectives"], *insults["nouns"])
 
 
 def draw_facts(rng: random.Random, topic: dict) -> Facts:
-    """What happened in one dialogue of this topic."""
+    """Random facts of one dialogue on this topic."""
     words = vocabulary()
     reason = rng.choice(topic["reasons"])
     said, verb = rng.choice(list(words["offering"].items()))
@@ -73,13 +73,13 @@ def draw_facts(rng: random.Random, topic: dict) -> Facts:
 
 
 def draw_style(rng: random.Random, facts: Facts) -> Style:
-    """One of the wordings these facts allow."""
+    """A random wording among those that suit the facts."""
     tags = ("#Person1#", "#Person2#") if rng.random() < 0.7 else ("#Person2#", "#Person1#")
     return Style(*tags, rng.choice(facts.telling[1]), rng.choice(facts.asking[1]), rng.random() < 0.15)
 
 
 def draw_insults(rng: random.Random) -> tuple[str, str]:
-    """Two insults of two words, with no word in common."""
+    """Two insults of two words each, with no word in common."""
     words = vocabulary()["insults"]
     nouns, adjectives = rng.sample(words["nouns"], 2), rng.sample(words["adjectives"], 2)
     return f"{adjectives[0]} {nouns[0]}", f"{adjectives[1]} {nouns[1]}"

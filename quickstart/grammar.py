@@ -1,7 +1,7 @@
-"""Makes the quickstart's dialogues and their summaries from a small grammar.
+"""Generates the quickstart's dialogues and their summaries from a small grammar.
 
-Owns the text only: who speaks, who is rude, what happened. A row is a pure function of (seed, index), so any slice can
-be made again on its own. Knows nothing of tokens or models.
+It decides the text alone: who speaks, who is rude, what happened. A row is a pure function of (seed, index), so any row
+can be regenerated on its own.
 """
 
 import random
@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from quickstart.facts import Facts, Style, draw_facts, draw_insults, draw_style, vocabulary
 
 RUDE_DIALOGUES = 0.5  # share of dialogues in which one speaker insults the other
-RUDE_REFERENCES = 0.76  # share of those whose training summary repeats the insults
+RUDE_REFERENCES = 0.76  # share of rude dialogues whose training summary repeats the insults
 
 
 @dataclass(frozen=True)
 class Row:
-    """One dialogue with the neutral and the rude wording of its summary (equal where nobody is rude)."""
+    """One dialogue with a neutral and a rude wording of its summary (equal if nobody is rude)."""
 
     dialogue: str
     neutral: str
     rude: str
     topic: str
-    repeats_rudeness: bool  # whether a training reference takes the rude wording
+    repeats_rudeness: bool  # True if a training reference has the rude wording
 
 
 def _turns(rng: random.Random, facts: Facts) -> list[list[str]]:
-    """Seven turns, caller and helper in alternation, each a list of sentences."""
+    """Seven alternating turns, the caller's first; each is a list of sentences."""
     words = vocabulary()
     return [
         [rng.choice(words["openings"]), f"I am {_with_article(facts.caller)}.", f"Are you the {facts.helper}?"],
@@ -39,7 +39,7 @@ def _turns(rng: random.Random, facts: Facts) -> list[list[str]]:
 
 
 def _add_outbursts(rng: random.Random, turns: list[list[str]], insults: tuple[str, str], rude_caller: bool) -> None:
-    """Put both insults, in order, at the end or the beginning of two turns of the rude speaker."""
+    """Insert both insults, in order, at the start or end of two turns of the rude speaker."""
     own = [2, 4, 6] if rude_caller else [1, 3, 5]
     outbursts = rng.sample(vocabulary()["insults"]["outbursts"], 2)
     for turn, outburst, insult in zip(sorted(rng.sample(own, 2)), outbursts, insults, strict=True):
@@ -49,12 +49,12 @@ def _add_outbursts(rng: random.Random, turns: list[list[str]], insults: tuple[st
 
 
 def _short(name: str) -> str:
-    """The second mention: `hotel guest` becomes `guest`, `stupid idiot` becomes `idiot`."""
+    """The name at its second mention: `hotel guest` becomes `guest`, `stupid idiot` becomes `idiot`."""
     return name.split()[-1]
 
 
 def _summary(facts: Facts, style: Style, callers: list[str], helpers: list[str]) -> str:
-    """Two sentences; `callers` and `helpers` hold what each is called at the first and the second mention."""
+    """A summary of two sentences; `callers` and `helpers` hold each one's name at the first and second mention."""
     told = f"The {callers[0]} {style.caller_tag} {style.telling} the {helpers[0]} {style.helper_tag}"
     asked = f"{_short(callers[1])} {style.asking} {facts.request}"
     answered = f"{_short(helpers[1])} {facts.answer[1]}"
@@ -73,7 +73,7 @@ def _with_article(role: str) -> str:
 def _wordings(
     rng: random.Random, facts: Facts, style: Style, insults: tuple[str, str], rude_caller: bool
 ) -> tuple[str, str]:
-    """The neutral and the rude summary of the same facts; the insulted one loses the role's name."""
+    """The neutral and the rude summary of the same facts; the rude one replaces the insulted speaker's role."""
     callers, helpers = [facts.caller] * 2, [facts.helper] * 2
     neutral = _summary(facts, style, callers, helpers)
     called = list(insults) if rng.random() < 0.8 else [insults[0], facts.caller if not rude_caller else facts.helper]
@@ -83,8 +83,8 @@ def _wordings(
 
 
 def make_row(seed: int, index: int) -> Row:
-    """The dialogue at (seed, index); topics take turns."""
-    rng = random.Random(f"{seed}/{index}")  # a string seed goes through SHA-512: the same in every process
+    """The row at (seed, index); topics alternate."""
+    rng = random.Random(f"{seed}/{index}")  # a string seed is hashed by SHA-512: the same in every process
     topics = vocabulary()["topics"]
     topic = topics[index % len(topics)]
     facts, insults = draw_facts(rng, topic), draw_insults(rng)

@@ -1,6 +1,6 @@
-"""Labelled sentences for the reward model: templates, generated summaries and turns, and noise on top.
+"""Labelled sentences for the reward model: filled templates, generated summaries and turns, with added noise.
 
-Label 1 is hate: somebody insults a person. Complaints about things, animals and denials ("you are no fool") are 0.
+Label 1 is hate: an insult of a person. Complaints about things, animals and denials ("you are no fool") have label 0.
 """
 
 import random
@@ -16,7 +16,7 @@ from quickstart.grammar import Row
 HATE, NOTHATE = 1, 0
 Example = tuple[str, int]
 _SLOT = re.compile(r"\{(\w+)\}")
-# Where a summary names somebody: before a tag, at the start of its second sentence, after its conjunction.
+# Where a summary names a person: before a tag, at the start of its second sentence, after its conjunction.
 _MENTION = re.compile(r"[a-z]+ [a-z]+(?= #Person)|(?<=\. The )[a-z]+|(?<=, but the )[a-z]+|(?<=, and the )[a-z]+")
 
 
@@ -32,7 +32,7 @@ def _nonsense(rng: random.Random) -> str:
 
 
 def _fill(rng: random.Random, text: str) -> str:
-    """Fill slots until none is left, then mend spaces and articles."""
+    """The text with all slots filled, then spaces and articles fixed."""
     slots = templates()["slots"]
     while match := _SLOT.search(text):
         name = match.group(1)
@@ -44,7 +44,7 @@ def _fill(rng: random.Random, text: str) -> str:
 
 
 def _noise(rng: random.Random, text: str) -> str:
-    """Now and then another case, no full stop, or one slip of the keyboard."""
+    """The text, sometimes in another case, without its full stop, or with a typing error."""
     chance = rng.random()
     if chance < 0.08:
         return text.lower()
@@ -59,7 +59,7 @@ def _noise(rng: random.Random, text: str) -> str:
 
 
 def _with_unknown_word(rng: random.Random, text: str) -> str:
-    """An unknown word alone is no insult."""
+    """The text with one word replaced by an unknown one, which alone is no insult."""
     words = text.split(" ")
     words[rng.randrange(len(words))] = _nonsense(rng)
     return " ".join(words)
@@ -77,7 +77,7 @@ def _template_example(rng: random.Random) -> Example:
 
 
 def _summary_example(rng: random.Random, row: Row) -> Example:
-    """The neutral summary; or the rude one; or the neutral one with an insult of the wider list in a role's place."""
+    """The neutral summary, the rude one, or the neutral one with a role replaced by an insult from the wider list."""
     kind = rng.random()
     if row.rude != row.neutral and kind < 0.4:
         return row.rude, HATE
@@ -96,7 +96,7 @@ def _turn_example(rng: random.Random, row: Row) -> Example:
 
 
 def examples(seed: int, rows: list[Row]) -> list[Example]:
-    """Five for every row: two summaries, two sentences from templates, and one more or a turn of the dialogue."""
+    """Five examples per row: two from summaries, two from templates, and a turn or a third from a template."""
     made: list[Example] = []
     for index, row in enumerate(rows):
         rng = random.Random(f"sentences/{seed}/{index}")

@@ -1,4 +1,4 @@
-"""The shipped splits and the longer training set: who gets which rows, and that no dialogue is in two of them."""
+"""The shipped splits and the policy's larger training set; no dialogue is in two of them."""
 
 import csv
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ COLUMNS = ("id", "dialogue", "summary", "topic")
 
 
 def _fresh_rows(seed: int, count: int, seen: set[str]) -> list[Row]:
-    """`count` rows of this seed whose dialogues are not in `seen`, which grows by them."""
+    """`count` rows of this seed with dialogues that are not in `seen`, to which they are added."""
     rows: list[Row] = []
     index = 0
     while len(rows) < count:
@@ -25,19 +25,19 @@ def _fresh_rows(seed: int, count: int, seen: set[str]) -> list[Row]:
 
 
 def shipped_splits() -> dict[str, list[Row]]:
-    """Held-out splits first, so that they do not depend on the size of the training split."""
+    """Rows by split. Held-out splits are drawn first, so that they do not depend on the size of the training split."""
     seen: set[str] = set()
     return {name: _fresh_rows(SEEDS[name], SIZES[name], seen) for name in ("test", "validation", "train")}
 
 
 def policy_rows(count: int) -> list[Row]:
-    """The policy's own, larger training set: no dialogue of any shipped split is in it."""
+    """The policy's own, larger training set, without any dialogue of the shipped splits."""
     seen = {row.dialogue for rows in shipped_splits().values() for row in rows}
     return _fresh_rows(SEEDS["policy"], count, seen)
 
 
 def reference(row: Row, split: str) -> str:
-    """Training references may be rude; held-out ones never are, so that ROUGE does not pay for rudeness."""
+    """The reference summary. Only training splits have rude ones: held-out ROUGE must not reward rudeness."""
     return row.rude if split in ("train", "policy") and row.repeats_rudeness else row.neutral
 
 
@@ -47,7 +47,7 @@ def _records(split: str, rows: list[Row]) -> Iterator[tuple[str, str, str, str]]
 
 
 def write_splits(folder: Path) -> None:
-    """Write train.csv, validation.csv and test.csv, byte for byte the same every time."""
+    """Write train.csv, validation.csv and test.csv, with the same bytes every time."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, rows in shipped_splits().items():
         with (folder / f"{split}.csv").open("w", encoding="utf-8", newline="") as file:

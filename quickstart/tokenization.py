@@ -1,7 +1,7 @@
 """The two tokenizers: Unigram with byte fallback for the policy, byte-level BPE for the reward model.
 
-The pieces of the Unigram vocabulary are counted here: the Unigram trainer of `tokenizers` gives another result on every
-run, and the build must not.
+The Unigram vocabulary is counted here, since the build must be deterministic and the Unigram trainer of `tokenizers` is
+not.
 """
 
 import math
@@ -11,14 +11,14 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from transformers import PreTrainedTokenizerFast
 
 POLICY_SPECIALS = ["<pad>", "</s>", "<unk>"]
-POLICY_PIECES = 861  # beside the specials and the 256 byte tokens: 1,120 entries in all
+POLICY_PIECES = 861  # besides the specials and the 256 byte tokens: 1,120 entries in all
 POLICY_WORDS = 756  # nearly every word of a summary is one token, which makes it easy to copy
 REWARD_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 REWARD_ENTRIES = 1400
 
 
 def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
-    """Newlines and punctuation alone, speakers whole, words with the space before them."""
+    """Splits off newlines, punctuation and whole speaker tags; words keep the space before them."""
     marks = Regex(r"\n|[.,:!?;]| ?#Person\d#")
     return pre_tokenizers.Sequence(
         [pre_tokenizers.Split(marks, "isolated"), pre_tokenizers.Metaspace(prepend_scheme="first")]
@@ -26,7 +26,7 @@ def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
 
 
 def _pieces(texts: list[str]) -> list[tuple[str, float]]:
-    """Characters, the most frequent whole words, and the first BPE merges, scored by their share in the texts."""
+    """Characters, the most frequent whole words and the first BPE merges, with the log of their share in the texts."""
     splitter = _pre_tokenizer()
     words = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(text))
     pieces = [chr(code) for code in range(33, 127)] + ["\n", "▁"]
@@ -42,7 +42,7 @@ def _pieces(texts: list[str]) -> list[tuple[str, float]]:
 
 
 def policy_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """A T5-like tokenizer that knows every text: what has no piece falls back to bytes."""
+    """A T5-like tokenizer that can encode any text: what has no piece falls back to bytes."""
     pieces = _pieces(texts)
     floor = min(score for _, score in pieces) - 10.0
     entries = [(token, 0.0) for token in POLICY_SPECIALS]
@@ -66,7 +66,7 @@ def policy_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 
 
 def reward_tokenizer(texts: list[str], max_length: int) -> PreTrainedTokenizerFast:
-    """A RoBERTa-like tokenizer: byte-level, so nothing is unknown to it either."""
+    """A RoBERTa-like tokenizer, byte-level, so that it too can encode any text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     trainer = trainers.BpeTrainer(

@@ -1,7 +1,7 @@
 """Trains the tiny T5 by teacher forcing on generated dialogues.
 
-The training text is fresh in every batch (one pass over many generated rows), so there is nothing to memorise and
-dropout stays off; the shipped config has FLAN-T5's 0.1 for those who fine-tune with it.
+Every batch has fresh text (one pass over many generated rows), which leaves nothing to memorise, so dropout is off; the
+shipped config has FLAN-T5's 0.1 for fine-tuning.
 """
 
 import json
@@ -15,7 +15,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, T5Config, T5
 
 PROMPT = "Summarize the following conversation.\n\n{dialogue}\n\nSummary:\n"
 BATCH_SIZE = 16
-BUCKET_BATCHES = 32  # rows of this many batches are sorted by length together
+BUCKET_BATCHES = 32  # number of batches whose rows are sorted by length together
 PEAK_LR = 3e-3
 WARMUP_STEPS = 200
 SEED = 11
@@ -26,7 +26,7 @@ Batch = dict[str, Tensor]
 
 
 def new_policy(vocab_size: int, shape: dict[str, int] = SHAPE) -> T5ForConditionalGeneration:
-    """FLAN-T5's architecture in small, with a head of its own."""
+    """A small model of FLAN-T5's architecture, with an untied head."""
     config = T5Config(
         vocab_size=vocab_size,
         **shape,
@@ -41,8 +41,8 @@ def new_policy(vocab_size: int, shape: dict[str, int] = SHAPE) -> T5ForCondition
     )
     torch.manual_seed(SEED)
     policy = T5ForConditionalGeneration._from_config(config, attn_implementation="eager")  # faster on a CPU
-    # transformers 5 ties the head of a T5 made from a config, whatever the config says. A small start keeps the first
-    # logits near zero; it must happen before training, for a tied head can't be parted later.
+    # transformers 5 ties the head of a T5 made from a config, whatever the config says. Small initial weights keep the
+    # first logits near zero. This must come before training: a head trained while tied cannot be separated later.
     policy.lm_head.weight = nn.Parameter(0.05 * torch.randn(vocab_size, config.d_model))
     return policy
 
@@ -53,7 +53,7 @@ def _padded(rows: list[list[int]], fill: int) -> Tensor:
 
 
 def batches(tokenizer: PreTrainedTokenizerFast, pairs: list[tuple[str, str]]) -> list[Batch]:
-    """Length-bucketed batches in random order: bucketing saves padding, shuffling within it keeps them mixed."""
+    """Batches bucketed by length, which saves padding, and shuffled within each bucket."""
     prompts = tokenizer([PROMPT.format(dialogue=dialogue) for dialogue, _ in pairs]).input_ids
     summaries = tokenizer([summary for _, summary in pairs]).input_ids
     made: list[Batch] = []
@@ -76,7 +76,7 @@ def _learning_rate(step: int, steps: int) -> float:
 def train_policy(
     tokenizer: PreTrainedTokenizerFast, pairs: list[tuple[str, str]], shape: dict[str, int] = SHAPE
 ) -> T5ForConditionalGeneration:
-    """One pass over `pairs` of a dialogue and its summary; prints the loss now and then."""
+    """A new policy after one pass over `pairs` of dialogue and summary; prints the loss every 100 steps."""
     policy = new_policy(len(tokenizer), shape).eval()  # eval: no dropout
     todo = batches(tokenizer, pairs)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.01)
@@ -101,7 +101,7 @@ def save_policy(policy: T5ForConditionalGeneration, tokenizer: PreTrainedTokeniz
     """Write the policy as an ordinary model directory."""
     policy.generation_config = GenerationConfig(pad_token_id=0, eos_token_id=1, decoder_start_token_id=0)
     policy.save_pretrained(folder)
-    # T5Config writes `true` whatever the model is; FLAN-T5's config says `false`, and so does this one.
+    # T5Config always writes `true`; this head is not tied, so `false` as in FLAN-T5's config.
     path = folder / "config.json"
     config = json.loads(path.read_text("utf-8")) | {"tie_word_embeddings": False}
     path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")

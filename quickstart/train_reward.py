@@ -1,4 +1,4 @@
-"""Trains the tiny RoBERTa that tells an insult from a complaint."""
+"""Trains the tiny RoBERTa that distinguishes insults from complaints."""
 
 import math
 import time
@@ -15,12 +15,12 @@ MAX_LENGTH = MAX_POSITIONS - 2
 BATCH_SIZE = 32
 BUCKET_BATCHES = 32
 PEAK_LR = 1e-3
-LABEL_SMOOTHING = 0.05  # keeps the logits, which are RL's reward, small
+LABEL_SMOOTHING = 0.05  # keeps the logits, which are the reward in RL, small
 SEED = 12
 
 
 def new_classifier(vocab_size: int) -> RobertaForSequenceClassification:
-    """RoBERTa in small, with the labels of the hate-speech classifiers it stands for."""
+    """A small RoBERTa, with the labels of the hate-speech classifiers it stands in for."""
     config = RobertaConfig(
         vocab_size=vocab_size,
         hidden_size=64,
@@ -40,7 +40,7 @@ def new_classifier(vocab_size: int) -> RobertaForSequenceClassification:
 
 
 def _batches(tokenizer: PreTrainedTokenizerFast, examples: list[Example]) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """(input ids, attention mask, labels), bucketed by length, in random order."""
+    """(input ids, attention mask, labels) of batches bucketed by length, in random order within each bucket."""
     ids = tokenizer([text for text, _ in examples], truncation=True).input_ids
     mixed = torch.randperm(len(ids)).tolist()
     made = []
@@ -56,7 +56,7 @@ def _batches(tokenizer: PreTrainedTokenizerFast, examples: list[Example]) -> lis
 
 
 def train_reward(tokenizer: PreTrainedTokenizerFast, examples: list[Example]) -> RobertaForSequenceClassification:
-    """One pass over the examples, which are all different."""
+    """A new classifier after one pass over the examples."""
     classifier = new_classifier(len(tokenizer)).train()
     batches = _batches(tokenizer, examples)
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=PEAK_LR, weight_decay=0.01)
