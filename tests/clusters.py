@@ -1,4 +1,4 @@
-"""A Ray head started as the README says, on ports of its own."""
+"""A Ray head started as the README describes, on ports of its own."""
 
 import os
 import subprocess
@@ -20,9 +20,9 @@ def call(*words: str, **options) -> subprocess.CompletedProcess:
 
 @contextmanager
 def head(home: Path, port: int, token: bool = True) -> Iterator[dict[str, str]]:
-    """The environment in which commands find the head, on `port` and those after it; its home is its own.
+    """Start a head on `port` and the ports after it; yields an environment in which commands find it.
 
-    Without a token nothing is done about one: whether clients are asked for it is up to what lies in the home.
+    Without `token`, whether the head requires one depends on the files in `home`.
     """
     own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     env = {**own, "PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(home)}

@@ -1,4 +1,4 @@
-"""What the tests share: small configs on the shipped models, and one unit with all that is made of it."""
+"""Shared fixtures: small configs on the shipped models, and one unit with everything computed from it."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never waits for the hub
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never wait for the hub
 
 import hypothesis
 import pytest
@@ -31,7 +31,7 @@ from workers.reward.worker import RewardWorker
 from workers.rollout.worker import RolloutWorker
 from workers.settings import ScorerSettings
 
-hypothesis.settings.register_profile("untimed", deadline=None)  # how long a case takes is no law
+hypothesis.settings.register_profile("untimed", deadline=None)  # the time that a case takes is not under test
 hypothesis.settings.load_profile("untimed")
 ROOT = Path(__file__).parent.parent
 SMALL = {"steps": 2, "rollout.batch_size": 8, "rollout.unit_size": 4, "rollout.max_new_tokens": 12,
@@ -40,7 +40,7 @@ SMALL = {"steps": 2, "rollout.batch_size": 8, "rollout.unit_size": 4, "rollout.m
 
 
 def small_arguments(**overrides: object) -> list[str]:
-    """Command line of a run of seconds; dots of a key are written as double underscores."""
+    """Command line of a run that takes seconds; a double underscore in a name stands for a dot."""
     settings = SMALL | {key.replace("__", "."): value for key, value in overrides.items()}
     return [f"--{key}={value}" for key, value in settings.items()]
 
@@ -130,12 +130,12 @@ def experiences(parts):
 
 
 class Quickstart(NamedTuple):
-    """What the default run left, started as a new user starts it."""
+    """The outputs of the default run, started as a new user would."""
 
     folder: Path
     log: str
     home: Path
-    left_in_home: list[str]
+    files_in_home: list[str]
 
 
 @pytest.fixture(scope="session")
@@ -156,7 +156,7 @@ def browser():
         pytest.skip("chromium and chromedriver are not installed (Debian: apt install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
-    offline = "--proxy-server=127.0.0.1:1"  # where nothing listens
+    offline = "--proxy-server=127.0.0.1:1"  # nothing listens there
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1250,2000", offline,
                      "--disable-background-networking", "--disable-component-update", "--disable-sync"):  # fmt: skip
         options.add_argument(argument)

@@ -2,10 +2,10 @@
 
     python -m tests.dialogsum DIALOGSUM_DIR OUT
 
-DIALOGSUM_DIR holds validation.csv and test.csv of DialogSum. OUT/data gets three splits: of the validation dialogues
-four fifths to train on, the rest to validate on, and the test split as it is. OUT/policy gets a T5 of 3 million
+DIALOGSUM_DIR holds validation.csv and test.csv of DialogSum. OUT/data gets three splits: four fifths of the validation
+dialogues for training, the rest for validation, and the test split unchanged. OUT/policy gets a T5 of 3 million
 parameters, trained from scratch on the training dialogues (a minute on two cores). So little data makes a poor
-summarizer: it is there to exercise every path on real text.
+summarizer, which serves only to exercise every path on real text.
 """
 
 import shutil
@@ -37,7 +37,7 @@ def make_data(source: Path, out: Path) -> pd.DataFrame:
 
 
 def make_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """Unigram, as T5's."""
+    """A Unigram tokenizer, like T5's."""
     unigram = Tokenizer(models.Unigram())
     unigram.normalizer = normalizers.NFKC()
     unigram.pre_tokenizer, unigram.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
@@ -53,7 +53,7 @@ def make_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 
 
 def main(source: Path, out: Path) -> None:
-    """Make both."""
+    """Make the data set and the policy."""
     rows = make_data(source, out / "data")
     rows = rows[rows.dialogue.str.len().between(*CHARACTERS)]
     tokenizer = make_tokenizer([PROMPT, *rows.dialogue, *rows.summary])

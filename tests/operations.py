@@ -1,4 +1,4 @@
-"""Every file operation of a piece of code, counted, and one of them made to go wrong."""
+"""Counts the file operations of a block of code, and makes one of them fail."""
 
 import builtins
 import errno
@@ -11,13 +11,13 @@ FUNCTIONS = ("open", "mkdir", "rename", "replace", "unlink", "rmdir", "fsync")
 
 
 class Operations:
-    """Counts operations, and does `act` at the one of number `at`, from 0."""
+    """Counts operations, and makes number `at` (from 0) fail as `act` names: kill, full, denied or short."""
 
     def __init__(self, act: str = "", at: int = -1) -> None:
         self.act, self.at, self.count = act, at, 0
 
     def next(self) -> str:
-        """What is to happen at this operation."""
+        """Count an operation; returns how it shall fail, or an empty string."""
         self.count += 1
         return self.act if self.count - 1 == self.at else ""
 
@@ -32,7 +32,7 @@ class Operations:
 
 
 class File:
-    """An open file whose writes are operations: one that goes wrong writes half."""
+    """An open file whose writes are operations: a failing one writes half of its data."""
 
     def __init__(self, file, operations: Operations) -> None:
         self.file, self.operations = file, operations
@@ -45,7 +45,7 @@ class File:
         self.file.flush()
         if act == "short":
             return len(data)
-        self.operations.at = self.operations.count  # the next one goes wrong, which is the following line's
+        self.operations.at = self.operations.count  # so that the operation counted in the next line fails
         return self.operations.pass_or_fail()
 
     def __getattr__(self, name):
@@ -60,7 +60,7 @@ class File:
 
 @contextmanager
 def watched(operations: Operations):
-    """All that is done with files in this block goes by `operations`."""
+    """Count all file operations within the context in `operations`."""
     kept = {(module, name): getattr(module, name) for module, name in [*((os, f) for f in FUNCTIONS), (io, "open"),
             (builtins, "open")]}  # fmt: skip
 

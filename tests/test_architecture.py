@@ -1,4 +1,4 @@
-"""The rules that keep the tree readable and safe, read off the source."""
+"""Rules that keep the source tree readable and safe, checked on the source itself."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ SOURCES = [*sorted(p for layer in [*LAYERS, "quickstart"] for p in ROOT.glob(f"{
 
 
 def imported(path: Path) -> set[str]:
-    """Dotted names of all that a file imports, wherever in it."""
+    """Dotted names of everything that a file imports, at any place in it."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

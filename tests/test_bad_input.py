@@ -1,4 +1,4 @@
-"""Whatever cannot run says so at once: the field, what is wrong, what to do; exit code 2; Ray never started."""
+"""Whatever cannot run is refused before Ray starts, with exit code 2, the field, the problem and a remedy."""
 
 import csv
 import shutil
@@ -11,8 +11,8 @@ import ray
 from transformers import RobertaConfig, T5Config
 
 import ray_job
-from cluster.pools.interface import SIZES, STATUS
 from cluster.preflight.preflight import check_out
+from cluster.run_files import SIZES, STATUS
 from configs.errors import UsageError
 from tests.conftest import ROOT, SMALL, small_arguments, small_config
 
@@ -27,7 +27,7 @@ def table(folder: Path, columns=("dialogue", "summary"), rows=3, splits=("train"
 
 @pytest.fixture
 def folder(tmp_path) -> dict[str, Path]:
-    """Directories with one thing wrong each."""
+    """Directories with one defect each."""
     made = {
         name: tmp_path / name
         for name in ("empty", "full", "decoder", "labels", "broken", "yaml", "list", "no_tokenizer")
@@ -74,14 +74,17 @@ CASES = {
         ["policy.model: {empty} holds no config.json, model*.safetensors*"],
     ),
     "policy with a broken config": (["--policy.model", "{broken}"], ["policy.model: {broken} cannot be loaded"]),
-    "policy is no encoder-decoder": (["--policy.model", "{decoder}"], ["policy.model", "is no encoder-decoder model"]),
+    "policy is no encoder-decoder": (
+        ["--policy.model", "{decoder}"],
+        ["policy.model", "is not an encoder-decoder model"],
+    ),
     "policy without tokenizer": (
         ["--policy.model", "{no_tokenizer}"],
         ["policy.model: {no_tokenizer} holds no tokenizer.json"],
     ),
     "policy of no such name": (
         ["--policy.model", "google/flan-t5-base"],
-        ["policy.model", "no directory", "network"],
+        ["policy.model", "is not a directory", "network"],
     ),
     "no such adapter": (["--policy.adapter", "{empty}"], ["policy.adapter: {empty} holds no"]),
     "no such layers": (
@@ -92,7 +95,7 @@ CASES = {
         ["--reward.label", "kind"],
         ["reward.label: the model has no single label 'kind'", "nothate, hate"],
     ),
-    "reward of no such name": (["--reward.model", "no/such"], ["reward.model: 'no/such' is no directory"]),
+    "reward of no such name": (["--reward.model", "no/such"], ["reward.model: 'no/such' is not a directory"]),
     "data of no such name": (["--data.path", "no/such-data"], ["data.path: 'no/such-data'"]),
     "data without the split": (["--data.path", "{no_test}"], ["data.path", "no test.csv or test.jsonl", "train"]),
     "data without the column": (
@@ -100,7 +103,10 @@ CASES = {
         ["data.reference_column", "'summary'", "dialogue, text"],
     ),
     "too few dialogues": (["--data.path", "{few}"], ["3 dialogues", "8 are needed", "data.min_chars"]),
-    "judged on the training split": (["--data.eval_split", "train"], ["data.eval_split: 'train' is also the training"]),
+    "evaluated on the training split": (
+        ["--data.eval_split", "train"],
+        ["data.eval_split: 'train' is also the training"],
+    ),
     "output folder in use": (["--out", "{full}"], ["out: {full} exists and is not an empty folder"]),
     "no such group column": (
         ["--config", "quickstart_grouped_ppo", "--algorithm.group_by.column", "mood"],
@@ -124,7 +130,7 @@ CASES = {
     "a base that is itself": (["--config", "{circle}"], ["goes round in a circle"]),
     "a name no file can have": (["--config", "x" * 5000], ["no file or preset"]),
     "half a section": (["--policy.lora", "{{"], ["error parsing value for field", "policy"]),
-    "no folder can be made there": (["--out", "{yaml}/run"], ["out: '{yaml}/run' cannot be made a folder"]),
+    "no folder can be made there": (["--out", "{yaml}/run"], ["out: cannot create the folder '{yaml}/run'"]),
     "weight of no group": (
         ["--config", "quickstart_grouped_ppo", "--algorithm.group_weights", '{{"Hotell": 3}}'],
         ["algorithm.group_weights: no prompt is in a group called Hotell"],
@@ -173,13 +179,13 @@ def test_one_clear_message_and_exit_code_2_before_ray_starts(case, folder, capsy
 
 
 def test_a_refused_command_leaves_a_folder_as_it_is(folder):
-    """It wrote what it was doing beside what it refused to touch."""
+    """It used to write status.json into a folder that it refused to use."""
     for command in ("train", "evaluate", "sft"):
         assert ray_job.main([command, *small_arguments(), "--out", str(folder["full"])]) == 2
         assert [path.name for path in folder["full"].iterdir()] == ["something"]
 
 
-def test_a_folder_with_nothing_but_traces_of_a_run_that_came_to_nothing_can_be_used(tmp_path):
+def test_a_folder_with_only_traces_of_a_run_that_failed_to_start_can_be_used(tmp_path):
     for name in (SIZES, STATUS, f".{STATUS}.writing"):
         (tmp_path / name).touch()
     check_out(small_config(out=tmp_path))
@@ -196,14 +202,14 @@ def test_a_service_of_models_that_cannot_be_served_does_not_start(folder, capsys
     assert not ray.is_initialized() and "Traceback" not in error
 
 
-def test_everything_that_is_wrong_is_in_one_message(folder, capsys):
+def test_one_message_lists_all_problems(folder, capsys):
     wrong = ["--policy.model", str(folder["empty"]), "--reward.label", "kind", "--out", str(folder["full"])]
     assert ray_job.main(wrong) == 2
     error = capsys.readouterr().err
     assert all(field in error for field in ("policy.model", "reward.label", "out: "))
 
 
-def test_no_such_command_is_told_those_there_are(capsys):
+def test_an_unknown_command_is_answered_with_the_list_of_commands(capsys):
     assert ray_job.main(["frobnicate"]) == 2
     assert "frobnicate: no such command; commands are: explore, sft, train" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""`ray job submit` against a head started plainly, where the quickstart was run before."""
+"""`ray job submit` to a head with default settings, in the home of a user who has run the quickstart."""
 
 import re
 import time
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.ray
 
 @pytest.fixture(scope="module")
 def environment(quickstart):
-    """A head whose jobs find this environment's python, in the home of somebody who has run `make quickstart`."""
+    """A head whose jobs find this environment's python, in the home of a user who has run `make quickstart`."""
     with head(quickstart.home, port=26379, token=False) as env:
         yield env
 
@@ -37,11 +37,11 @@ def test_a_failing_job_ends_as_failed_with_its_error_as_the_last_line(environmen
     code, output = submit(environment, *small_arguments(cluster__backend="ray", cluster__resources__reward__gpus=1))
     assert code != 0 and "FAILED" in output.upper(), output
     logs = call("ray", "job", "logs", re.search(r"raysubmit_\w+", output)[0], env=environment).stdout
-    assert logs.strip().splitlines()[-1].startswith("error: cluster: the run asks for"), logs
+    assert logs.strip().splitlines()[-1].startswith("error: cluster: the run needs"), logs
 
 
 @pytest.mark.chaos
-def test_a_stopped_job_leaves_nothing_and_is_resumed_to_the_same(environment, tmp_path):
+def test_a_stopped_job_cleans_up_and_gives_the_same_result_when_resumed(environment, tmp_path):
     arguments = small_arguments(steps=15, cluster__backend="ray")
     folder = tmp_path / "run"
     started = call("ray", "job", "submit", "--no-wait", "--working-dir", ".", "--", "python", "ray_job.py", *arguments,
@@ -50,7 +50,7 @@ def test_a_stopped_job_leaves_nothing_and_is_resumed_to_the_same(environment, tm
     until = time.monotonic() + 90
     while not (folder / "steps.jsonl").exists() or len((folder / "steps.jsonl").read_text().splitlines()) < 3:
         assert time.monotonic() < until, call("ray", "job", "logs", job, env=environment).stdout
-        time.sleep(0.1)  # a job of the cluster's: there is no event to wait for
+        time.sleep(0.1)  # the cluster runs the job: there is no event to wait for
     began = time.monotonic()
     call("ray", "job", "stop", job, env=environment)
     assert time.monotonic() - began < 15

@@ -1,4 +1,4 @@
-"""Golden cases: one that ships with the tests, and all of a folder named by SEQRLHF_ORACLE."""
+"""Golden cases: those that ship with the tests, and all in the folder named by SEQRLHF_ORACLE."""
 
 import json
 import math
@@ -36,7 +36,7 @@ def test_all_golden_cases_pass(capsys):
     [("whiten_rewards", True), ("is_encoder_decoder", False),
      ("world_size", 2), ("a_new_field", 1), ("max_grad_norm", 0.5), ("kl_penalty", "k9")],
 )  # fmt: skip
-def test_a_setting_that_is_not_had_is_refused_by_name(field, value):
+def test_an_unsupported_setting_is_refused_by_name(field, value):
     settings = json.loads((HERE / "cases/F_kl_full/config.json").read_text())
     settings["ppo"][field] = value
     with pytest.raises(oracle_settings.Refused, match=field):
@@ -44,7 +44,7 @@ def test_a_setting_that_is_not_had_is_refused_by_name(field, value):
 
 
 def test_a_changed_number_fails_the_case(tmp_path, capsys):
-    """The comparison can fail: here the case's discount is not the one that its tensors were made with."""
+    """The comparison can fail: here the case's discount differs from the one its tensors were made with."""
     shutil.copytree(HERE, tmp_path / "golden")
     shutil.rmtree(tmp_path / "golden/cases/F_kl_full")
     file = tmp_path / "golden/cases/J_grad_accum/config.json"
@@ -55,7 +55,7 @@ def test_a_changed_number_fails_the_case(tmp_path, capsys):
     assert not outcome["passes"] and outcome["statistics"] > 1e-3 and outcome["gradients"] > 1e-3
 
 
-def test_not_a_number_is_the_largest_difference():
+def test_nan_is_the_largest_difference():
     differences = oracle.Differences()
     for difference in (1e-9, math.nan, 1e-9):
         differences.add("statistics", "some", difference)
@@ -63,6 +63,6 @@ def test_not_a_number_is_the_largest_difference():
 
 
 def test_response_masks_are_honoured(tmp_path):
-    """Holes in a response: neither rewarded nor trained, but the last place left gets the score."""
+    """Masked positions are neither rewarded nor trained; the last unmasked one gets the score."""
     step = {"queries": [[5, 6]], "responses": [[0, 7, 8, 9, 10, 1]], "response_masks": [[1, 0, 1, 0]]}
     assert oracle.rollouts(step, 0).completion_mask.tolist() == [[False, True, False, True, False]]

@@ -1,4 +1,4 @@
-"""The default run, as a new user starts it: on Ray, to the end, with what it promises."""
+"""The default run, started as a new user would: on Ray, to the end, with the promised results."""
 
 import json
 
@@ -24,12 +24,12 @@ def changes(evaluation):
 
 def test_toxicity_falls_by_at_least_half(evaluation, changes):
     assert evaluation["rows"] >= 300
-    assert evaluation["policies"]["before"]["sampled"]["toxicity"]["mean"] > 0.25, "there is something to improve"
+    assert evaluation["policies"]["before"]["sampled"]["toxicity"]["mean"] > 0.25, "there is room for improvement"
     assert changes["toxicity"]["percent"]["mean"] <= -50 and changes["toxicity"]["interval"][1] < 0
     assert evaluation["comparisons"][0]["verdict"][0].startswith("less toxic: yes, -")
 
 
-def test_rouge_loses_at_most_two_points(changes):
+def test_rouge_falls_by_at_most_two_points(changes):
     assert changes["rougeL"]["standard_error"] <= 0.5
     assert changes["rougeL"]["mean"] >= -2
 
@@ -41,7 +41,7 @@ def test_summaries_keep_their_length_and_stay_distinct(evaluation, report):
     assert report["warnings"] == []
 
 
-def test_a_judge_that_took_no_part_in_training_sees_the_fall(evaluation, changes):
+def test_a_judge_that_was_not_used_in_training_confirms_the_fall(evaluation, changes):
     assert evaluation["policies"]["before"]["sampled"]["second_judge"]["mean"] > 0.2
     assert changes["second_judge"]["percent"]["mean"] <= -50
 
@@ -51,7 +51,7 @@ def test_the_policy_starts_as_its_own_reference(report):
     assert report["checks"] == {"first_kl": 0, "first_ratio_gap": 0}
 
 
-def test_progress_without_a_terminal_is_a_line_a_step_and_some_while_other_things_take_long(quickstart):
+def test_progress_without_a_terminal_is_a_line_per_step_and_some_during_other_long_phases(quickstart):
     lines = quickstart.log.splitlines()
     steps = [line for line in lines if line.startswith("step ")]
     assert len(steps) == 45
@@ -60,6 +60,6 @@ def test_progress_without_a_terminal_is_a_line_a_step_and_some_while_other_thing
         assert any(line.startswith(phase) and line.endswith((" s so far", " s left")) for line in lines), phase
 
 
-def test_a_ray_of_its_own_leaves_nothing_that_changes_the_users_other_rays(quickstart):
-    """Its token lay in the home directory: the next `ray start` asked for it, and no client sent it."""
-    assert not (set(quickstart.left_in_home) - {".cache"})
+def test_a_local_ray_leaves_nothing_behind_that_affects_the_users_other_clusters(quickstart):
+    """Its token used to stay in the home directory: the next `ray start` required it, and no client sent it."""
+    assert not (set(quickstart.files_in_home) - {".cache"})

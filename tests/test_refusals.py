@@ -1,4 +1,4 @@
-"""What a worker refuses is refused before any starts, by the same sentence: in preflight, doctor and a real start."""
+"""What a worker would refuse is refused before any starts; preflight, doctor and a real start give the same message."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def copied(source, folder):
 
 
 def longer_tokenizer(source, folder):
-    """As where tokens were added, and the model was not made larger."""
+    """Tokens were added, but the model's embeddings were not resized."""
     tokenizer = AutoTokenizer.from_pretrained(source)
     tokenizer.add_tokens([f"[new{i}]" for i in range(200)])
     tokenizer.save_pretrained(copied(source, folder))
@@ -51,7 +51,7 @@ def endless(folder):
 
 
 def short_bart(folder):
-    """48 positions, where the dialogues have some hundred tokens."""
+    """A BART with 48 positions, where dialogues have some hundred tokens."""
     tokenizer = AutoTokenizer.from_pretrained(POLICY)
     sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16,
              "encoder_attention_heads": 2, "decoder_attention_heads": 2}  # fmt: skip
@@ -73,7 +73,7 @@ def without_a_layer(folder):
 
 
 def without_a_head(folder):
-    """A model that was never trained to classify."""
+    """A model without a classification head."""
     RobertaModel.from_pretrained(REWARD).save_pretrained(folder)
     AutoTokenizer.from_pretrained(REWARD).save_pretrained(folder)
     edit(folder / "config.json", id2label={"0": "nothate", "1": "hate"}, label2id={"nothate": 0, "hate": 1})
@@ -133,7 +133,7 @@ CASES = {
     "a layer of another kind": (
         None, ["--policy.lora.target_modules=q,dropout"], "policy.lora.target_modules: quickstart/policy cannot be"),
 }  # fmt: skip
-BEFORE_ONLY = {
+PREFLIGHT_ONLY = {
     "prompts longer than the positions": (
         short_bart, ["--policy.model={}", "--policy.lora.target_modules=q_proj"],
         "data.max_prompt_tokens: {} has positions for 48 tokens, and a prompt has"),
@@ -147,35 +147,35 @@ BEFORE_ONLY = {
         None, ["--policy.lora.target_modules=q,shared"],
         "policy.lora.target_modules: shared never receives a gradient in quickstart/policy"),
 }  # fmt: skip
-BY_NUMBERS_ONLY = {
+WEIGHTS_ONLY = {
     "a label taken the wrong way": (
         None, ["--reward.label=hate"], "reward.label_is: reward.probe.better ('Thank you so"),
     "a weight that turns the reward round": (
         None, ["--reward.weight=-1"], "reward.weight: -1 rewards what is bad"),
 }  # fmt: skip
-"""What only the weights tell: nothing is loaded before the start, but by the doctor."""
+"""Cases that only weights reveal, which are not loaded before the start except by doctor."""
 
 
-@pytest.mark.parametrize("case", [*CASES, *BEFORE_ONLY, *BY_NUMBERS_ONLY])
-def test_the_same_sentence_before_by_the_doctor_and_at_a_real_start(case, tmp_path, capsys):
-    make, options, sentence = (CASES | BEFORE_ONLY | BY_NUMBERS_ONLY)[case]
-    folder = tmp_path / "it"
+@pytest.mark.parametrize("case", [*CASES, *PREFLIGHT_ONLY, *WEIGHTS_ONLY])
+def test_preflight_doctor_and_a_real_start_refuse_with_the_same_message(case, tmp_path, capsys):
+    make, options, message = (CASES | PREFLIGHT_ONLY | WEIGHTS_ONLY)[case]
+    folder = tmp_path / "model"
     if make:
         make(folder)
-    arguments, sentence = small_arguments() + [o.format(folder) for o in options], sentence.format(folder)
-    config, told = load_config(arguments), []
-    if case not in BY_NUMBERS_ONLY:
+    arguments, message = small_arguments() + [o.format(folder) for o in options], message.format(folder)
+    config, reported = load_config(arguments), []
+    if case not in WEIGHTS_ONLY:
         with pytest.raises(UsageError) as refused:
             preflight(config)
-        assert [p for p in refused.value.problems if sentence in p], refused.value
+        assert [p for p in refused.value.problems if message in p], refused.value
     for command in (["doctor"], ["train"]):
         assert ray_job.main([*command, *arguments]) == 2
         error = capsys.readouterr().err
         assert "Traceback" not in error
-        told.append([line for line in error.splitlines() if sentence in line])
-    assert len(told[0]) == 1 and told[0] == told[1]
+        reported.append([line for line in error.splitlines() if message in line])
+    assert len(reported[0]) == 1 and reported[0] == reported[1]
     if case in CASES:
         with pytest.raises(UsageError) as refused:
             with open_pools(config) as pools:
                 pools.reward.worker.probe()
-        assert told[0] == [f"error: {problem}" for problem in refused.value.problems]
+        assert reported[0] == [f"error: {problem}" for problem in refused.value.problems]

@@ -1,11 +1,11 @@
-"""Workers that die, stop or answer nonsense where a file says so. Nothing in the project leads here: a test names these
-classes itself, and lays the files down in `<config.out>/faults`, as <role>-<step>-<index>.<kind>.
+"""Workers that die, stop or answer nonsense on request. A test passes these worker classes to the pools, and requests a
+fault by a file `<config.out>/faults/<role>-<step>-<index>.<kind>`.
 
     kill     SIGKILL before the work      late     SIGKILL after the work, before the answer
-    stop     SIGSTOP                      always   SIGKILL each time
-    nan      a score that is no number    wait     until the file is gone, with the node's id in <name>.here
+    stop     SIGSTOP before the work      always   SIGKILL every time
+    nan      a score is NaN               wait     until the file is removed; <name>.here holds the node's id
 
-Each file is taken away when it strikes, but for `always` and `wait`.
+A file is removed when its fault happens, except for `always` and `wait`.
 """
 
 import os
@@ -25,7 +25,7 @@ from tests.cluster.stubs import STUBS
 
 @dataclass(frozen=True)
 class Around:
-    """A worker, and where its faults are."""
+    """The worker that is wrapped, and the folder that requests its faults."""
 
     worker: WorkerSpec
     role: str
@@ -33,7 +33,7 @@ class Around:
 
 
 def faulty(specs):
-    """The same workers with faults."""
+    """A spec factory for the same workers with faults."""
 
     def make(config, layout):
         folder = Path(config.out) / "faults"
@@ -49,14 +49,14 @@ FAULTY, FAULTY_STUBS = faulty(worker_specs), faulty(STUBS)
 
 
 def lay(out: Path, *names: str) -> None:
-    """Have these faults happen."""
+    """Request these faults."""
     (out / "faults").mkdir(parents=True, exist_ok=True)
     for name in names:
         (out / "faults" / name).touch()
 
 
 def left(out: Path) -> list[str]:
-    """Faults that have not happened."""
+    """Requested faults that have not happened yet."""
     return sorted(path.name for path in (out / "faults").iterdir())
 
 
@@ -95,7 +95,7 @@ class Faulty:
 
 
 def key(args) -> tuple[int, ...]:
-    """Step and index of what a method was called with; those of the first state where there is nothing."""
+    """(step, index) of a call, by its arguments; those of the initial state for a call without any."""
     match args:
         case [WorkUnit() as unit, *_]:
             return unit.key
@@ -103,6 +103,6 @@ def key(args) -> tuple[int, ...]:
             return rollouts.unit.key
         case [PolicyState() as state, *_]:
             return state.version, 0
-        case [PreparedStep() as prepared, *_]:  # a part of an update that several learners share
+        case [PreparedStep() as prepared, *_]:  # a part of an update shared by several learners
             return prepared.version, 1
     return (-1, 0)

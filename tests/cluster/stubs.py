@@ -1,5 +1,6 @@
-"""Workers without models, for tests of what happens around them: functions of their arguments like the real ones, in
-microseconds. What comes out of `update` depends on every unit, on their order, and on how often each was applied."""
+"""Workers without models, for tests of everything around them: functions of their arguments, like the real ones, that
+take microseconds. The result of `update` depends on every unit, on their order, and on how often each is applied.
+"""
 
 import torch
 
@@ -18,7 +19,7 @@ STUBS = stub_specs
 
 
 def numbers(rows: int, *seeds: int) -> torch.Tensor:
-    seed = hash(seeds) % 2**31  # of integers alone: the same in every process
+    seed = hash(seeds) % 2**31  # hashes of integers are the same in every process
     return torch.rand(rows, 4, generator=torch.Generator().manual_seed(seed))
 
 
@@ -32,7 +33,7 @@ class Rollout(Worker):
         weight = state.adapter["weight"]
         logprobs = numbers(len(unit.rows), unit.seed) * weight
         mask = torch.ones_like(logprobs, dtype=torch.bool)
-        # Big enough to be kept in the node's object store, where the loss of a node is felt.
+        # Large enough for the node's object store, so that the loss of the node loses it.
         ids = torch.zeros(len(unit.rows), 4, dtype=torch.long)
         padding = unit.prompt_ids.new_zeros(len(unit.rows), 4000)
         unit = type(unit)(**{**vars(unit), "prompt_ids": torch.cat([unit.prompt_ids, padding], dim=1)})

@@ -1,4 +1,4 @@
-"""The same bits wherever a run runs: inline, on Ray, with any number of workers."""
+"""A run gives the same bits on every backend: inline, or on Ray with any number of workers."""
 
 import math
 import os
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.ray
 
 @pytest.fixture(scope="module")
 def address():
-    """One cluster for all runs of this file; each joins it as it would a running head."""
+    """One cluster for all runs of this file, which join it by its address."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     yield cluster.address
     cluster.shutdown()
@@ -29,8 +29,8 @@ def address():
 def train(config, prompts):
     """Hash of the adapter after the last step, and all metrics but times."""
     with open_pools(config) as pools:
-        begin, metrics = driver.start(pools), []
-        for report in driver.train(config, Plan(plan_settings(config), prompts, prompts), pools, begin):
+        initial, metrics = driver.start(pools), []
+        for report in driver.train(config, Plan(plan_settings(config), prompts, prompts), pools, initial):
             metrics.append({k: v for k, v in report.metrics.items() if not k.startswith(("time/", "retries/"))})
     return tensors_sha256(report.state.policy.adapter), metrics
 
@@ -49,7 +49,7 @@ def ahead(prompts):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_inline_and_ray_give_same_bits_with_any_number_of_workers(address, inline, prompts, workers):
+def test_ray_gives_the_same_bits_as_inline_with_any_number_of_workers(address, inline, prompts, workers):
     config = small_config(
         cluster__backend="ray", cluster__address=address, workers__rollout=workers, workers__reward=workers
     )
@@ -57,20 +57,20 @@ def test_inline_and_ray_give_same_bits_with_any_number_of_workers(address, inlin
 
 
 @pytest.mark.parametrize("learners", [1, 2])
-def test_learners_and_run_ahead_change_no_bit_either(address, ahead, prompts, learners):
-    """Two learners share out the microbatches, while the next step's rollouts are made."""
+def test_several_learners_and_run_ahead_give_the_same_bits_as_inline(address, ahead, prompts, learners):
+    """Two learners share the microbatches while the next step's rollouts are made."""
     config = small_config(**AHEAD, cluster__backend="ray", cluster__address=address, workers__learner=learners)
     assert train(config, prompts) == ahead
 
 
-def test_run_ahead_samples_from_the_policy_before(ahead, prompts):
+def test_run_ahead_samples_from_the_previous_policy(ahead, prompts):
     adapter, metrics = ahead
     assert [step["rollout/staleness"] for step in metrics] == [0, 1, 1]
     assert metrics[1]["policy/first_ratio_gap"] > 1e-3 > metrics[0]["policy/first_ratio_gap"]
     assert train(small_config(**{**AHEAD, "run_ahead": 0}), prompts)[0] != adapter
 
 
-def test_a_worker_that_fails_is_named_with_its_reason(address, prompts):
+def test_an_error_in_a_worker_ends_the_run_with_its_cause(address, prompts):
     config = small_config(cluster__backend="ray", cluster__address=address)
     with open_pools(config) as pools, pytest.raises(RunError, match=r"failed on nothing: AttributeError: 'str' object"):
         pools.get([pools.reward.submit("score", "no rollouts", about="nothing")])
@@ -87,14 +87,14 @@ def test_a_worker_that_fails_is_named_with_its_reason(address, prompts):
         ),
     ],
 )
-def test_what_does_not_fit_says_so_at_once_with_a_plan_that_does(address, settings, expected):
+def test_workers_that_do_not_fit_are_refused_at_once_with_settings_that_fit(address, settings, expected):
     config = small_config(cluster__backend="ray", cluster__address=address, **settings)
     with pytest.raises(UsageError) as caught, open_pools(config):
         pass
     assert expected in str(caught.value) and "the cluster has 2 CPU, 0 GPU" in str(caught.value)
 
 
-def test_a_deadline_that_passes_ends_the_run(address):
+def test_a_missed_start_timeout_ends_the_run(address):
     config = small_config(cluster__backend="ray", cluster__address=address, cluster__start_timeout=0.01)
     with pytest.raises(RunError, match=r"within 0\.01 s \(cluster\.start_timeout\)"), open_pools(config) as pools:
         driver.start(pools)
@@ -103,13 +103,13 @@ def test_a_deadline_that_passes_ends_the_run(address):
 def without_ray_settings(monkeypatch, home):
     monkeypatch.setenv("HOME", str(home))
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ADDRESS"):
-        monkeypatch.setenv(name, "")  # so that what the test sets is taken back
+        monkeypatch.setenv(name, "")  # so that monkeypatch restores it even where the test sets it
         monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize("before", [None, 0o644])
-def test_the_token_of_a_cluster_started_here_is_for_its_owner_alone(tmp_path, monkeypatch, before):
-    """Ray itself writes it readable by everybody, into the home directory, where the next `ray start` finds it."""
+def test_the_token_of_a_local_cluster_is_private_to_its_owner(tmp_path, monkeypatch, before):
+    """Ray itself writes it to the home directory, readable by everyone, where the next `ray start` finds it."""
     without_ray_settings(monkeypatch, tmp_path)
     file = tmp_path / ".ray/auth_token"
     if before:
@@ -124,14 +124,14 @@ def test_the_token_of_a_cluster_started_here_is_for_its_owner_alone(tmp_path, mo
         assert not list(tmp_path.iterdir()) and len(os.environ["RAY_AUTH_TOKEN"]) == 64
 
 
-def test_a_cluster_that_is_joined_gets_no_token_of_ours(tmp_path, monkeypatch):
+def test_joining_a_cluster_creates_no_token(tmp_path, monkeypatch):
     without_ray_settings(monkeypatch, tmp_path)
     prepare_token("127.0.0.1:6379")
     assert "RAY_AUTH_TOKEN" not in os.environ and not list(tmp_path.iterdir())
 
 
 def test_a_reversed_reward_is_refused(prompts):
-    """Bug 1: hateful text earned its own logit. The probe's two sentences are in the wrong order then."""
+    """Bug 1: the reward was the logit of hate. The probe's sentences are then ranked the wrong way round."""
     with (
         open_pools(small_config(reward__label="hate")) as pools,
         pytest.raises(UsageError, match=r"reward.label_is: reward.probe.better .* is bad with probability 0\.9"),
@@ -147,12 +147,12 @@ def test_a_reversed_reward_is_refused(prompts):
         (
             0,
             {"objective/kl_k3": 0.0, "policy/first_ratio_gap": 0.2, "rollout/logprob_gap": 0.0},
-            "ratios are 0.2 from 1",
+            "ratios differ from 1 by 0.2",
         ),
         (3, {"objective/kl_k3": 0.5, "rollout/logprob_gap": 0.7}, "were not sampled from the policy"),
         (3, {"objective/kl_k3": 0.5, "rollout/logprob_gap": math.nan}, "were not sampled from the policy"),
     ],
 )
-def test_what_cannot_be_true_ends_the_run(step, metrics, message):
+def test_a_violated_invariant_ends_the_run(step, metrics, message):
     with pytest.raises(RunError, match=message):
         driver.check(step, metrics)

@@ -1,4 +1,4 @@
-"""Whatever is killed, hung or lost, a run ends with the same bits, or says in bounded time why it cannot."""
+"""Whatever is killed, hung or lost, a run ends with the same bits, or fails in bounded time with the reason."""
 
 import itertools
 import random
@@ -33,13 +33,13 @@ PLACES = [(role, step, unit) for step in range(STEPS) for unit in range(UNITS) f
 
 
 class Notes(Supervisor):
-    """What a run says."""
+    """Records a run's messages and pool sizes."""
 
     def __init__(self):
-        self.said, self.sizes = [], {}
+        self.messages, self.sizes = [], {}
 
     def say(self, text):
-        self.said.append(text)
+        self.messages.append(text)
 
     def show(self, sizes):
         self.sizes = sizes
@@ -50,10 +50,10 @@ def same_everywhere(metrics):
 
 
 def train(config, prompts, classes, notes=None, after_step=lambda step: None):
-    """Hash of the last adapter, all metrics but times and retries, and workers lost."""
+    """(hash of the last adapter, all metrics but times and retries), and the number of workers lost."""
     with open_pools(config, notes or Notes(), classes) as pools:
-        begin, metrics = driver.start(pools), []
-        for report in driver.train(config, Plan(plan_settings(config), prompts, prompts), pools, begin):
+        initial, metrics = driver.start(pools), []
+        for report in driver.train(config, Plan(plan_settings(config), prompts, prompts), pools, initial):
             metrics.append(same_everywhere(report.metrics))
             after_step(report.step)
         return (tensors_sha256(report.state.policy.adapter), metrics), sum(pools.retries.values())
@@ -77,8 +77,8 @@ def undisturbed(prompts, tmp_path_factory):
     return train(config, prompts, STUBS)[0]
 
 
-def test_every_worker_may_be_killed_at_every_step_and_unit(setting, prompts, undisturbed, tmp_path):
-    """Before its work, or with the work done and the answer not given."""
+def test_killing_a_worker_at_every_step_and_unit_changes_no_bit(setting, prompts, undisturbed, tmp_path):
+    """Before its work, or after the work but before the answer."""
     kinds = itertools.cycle(["kill", "late"])
     lay(tmp_path, *(f"{role}-{step}-{unit}.{next(kinds)}" for role, step, unit in PLACES))
     result, lost = train(setting, prompts, FAULTY_STUBS)
@@ -88,8 +88,8 @@ def test_every_worker_may_be_killed_at_every_step_and_unit(setting, prompts, und
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("kind", ["kill", "late", "stop"])
-def test_real_workers_may_be_killed_or_hung_at_every_step_and_unit(address, prompts, tmp_path, kind):
-    """The same with the models that ship, which take seconds to load again each time."""
+def test_killing_or_hanging_real_workers_at_every_step_and_unit_changes_no_bit(address, prompts, tmp_path, kind):
+    """The same with the shipped models, which take seconds to reload each time."""
     settings = {"steps": STEPS, "out": tmp_path, "cluster__call_timeout": 10, "cluster__update_timeout": 10}
     expected, _ = train(small_config(**settings), prompts, ROLES)
     lay(tmp_path, *(f"{role}-{step}-{unit}.{kind}" for role, step, unit in PLACES))
@@ -101,7 +101,7 @@ def test_real_workers_may_be_killed_or_hung_at_every_step_and_unit(address, prom
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("kind", ["kill", "late"])
-def test_a_learner_of_several_may_be_killed_in_mid_update(address, prompts, tmp_path, kind):
+def test_killing_one_of_several_learners_during_an_update_changes_no_bit(address, prompts, tmp_path, kind):
     settings = {"steps": STEPS, "out": tmp_path, "algorithm__microbatch_size": 1, "run_ahead": 1}
     expected, _ = train(small_config(**settings), prompts, ROLES)
     lay(tmp_path, f"learner-0-1.{kind}", f"learner-1-1.{kind}", f"rollout-2-0.{kind}")
@@ -112,7 +112,7 @@ def test_a_learner_of_several_may_be_killed_in_mid_update(address, prompts, tmp_
 
 
 @pytest.mark.chaos
-def test_hung_workers_are_found_by_their_deadline_and_replaced(address, prompts, undisturbed, tmp_path):
+def test_hung_workers_are_replaced_after_their_deadline(address, prompts, undisturbed, tmp_path):
     config = small_config(steps=STEPS, cluster__backend="ray", cluster__address=address, out=tmp_path,
                           cluster__call_timeout=3, cluster__update_timeout=3)  # fmt: skip
     lay(tmp_path, *(f"{role}-1-0.stop" for role in ROLES))
@@ -120,19 +120,19 @@ def test_hung_workers_are_found_by_their_deadline_and_replaced(address, prompts,
     result, lost = train(config, prompts, FAULTY_STUBS, notes)
     assert result == undisturbed and lost == 4 and left(tmp_path) == []
     for role in ROLES:
-        assert any(text.startswith(role) and "did not answer within 3 s" in text for text in notes.said)
+        assert any(text.startswith(role) and "did not answer within 3 s" in text for text in notes.messages)
 
 
 @pytest.mark.parametrize("role", ["reward", *(pytest.param(r, marks=pytest.mark.chaos) for r in ROLES)])
-def test_a_unit_that_always_kills_its_worker_ends_the_run_and_is_named(setting, prompts, tmp_path, role):
+def test_a_unit_that_always_kills_its_worker_ends_the_run_with_an_error_that_names_it(setting, prompts, tmp_path, role):
     lay(tmp_path, f"{role}-1-0.always")
     expected = "step 1: 4 learner" if role == "learner" else rf"unit 0 of step 1 \(rows [\d, ]+\): 4 {role}"
-    with pytest.raises(RunError, match=expected + r" workers were lost over it \(cluster\.attempts\)"):
+    with pytest.raises(RunError, match=expected + r" workers were lost while working on it \(cluster\.attempts\)"):
         train(setting, prompts, FAULTY_STUBS)
 
 
-def test_a_score_that_is_no_number_ends_the_run_and_is_named(setting, prompts, tmp_path):
-    """Also through Ray: nothing is tried again that would give the same."""
+def test_a_score_that_is_nan_ends_the_run_with_an_error_that_names_its_unit(setting, prompts, tmp_path):
+    """On Ray too: a call that would fail again is not repeated."""
     lay(tmp_path, "reward-1-1.nan")
 
     def specs(config, layout):
@@ -143,24 +143,24 @@ def test_a_score_that_is_no_number_ends_the_run_and_is_named(setting, prompts, t
 
 
 @pytest.mark.chaos
-def test_workers_killed_while_idle_are_not_held_against_the_next_call(address, prompts):
-    """A call only counts workers that had begun with it, however many others turn out to be dead."""
+def test_workers_killed_while_idle_do_not_count_as_attempts_of_the_next_call(address, prompts):
+    """A call counts only workers that had received it, however many others turn out to be dead."""
     config = small_config(cluster__backend="ray", cluster__address=address, cluster__attempts=2, workers__rollout=4)
     notes = Notes()
     with open_pools(config, notes, STUBS) as pools:
-        begin = driver.start(pools)
+        initial = driver.start(pools)
         give_up = time.monotonic() + 60
         while notes.sizes["rollout"].ready < 4:
-            assert time.monotonic() < give_up, (notes.sizes, notes.said)
+            assert time.monotonic() < give_up, (notes.sizes, notes.messages)
             pools.get([pools.learner.submit("describe", about="the model")])
         for process in workers():
             process.kill()
-        reports = list(driver.train(config, Plan(plan_settings(config), prompts, prompts), pools, begin))
+        reports = list(driver.train(config, Plan(plan_settings(config), prompts, prompts), pools, initial))
     assert len(reports) == 2 and pools.retries["rollout"] >= 4
 
 
 def workers() -> list[psutil.Process]:
-    """Of the clusters that this process started: other tests have theirs."""
+    """Worker processes of clusters started by this process, not by other tests."""
     return [p for p in psutil.Process().children(recursive=True) if is_worker(p)]
 
 
@@ -172,11 +172,11 @@ def is_worker(process: psutil.Process) -> bool:
 
 
 def killing(count: int, seed: int, done: threading.Event, killed: list[int]) -> None:
-    """Kill `count` workers by pid, whoever it hits, at random moments."""
-    chance = random.Random(seed)
-    while len(killed) < count and not done.wait(chance.uniform(0.05, 0.6)):
+    """Kill `count` random workers at random moments."""
+    rng = random.Random(seed)
+    while len(killed) < count and not done.wait(rng.uniform(0.05, 0.6)):
         if running := [process for process in workers() if process.pid not in killed]:
-            victim = chance.choice(running)
+            victim = rng.choice(running)
             victim.kill()
             killed.append(victim.pid)
 
@@ -186,7 +186,7 @@ def killing(count: int, seed: int, done: threading.Event, killed: list[int]) -> 
     [pytest.param(20, 30, marks=pytest.mark.chaos), pytest.param(200, 400, marks=pytest.mark.chaos)],
     ids=["20 kills", "200 kills"],
 )
-def test_a_random_killer_changes_nothing(address, prompts, tmp_path, kills, steps):
+def test_random_kills_change_no_bit(address, prompts, tmp_path, kills, steps):
     """A unit lost or applied twice would change every weight after it (stubs.Learner)."""
     settings = {"steps": steps, "out": tmp_path, "cluster__attempts": 20}
     expected, _ = train(small_config(**settings), prompts, STUBS)
@@ -194,7 +194,7 @@ def test_a_random_killer_changes_nothing(address, prompts, tmp_path, kills, step
     done, killed = threading.Event(), []
     killer = threading.Thread(target=killing, args=(kills, 7, done, killed))
     killer.start()
-    # The run must last as long as the killer has work.
+    # The last step waits until all kills are done.
     result, _ = train(config, prompts, STUBS, after_step=lambda step: step == steps - 2 and killer.join())
     done.set()
     killer.join()
@@ -203,7 +203,7 @@ def test_a_random_killer_changes_nothing(address, prompts, tmp_path, kills, step
 
 
 def lose_node_of(worker, out, cluster, nodes):
-    """Take away, as by a power cut, the node where `worker` waits at its work, then let another one go on."""
+    """Remove the node on which `worker` waits, as a power cut would, then let its replacement continue."""
     here = out / "faults" / f"{worker}.here"
     while not here.exists():
         time.sleep(0.01)  # a file of another process: there is no event to wait for
@@ -213,7 +213,7 @@ def lose_node_of(worker, out, cluster, nodes):
 
 @pytest.fixture
 def nodes():
-    """A head without CPUs and two nodes for workers, by id; a node that is lost is missed within a second."""
+    """A cluster of a head without CPUs and two nodes for workers, by id; it notices a lost node within a second."""
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 2}
     head = {"num_cpus": 0, "include_dashboard": False, "_system_config": quick}
     cluster = Cluster(initialize_head=True, head_node_args=head)
@@ -224,13 +224,13 @@ def nodes():
 
 
 def on(cluster, out):
-    """A config for that cluster, on one node of which all workers find a place."""
+    """A config for that cluster, with workers small enough for all to fit on one node."""
     small = {f"cluster__resources__{role}__cpus": 0.5 for role in ROLES}
     return small_config(steps=STEPS, cluster__backend="ray", cluster__address=cluster.address, out=out, **small)
 
 
 @pytest.mark.chaos
-def test_a_node_whose_worker_is_lost_in_mid_call_changes_nothing(nodes, prompts, undisturbed, tmp_path):
+def test_losing_a_node_during_a_call_changes_no_bit(nodes, prompts, undisturbed, tmp_path):
     lay(tmp_path, "rollout-1-0.wait")
     killer = threading.Thread(target=lose_node_of, args=("rollout-1-0", tmp_path, *nodes), daemon=True)
     killer.start()
@@ -238,19 +238,21 @@ def test_a_node_whose_worker_is_lost_in_mid_call_changes_nothing(nodes, prompts,
     result, lost = train(on(nodes[0], tmp_path), prompts, FAULTY_STUBS, notes)
     killer.join()
     assert result == undisturbed
-    assert lost >= 1 and any("its node died" in text for text in notes.said), notes.said
+    assert lost >= 1 and any("its node died" in text for text in notes.messages), notes.messages
 
 
-def test_results_that_are_lost_with_their_node_are_made_again(nodes, prompts, tmp_path):
+def test_results_that_are_lost_with_their_node_are_recomputed(nodes, prompts, tmp_path):
     (cluster, machines), config, notes = nodes, on(nodes[0], tmp_path), Notes()
     unit = Plan(plan_settings(config), prompts, prompts).units(1)[0]
     with open_pools(config, notes, STUBS) as pools:
-        begin = driver.start(pools)
-        rollouts = pools.rollout.submit("summarize", unit, pools.put(begin.state.policy), about=unit.name)
-        while not rollouts.there:
+        initial = driver.start(pools)
+        rollouts = pools.rollout.submit("summarize", unit, pools.put(initial.state.policy), about=unit.name)
+        while not rollouts.available:
             pools.get([pools.learner.submit("describe", about="the model")])
-        (only_there,) = ray.experimental.get_object_locations([ray_object(rollouts)])[ray_object(rollouts)]["node_ids"]
-        cluster.remove_node(machines[only_there], allow_graceful=False)
+        (only_node,) = ray.experimental.get_object_locations([ray_object(rollouts)])[ray_object(rollouts)]["node_ids"]
+        cluster.remove_node(machines[only_node], allow_graceful=False)
         (scores,) = pools.get([pools.reward.submit("score", rollouts, about=unit.name)])
-    assert any(text.startswith("the rollout results of unit 0 of step 1 ") for text in notes.said), notes.said
-    assert torch.equal(scores.scores, Reward(config).score(Rollout(config).summarize(unit, begin.state.policy)).scores)
+    assert any(text.startswith("the rollout results of unit 0 of step 1 ") for text in notes.messages), notes.messages
+    assert torch.equal(
+        scores.scores, Reward(config).score(Rollout(config).summarize(unit, initial.state.policy)).scores
+    )

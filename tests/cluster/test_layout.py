@@ -1,4 +1,4 @@
-"""`auto` finds a layout for the machines at hand, and what does not fit is told with what would."""
+"""`auto` finds a layout that fits the machines; a layout that does not fit is refused with one that does."""
 
 import pytest
 from hypothesis import given
@@ -41,61 +41,61 @@ def test_auto_suits_the_machines(machines, expected):
     st.integers(1, 40),
     st.booleans(),
 )
-def test_auto_always_fits(machines, units, counts_too):
+def test_auto_always_fits(machines, units, counts_are_auto):
     machines = [Machine(*m) for m in machines]
-    asked = request(**AUTO) if counts_too else request(workers__rollout=units)
-    resolved = resolve(asked, machines)
+    requested = request(**AUTO) if counts_are_auto else request(workers__rollout=units)
+    resolved = resolve(requested, machines)
     assert fits(demand(resolved), machines), describe(resolved)
-    check_fit(asked, machines)
+    check_fit(requested, machines)
 
 
-def test_auto_leaves_alone_what_decides_the_bits():
+def test_auto_does_not_change_what_determines_the_bits():
     """The number of threads comes from the config, never from the machine."""
     resolved = resolve(request(**AUTO, cluster__resources__learner__threads=3), [Machine(64)])
     assert [resolved[role].threads for role in ROLES] == [1, 1, 1, 3]
     assert resolved["learner"].cpus == 3 * resolved["reward"].cpus
 
 
-def test_no_more_workers_than_a_step_has_units():
+def test_auto_gives_no_role_more_workers_than_a_step_has_units():
     rollout = resolve(LayoutRequest.of(small_config(**AUTO)), [Machine(64)])["rollout"]
     assert (rollout.fewest, rollout.most) == (2, 2)
 
 
-def test_numbers_given_are_kept():
+def test_explicit_numbers_are_kept():
     given = request(workers__reward=3, cluster__resources__reward__cpus=0.5)
     resolved = resolve(given, [Machine(64)])
     assert [resolved[role].fewest for role in ROLES] == [getattr(given.workers, role) for role in ROLES]
     assert resolved["reward"].cpus == 0.5
 
 
-def test_a_worker_larger_than_every_machine_does_not_fit_however_many_there_are():
-    asked = request(cluster__resources__learner__cpus=4)
+def test_a_worker_larger_than_each_machine_does_not_fit_on_any_number_of_machines():
+    requested = request(cluster__resources__learner__cpus=4)
     with pytest.raises(UsageError, match=r"this would fit: .*--cluster\.resources\.learner\.cpus auto"):
-        check_fit(asked, [Machine(2)] * 8)
+        check_fit(requested, [Machine(2)] * 8)
 
 
-def test_the_plan_that_is_offered_fits():
+def test_the_suggested_settings_fit():
     machines = [Machine(4)]
-    asked = request(workers__rollout=9, **{f"cluster__resources__{role}__cpus": 1 for role in ROLES})
+    requested = request(workers__rollout=9, **{f"cluster__resources__{role}__cpus": 1 for role in ROLES})
     with pytest.raises(UsageError) as caught:
-        check_fit(asked, machines)
-    offered = str(caught.value).split("this would fit: ")[1].replace("--", "").replace(".", "__").split()
-    settings = dict(zip(offered[::2], offered[1::2], strict=True))
+        check_fit(requested, machines)
+    suggested = str(caught.value).split("this would fit: ")[1].replace("--", "").replace(".", "__").split()
+    settings = dict(zip(suggested[::2], suggested[1::2], strict=True))
     again = request(**{f"cluster__resources__{role}__cpus": 1 for role in ROLES}, **settings)
     check_fit(again, machines)
 
 
-def test_an_elastic_role_starts_with_its_fewest():
+def test_a_role_with_a_span_starts_with_its_fewest_workers():
     assert "1 to 50 reward" in describe(check_fit(request(workers__reward="1-50"), [Machine(4)]))
 
 
-def test_a_part_of_a_gpu_is_a_part_of_one():
+def test_a_fraction_of_a_gpu_is_taken_from_a_single_gpu():
     assert fits([(0, 0.6)] * 2 + [(0, 0.4)] * 2, [Machine(0, 2)])
     assert not fits([(0, 0.6)] * 3, [Machine(0, 2)]), "1.8 of 2 GPUs, but no two fit on one"
     assert fits([(0, 2), (0, 1)], [Machine(0, 3)]) and not fits([(0, 2)], [Machine(0, 1)] * 2)
 
 
-def test_a_large_share_of_one_role_leaves_the_others_what_there_is():
-    asked = LayoutRequest.of(small_config(cluster__resources__learner__cpus=1.5))
-    assert resolve(asked, [Machine(2)])["rollout"].cpus == 0.1
-    check_fit(asked, [Machine(2)])
+def test_auto_gives_the_other_roles_what_an_explicit_share_leaves():
+    requested = LayoutRequest.of(small_config(cluster__resources__learner__cpus=1.5))
+    assert resolve(requested, [Machine(2)])["rollout"].cpus == 0.1
+    check_fit(requested, [Machine(2)])

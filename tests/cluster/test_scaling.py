@@ -1,4 +1,4 @@
-"""The number of workers follows requests and work while a run goes on, and no bit follows them."""
+"""The number of workers follows requests and load during a run, without changing any bit."""
 
 import fcntl
 import threading
@@ -20,7 +20,7 @@ from cluster.pools.opening import open_pools
 from cluster.pools.worker_group import Worker, WorkerGroup
 from cluster.preflight.data import plan_settings
 from learner.adapter import tensors_sha256
-from service.run.supervisor import RunControl
+from service.run.supervisor import RunSupervisor
 from tests.cluster.faults import FAULTY_STUBS, lay
 from tests.cluster.stubs import STUBS
 from tests.cluster.test_faults import Notes, train
@@ -46,8 +46,8 @@ def settings(cluster, tmp_path):
     }
 
 
-class Asking(Notes):
-    """Asks for numbers of workers, one request after another, each when the one before is fulfilled."""
+class Requests(Notes):
+    """Requests numbers of workers, each time the previous request is fulfilled."""
 
     def __init__(self, *requests):
         super().__init__()
@@ -62,19 +62,19 @@ class Asking(Notes):
         self.seen.append({role: (size.ready, size.wanted) for role, size in sizes.items()})
 
 
-def until(pools, fulfilled):
-    """Let the pools tend to their workers until something is so."""
-    while not fulfilled():
+def until(pools, condition):
+    """Make calls, which maintain the pools, until the condition holds."""
+    while not condition():
         pools.get([pools.learner.submit("describe", about="the model")])
 
 
-def test_pools_grow_and_shrink_while_a_run_goes_on(settings, prompts):
+def test_pools_grow_and_shrink_on_request_during_a_run(settings, prompts):
     expected, _ = train(small_config(steps=3, out=settings["out"]), prompts, STUBS)
-    notes = Asking({"reward": 4, "rollout": 3}, {"reward": 1})
+    notes = Requests({"reward": 4, "rollout": 3}, {"reward": 1})
     config = small_config(steps=3, workers__reward=1, workers__rollout=1, **settings)
     with open_pools(config, notes, STUBS) as pools:
-        begin, reports = driver.start(pools), []
-        for report in driver.train(config, Plan(plan_settings(config), prompts, prompts), pools, begin):
+        initial, reports = driver.start(pools), []
+        for report in driver.train(config, Plan(plan_settings(config), prompts, prompts), pools, initial):
             reports.append(report)
             done = report.step + 1
             until(pools, lambda: len(notes.requests) <= 1 or done == 3)  # noqa: B023
@@ -84,33 +84,33 @@ def test_pools_grow_and_shrink_while_a_run_goes_on(settings, prompts):
     assert tensors_sha256(reports[-1].state.policy.adapter) == expected[0]
 
 
-def test_a_span_follows_the_work_by_itself(settings, prompts, tmp_path):
-    """Four units wait for one worker that is held up: more are started, and let go when they have idled."""
+def test_a_role_with_a_span_follows_its_load(settings, prompts, tmp_path):
+    """Four units wait for one blocked worker: more workers start, and are released after idling."""
     settings |= {"rollout__batch_size": 16, "steps": 2}
     expected, _ = train(small_config(**settings | {"cluster__backend": "inline"}), prompts, STUBS)
     config = small_config(workers__rollout="1-3", cluster__grow_after=0.5, cluster__shrink_after=1, **settings)
-    notes = Asking()
+    notes = Requests()
     lay(tmp_path, "rollout-0-0.wait")
 
-    def let_go():
+    def unblock():
         while not any(sizes["rollout"][0] == 3 for sizes in notes.seen):
-            time.sleep(0.01)  # what the driver's thread shows: there is no event to wait for
+            time.sleep(0.01)  # sizes published by the driver's thread, for which there is no event to wait
         (tmp_path / "faults/rollout-0-0.wait").unlink()
 
-    helper = threading.Thread(target=let_go)
+    helper = threading.Thread(target=unblock)
     helper.start()
     with open_pools(config, notes, FAULTY_STUBS) as pools:
-        begin = driver.start(pools)
-        reports = list(driver.train(config, Plan(plan_settings(config), prompts, prompts), pools, begin))
+        initial = driver.start(pools)
+        reports = list(driver.train(config, Plan(plan_settings(config), prompts, prompts), pools, initial))
         helper.join()
         until(pools, lambda: notes.sizes["rollout"].ready == notes.sizes["rollout"].wanted == 1)
     assert [r.metrics["reward/mean"] for r in reports] == [m["reward/mean"] for m in expected[1]]
 
 
 @pytest.mark.chaos
-def test_replicas_without_a_place_are_asked_for_told_of_and_not_waited_for_without_limit(settings, cluster, prompts):
+def test_workers_without_resources_are_reported_and_given_up_after_a_timeout(settings, cluster, prompts):
     config = small_config(**settings | {"cluster__start_timeout": 20, "cluster__resources__reward__cpus": 0.5})
-    notes = Asking({"reward": 6}, {"reward": 20})
+    notes = Requests({"reward": 6}, {"reward": 20})
     with open_pools(config, notes, STUBS) as pools:
         driver.start(pools)
         until(pools, lambda: notes.sizes["reward"].pending >= 2)
@@ -124,23 +124,23 @@ def test_replicas_without_a_place_are_asked_for_told_of_and_not_waited_for_witho
             == 2
         )
     cluster.remove_node(node)
-    assert any("workers wait for a place" in text and "CPU" in text for text in notes.said)
-    assert any("found no place" in text and "the run goes on with" in text for text in notes.said)
+    assert any("workers are waiting for resources" in text and "CPU" in text for text in notes.messages)
+    assert any("could not be placed" in text and "the run continues with" in text for text in notes.messages)
 
 
 def test_the_scale_command_reaches_a_run(tmp_path, capsys):
     folder = tmp_path / "run"
     folder.mkdir()
-    control, said = RunControl(folder, print), []
-    control.show({role: PoolSize(1) for role in ("rollout", "reward", "reference", "learner")})
+    supervisor, codes = RunSupervisor(folder, print), []
+    supervisor.show({role: PoolSize(1) for role in ("rollout", "reward", "reference", "learner")})
     with (folder / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        asked = threading.Thread(target=lambda: said.append(ray_job.main(["scale", str(folder), "--reward", "4"])))
-        asked.start()
-        while not (requested := control.requested()):
+        command = threading.Thread(target=lambda: codes.append(ray_job.main(["scale", str(folder), "--reward", "4"])))
+        command.start()
+        while not (requested := supervisor.requested()):
             time.sleep(0.01)
-        asked.join()
-    assert requested == {"reward": 4} and said == [0]
+        command.join()
+    assert requested == {"reward": 4} and codes == [0]
     assert "reward: 1 wanted, 0 ready" in capsys.readouterr().out
 
 
@@ -152,13 +152,13 @@ def test_the_scale_command_reaches_a_run(tmp_path, capsys):
         ([], "name a role and a number"),
     ],
 )
-def test_a_request_that_makes_no_sense_is_refused(tmp_path, capsys, arguments, expected):
+def test_an_invalid_request_is_refused(tmp_path, capsys, arguments, expected):
     assert ray_job.main(["scale", str(tmp_path), *arguments]) == 2
     assert expected in capsys.readouterr().err
 
 
 def census(address) -> dict[str, float]:
-    """What a run could leave behind: in the cluster's books, in its daemons, and in this process."""
+    """Resources that a run could leave in use: in the cluster's state, in its daemons, and in this process."""
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     try:
         left = {
@@ -177,7 +177,7 @@ def census(address) -> dict[str, float]:
 
 
 def settled(address) -> dict[str, float]:
-    """The same when Ray has done its own clearing up, which takes it a second or two."""
+    """The census after Ray's own cleanup, which takes a second or two."""
     for _ in range(20):
         left = census(address)
         if not (left["actors"] or left["object store"] or left["CPU in use"]):
@@ -198,18 +198,20 @@ def test_runs_one_after_another_leave_nothing_behind(settings, cluster, prompts,
     for name in ("actors", "placement groups", "CPU in use", "object store"):
         assert before[name] == after[name] == 0, name
     for what in ("threads", "files"):
-        assert after[f"{what} of daemons"] <= before[f"{what} of daemons"] + 5, "they come and go, but not with runs"
-        # Ray itself keeps one of each in a process for every connection over which an actor was called.
+        assert after[f"{what} of daemons"] <= before[f"{what} of daemons"] + 5, (
+            "the number varies, but does not grow with runs"
+        )
+        # Ray itself keeps one of each per connection over which an actor was called.
         assert after[f"{what} of driver"] <= before[f"{what} of driver"] + runs + 3, what
 
 
-def test_growing_while_a_worker_has_still_to_leave_lets_no_other_go(config):
-    """Two of three work and one of them leaves after its call: wanting three again is one new worker, no other gone."""
+def test_growing_while_a_worker_is_leaving_releases_no_other(config):
+    """One of three workers leaves after its call: growing to three again starts one worker and releases none."""
     layout = resolve(LayoutRequest.of(config), [Machine(2)])
     group = WorkerGroup("reward", STUBS(config, layout)["reward"], layout["reward"], config.cluster, print)
     group.resize(3)
     group._start = lambda: Worker("reward", "new", None, None, None)
-    group.dismiss = lambda worker: pytest.fail(f"{worker.name} was let go")
+    group.dismiss = lambda worker: pytest.fail(f"{worker.name} was released")
     old = [Worker("reward", f"old-{i}", None, None, None, state="ready", leaving=i == 0) for i in range(3)]
     group.workers = list(old)
     assert [worker.name for worker in group.fill()] == ["new"]

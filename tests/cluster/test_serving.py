@@ -1,4 +1,4 @@
-"""Models on Ray Serve: every question gets its own answer, or is told why not, whoever dies meanwhile."""
+"""Models on Ray Serve: every request gets its own answer or a clear error, even while replicas die."""
 
 import asyncio
 import json
@@ -13,16 +13,18 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cluster.serving.models import TooSlow, Unavailable, start_models
 from peft import LoraConfig, get_peft_model
 from ray import serve
 from ray.cluster_utils import Cluster
 from transformers import T5Config, T5ForConditionalGeneration
 
-from cluster.pools.ray_pools import connected
-from cluster.serving import models as serving
-from cluster.serving.deployment import summarizer_settings
-from cluster.serving.replicas import Scores, Summaries
+from cluster.placement import Machine
+from cluster.pools.interface import WorkerSpec
+from cluster.ray_cluster import connected
+from cluster.serving import deployment
+from cluster.serving.client import TooSlow, Unavailable
+from cluster.serving.deployment import start_models, summarizer_settings
+from cluster.serving.replicas import ReplicaSettings, RewardReplica
 from configs.errors import RunError, UsageError
 from learner.adapter import BASE
 from tests.conftest import scorer_settings, small_config
@@ -31,7 +33,7 @@ from workers.data.prompts import read_rows
 from workers.inference.scorer import Scorer
 from workers.inference.summarizer import Summarizer, SummaryRequest, TooLong
 
-pytestmark = [pytest.mark.ray, pytest.mark.chaos]  # a minute and a half; test_serve.py asks the same models
+pytestmark = [pytest.mark.ray, pytest.mark.chaos]  # a minute and a half; test_serve.py calls the same models
 
 FATAL = "a text that kills"
 ELSEWHERE = """
@@ -49,53 +51,58 @@ sys.stdin.read()
 """
 
 
-class ObedientSummarizer(Summarizer):
-    """Dies of one text, and writes down which process was asked."""
+def observed_spec(folder):
+    """Makes specs of the classes below in place of the real ones; they write notes into the folder."""
+    return lambda path, settings: WorkerSpec(f"{__name__}:Observed{path.partition(':')[2]}", (settings, folder))
 
-    def tokenize(self, question):
-        if question.dialogue == FATAL:
+
+class ObservedSummarizer(Summarizer):
+    """Dies of one text, and notes which process summarizes."""
+
+    def __init__(self, settings_and_folder):
+        settings, self.folder = settings_and_folder
+        super().__init__(settings)
+
+    def tokenize(self, request):
+        if request.dialogue == FATAL:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().tokenize(question)
+        return super().tokenize(request)
 
-    def summarize(self, questions, adapter):
-        note(self.config, "summarizing", os.getpid())
-        return super().summarize(questions, adapter)
+    def summarize(self, requests, adapter):
+        note(self.folder, "summarizing", os.getpid())
+        return super().summarize(requests, adapter)
 
 
-class ObedientScorer(Scorer):
-    """Waits at some texts for as long as that file is there, and writes down each batch."""
+class ObservedScorer(Scorer):
+    """Waits at a text that is a path for as long as the file exists, and notes each batch."""
 
-    def __init__(self, config):
-        super().__init__(config)
-        self.config = config
+    def __init__(self, settings_and_folder):
+        settings, self.folder = settings_and_folder
+        super().__init__(settings)
 
     def score(self, texts):
-        note(self.config, "batches", list(texts))
+        note(self.folder, "batches", list(texts))
         for path in (Path(text) for text in texts if text.startswith("/")):
             while path.exists():
                 time.sleep(0.01)
         return super().score(texts)
 
 
-class ObedientSummaries(Summaries):
-    path = "tests.cluster.test_serving:ObedientSummarizer"
-
-
-class ObedientScores(Scores):
-    path = "tests.cluster.test_serving:ObedientScorer"
+class ObservedRewardReplica(RewardReplica):
+    """Notes requests that arrive or are cancelled."""
 
     async def __call__(self, text):
-        note(self.model.config, "come", text)
+        note(self.model.folder, "arrived", text)
         try:
             return await super().__call__(text)
         except asyncio.CancelledError:
-            note(self.model.config, "cancelled", text)
+            note(self.model.folder, "cancelled", text)
             raise
 
 
-def note(config, name, what):
-    with open(Path(config.out) / name, "a") as file:
-        file.write(json.dumps(what) + "\n")
+def note(folder, name, value):
+    with open(Path(folder) / name, "a") as file:
+        file.write(json.dumps(value) + "\n")
 
 
 def noted(config, name):
@@ -105,7 +112,7 @@ def noted(config, name):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """Begun elsewhere, which is where its processes are."""
+    """A cluster started in another folder, which is the current folder of its processes."""
     with chdir(tmp_path_factory.mktemp("head")):
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 8, "include_dashboard": False})
     yield cluster
@@ -123,7 +130,7 @@ def setting(cluster, tmp_path_factory):
 
 
 def leave(cluster, folder, app):
-    """Have somebody else's driver, in a folder of its own, begin an application, and be killed."""
+    """Let another driver, in a folder of its own, start an application and be killed."""
     words = [sys.executable, "-c", ELSEWHERE, cluster.address, app]
     with subprocess.Popen(words, cwd=folder, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as driver:
         assert driver.stdout.readline() == "theirs\n"
@@ -132,15 +139,15 @@ def leave(cluster, folder, app):
 
 @pytest.fixture(scope="module")
 def models(cluster, setting, tmp_path_factory):
-    """In the place of a service that was killed, begun in the folder of an older version of the code."""
+    """Replaces a service that was killed, and had been started in the folder of an older version of the code."""
     folder = tmp_path_factory.mktemp("older")
     (folder / "cluster").mkdir()
     (folder / "cluster/__init__.py").touch()
     leave(cluster, folder, "seqrlhf-summaries")
     earlier = replicas(cluster, "summaries")
     with pytest.MonkeyPatch.context() as patch, connected(cluster.address) as machines:
-        patch.setitem(serving.KINDS, "summaries", (ObedientSummaries, "rollout"))
-        patch.setitem(serving.KINDS, "scores", (ObedientScores, "reward"))
+        patch.setattr(deployment, "WorkerSpec", observed_spec(setting.out))
+        patch.setattr(deployment, "RewardReplica", ObservedRewardReplica)
         models = start_models(setting, machines)
         assert len(earlier) == 1 and not earlier & replicas(cluster, "summaries")
         yield models
@@ -172,19 +179,19 @@ def replicas(cluster, kind):
 def title(process):
     try:
         return " ".join(process.cmdline())
-    except psutil.Error:  # it is dying just now
+    except psutil.Error:  # it is ending
         return ""
 
 
-def expected(summarizer, adapter, questions):
-    return summarizer.summarize([summarizer.tokenize(question) for question in questions], summarizer.read(adapter))
+def expected(summarizer, adapter, requests):
+    return summarizer.summarize([summarizer.tokenize(request) for request in requests], summarizer.read(adapter))
 
 
-def outcomes(*asked):
-    """What each call comes to, all made at once."""
+def outcomes(*calls):
+    """The answer or error of each call, all made concurrently."""
 
     async def together():
-        return await asyncio.gather(*asked, return_exceptions=True)
+        return await asyncio.gather(*calls, return_exceptions=True)
 
     return asyncio.run(together())
 
@@ -195,31 +202,31 @@ def is_near(verdict, other):
     )
 
 
-def test_models_are_there_in_the_place_of_an_earlier_service(models, summarizer, scorer, dialogues):
+def test_models_replace_those_of_an_earlier_service(models, summarizer, scorer, dialogues):
     assert models.ready() == {"summaries": 2, "scores": 1}
-    question = SummaryRequest(dialogues[0])
-    summary, verdict = outcomes(models.summarize(BASE, question), models.score("Thank you."))
-    assert [summary] == expected(summarizer, BASE, [question])
+    request = SummaryRequest(dialogues[0])
+    summary, verdict = outcomes(models.summarize(BASE, request), models.score("Thank you."))
+    assert [summary] == expected(summarizer, BASE, [request])
     assert is_near(verdict, scorer.score(["Thank you."])[0])
 
 
 @pytest.mark.parametrize(
-    "rounds, doomed", [(1, 1), pytest.param(5, 3, marks=pytest.mark.chaos)], ids=["one of two", "all, again and again"]
+    "rounds, doomed", [(1, 1), pytest.param(5, 3, marks=pytest.mark.chaos)], ids=["one of two", "all, repeatedly"]
 )
-def test_every_question_gets_its_own_answer_though_replicas_are_killed(
+def test_every_request_gets_its_own_answer_even_if_replicas_are_killed(
     cluster, models, summarizer, scorer, dialogues, rounds, doomed
 ):
-    questions = [SummaryRequest(text, seed if seed % 2 else None) for seed, text in enumerate(dialogues)]
-    wanted, verdicts = expected(summarizer, BASE, questions), scorer.score(dialogues)
+    requests = [SummaryRequest(text, seed if seed % 2 else None) for seed, text in enumerate(dialogues)]
+    wanted, verdicts = expected(summarizer, BASE, requests), scorer.score(dialogues)
 
     async def ask():
-        await all_there(models)
+        await all_running(models)
         killed = [*replicas(cluster, "summaries"), *replicas(cluster, "scores")][:doomed]
-        summaries = [asyncio.create_task(models.summarize(BASE, question)) for question in questions]
+        summaries = [asyncio.create_task(models.summarize(BASE, request)) for request in requests]
         scores = [asyncio.create_task(models.score(text)) for text in dialogues]
         await asyncio.wait(summaries + scores, return_when=asyncio.FIRST_COMPLETED)
         for tasks in (summaries, scores):
-            assert not all(task.done() for task in tasks), "some are under way"
+            assert not all(task.done() for task in tasks), "some are in progress"
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
         return await asyncio.gather(*summaries), await asyncio.gather(*scores), killed
@@ -231,19 +238,19 @@ def test_every_question_gets_its_own_answer_though_replicas_are_killed(
         assert len(killed) == doomed and not {*killed} & (replicas(cluster, "scores") | replicas(cluster, "summaries"))
 
 
-def test_adapters_of_all_shapes_are_asked_side_by_side(models, summarizer, dialogues, tmp_path):
-    """More of them than a replica keeps, and one that is written anew."""
+def test_adapters_of_all_shapes_are_used_concurrently(models, summarizer, dialogues, tmp_path):
+    """There are more than a replica keeps in memory, and one is rewritten."""
     shapes = [{"r": 2, "lora_alpha": 16}, {"r": 16, "lora_alpha": 32}, {"r": 4, "lora_alpha": 16}]
     layers = [["q"], ["v", "k"], ["q", "v"]]
     folders = [
         write_adapter(tmp_path / str(seed), seed, target_modules=modules, **shape)
         for seed, (shape, modules) in enumerate(zip(shapes, layers, strict=True))
     ]
-    questions = [SummaryRequest(text) for text in dialogues[:5]]
+    requests = [SummaryRequest(text) for text in dialogues[:5]]
 
     def check(*adapters):
-        wanted = [answer for adapter in adapters for answer in expected(summarizer, adapter, questions)]
-        assert outcomes(*[models.summarize(adapter, q) for adapter in adapters for q in questions]) == wanted
+        wanted = [answer for adapter in adapters for answer in expected(summarizer, adapter, requests)]
+        assert outcomes(*[models.summarize(adapter, q) for adapter in adapters for q in requests]) == wanted
         return wanted
 
     assert len(set(check(BASE, *folders))) > 10
@@ -252,53 +259,53 @@ def test_adapters_of_all_shapes_are_asked_side_by_side(models, summarizer, dialo
     assert check(folders[0]) != before
 
 
-def test_bad_questions_are_told_and_harm_no_others(cluster, models, summarizer, dialogues, tmp_path):
+def test_bad_requests_get_errors_and_do_not_affect_others(cluster, models, summarizer, dialogues, tmp_path):
     other = T5ForConditionalGeneration(T5Config(vocab_size=100, d_model=32, d_kv=8, d_ff=32, num_layers=2, num_heads=4))
     get_peft_model(other, LoraConfig(r=2, target_modules=["q"])).save_pretrained(tmp_path / "other")
     (tmp_path / "empty").mkdir()
-    there, good = replicas(cluster, "summaries"), [SummaryRequest(text) for text in [*dialogues[:6], "", "\ud800"]]
+    before, good = replicas(cluster, "summaries"), [SummaryRequest(text) for text in [*dialogues[:6], "", "\ud800"]]
     bad = [
         (BASE, "word " * 5000, TooLong, "at most 512 are taken"),
         (str(tmp_path / "other"), dialogues[0], UsageError, "of another model"),
         (str(tmp_path / "empty"), dialogues[0], UsageError, "holds no adapter"),
         (str(tmp_path / "none"), dialogues[0], UsageError, "holds no adapter"),
     ]
-    asked = [models.summarize(BASE, question) for question in good]
+    calls = [models.summarize(BASE, request) for request in good]
     for place, (adapter, text, _, _) in enumerate(bad):
-        asked.insert(2 * place, models.summarize(adapter, SummaryRequest(text)))
-    answers = outcomes(*asked)
+        calls.insert(2 * place, models.summarize(adapter, SummaryRequest(text)))
+    answers = outcomes(*calls)
     for place, (_, _, kind, message) in reversed(list(enumerate(bad))):
         error = answers.pop(2 * place)
         assert type(error) is kind and message in str(error)
     assert answers == expected(summarizer, BASE, good)
-    assert replicas(cluster, "summaries") == there
+    assert replicas(cluster, "summaries") == before
 
 
 @asynccontextmanager
 async def busy(models, setting, folder):
-    """For as long as this lasts, the replica of the one model has something to do."""
+    """Keeps the reward model's only replica busy within the context."""
     file = folder / "busy"
     file.touch()
     task = asyncio.create_task(models.score(str(file)))
-    await come_true(lambda: [str(file)] in noted(setting, "batches"))
+    await wait_until(lambda: [str(file)] in noted(setting, "batches"))
     yield
     file.unlink()
     await task
 
 
-async def all_there(models):
-    await come_true(lambda: models.ready() == {"summaries": 2, "scores": 1})
+async def all_running(models):
+    await wait_until(lambda: models.ready() == {"summaries": 2, "scores": 1})
 
 
-async def come_true(what):
-    """Of other processes: there is no event to wait for."""
+async def wait_until(condition):
+    """Polls the state of other processes, for which before is no event to wait."""
     async with asyncio.timeout(60):
-        while not what():
+        while not condition():
             await asyncio.sleep(0.01)
 
 
-def test_whoever_comes_while_a_batch_is_answered_is_in_the_next_one(models, setting, tmp_path):
-    """Serve alone would make a batch of each."""
+def test_requests_that_arrive_during_a_batch_form_the_next_one(models, setting, tmp_path):
+    """Serve alone would make each of them a batch."""
     texts = [f"one after another, {number}" for number in range(8)]
 
     async def ask():
@@ -306,67 +313,67 @@ def test_whoever_comes_while_a_batch_is_answered_is_in_the_next_one(models, sett
             tasks = []
             for text in texts:
                 tasks.append(asyncio.create_task(models.score(text)))
-                await come_true(lambda text=text: text in noted(setting, "come"))
-                await asyncio.sleep(5 * setting.serve.batch_wait)  # a batch would not wait so long for another
+                await wait_until(lambda text=text: text in noted(setting, "arrived"))
+                await asyncio.sleep(5 * setting.serve.batch_wait)  # longer than a batch waits for further requests
         await asyncio.gather(*tasks)
 
     asyncio.run(ask())
     assert [batch for batch in noted(setting, "batches") if set(batch) & set(texts)] == [texts]
 
 
-def test_nobody_works_for_whoever_has_given_up(models, setting, tmp_path, monkeypatch):
-    """By the deadline or by a client that has gone."""
-    limits, late, gone = models.limits, [f"late {n}" for n in range(12)], [f"gone {n}" for n in range(12)]
+def test_abandoned_requests_are_not_computed(models, setting, tmp_path, monkeypatch):
+    """After their deadline, or after their client has disconnected."""
+    timeout, late, gone = models.timeout, [f"late {n}" for n in range(12)], [f"gone {n}" for n in range(12)]
 
     async def ask():
         async with busy(models, setting, tmp_path):
-            monkeypatch.setattr(models, "limits", limits.model_copy(update={"timeout": 0.5}))
-            told = await asyncio.gather(*[models.score(text) for text in late], return_exceptions=True)
-            monkeypatch.setattr(models, "limits", limits)
+            monkeypatch.setattr(models, "timeout", 0.5)
+            errors = await asyncio.gather(*[models.score(text) for text in late], return_exceptions=True)
+            monkeypatch.setattr(models, "timeout", timeout)
             tasks = [asyncio.create_task(models.score(text)) for text in gone]
-            await come_true(lambda: set(gone) <= set(noted(setting, "come")))
+            await wait_until(lambda: set(gone) <= set(noted(setting, "arrived")))
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            left = {*late, *gone} & set(noted(setting, "come"))
-            await come_true(lambda: left <= set(noted(setting, "cancelled")))
-        return told, await models.score("last")
+            left = {*late, *gone} & set(noted(setting, "arrived"))
+            await wait_until(lambda: left <= set(noted(setting, "cancelled")))
+        return errors, await models.score("last")
 
-    told, _ = asyncio.run(ask())
-    assert {type(error) for error in told} == {TooSlow}
+    errors, _ = asyncio.run(ask())
+    assert {type(error) for error in errors} == {TooSlow}
     assert not {*late, *gone} & {text for batch in noted(setting, "batches") for text in batch}
 
 
-def test_replicas_share_what_is_asked_of_one_adapter(cluster, models, setting, dialogues, tmp_path):
-    """Serve's own way with multiplexed models has the one that read it first answer all."""
-    asyncio.run(all_there(models))
+def test_replicas_share_the_requests_for_one_adapter(cluster, models, setting, dialogues, tmp_path):
+    """Serve's own multiplexing would send all of them to the replica that read the adapter first."""
+    asyncio.run(all_running(models))
     adapter = write_adapter(tmp_path, 1, r=2, target_modules=["q"])
     outcomes(models.summarize(adapter, SummaryRequest(dialogues[0])))
-    time.sleep(2)  # in which Serve would spread who has read it
+    time.sleep(2)  # the time in which Serve would announce which replica has read it
     before = len(noted(setting, "summarizing"))
     outcomes(*[models.summarize(adapter, SummaryRequest(text)) for text in dialogues])
     assert set(noted(setting, "summarizing")[before:]) == replicas(cluster, "summaries")
 
 
-def test_a_question_that_kills_every_replica_is_told_and_not_tried_for_ever(cluster, models):
-    asyncio.run(all_there(models))
-    there = replicas(cluster, "summaries")
+def test_a_request_that_kills_every_replica_fails_after_a_bounded_number_of_tries(cluster, models):
+    asyncio.run(all_running(models))
+    before = replicas(cluster, "summaries")
     [error] = outcomes(models.summarize(BASE, SummaryRequest(FATAL)))
-    assert isinstance(error, Unavailable) and "2 replicas of summaries died over it" in str(error)
-    assert len(there) == 2 and not there & replicas(cluster, "summaries")
+    assert isinstance(error, Unavailable) and "2 replicas of summaries died while answering" in str(error)
+    assert len(before) == 2 and not before & replicas(cluster, "summaries")
 
 
-def test_without_replicas_that_is_told(models, monkeypatch):
+def test_requests_without_replicas_fail_with_the_reason(models, monkeypatch):
     models.stop()
     assert models.ready() == {"summaries": 0, "scores": 0}
-    monkeypatch.setattr(models, "limits", models.limits.model_copy(update={"timeout": 1.0}))
+    monkeypatch.setattr(models, "timeout", 1.0)
     [error] = outcomes(models.score("text"))
-    assert isinstance(error, Unavailable) and "no replica of scores is there" in str(error)
+    assert isinstance(error, Unavailable) and "no replica of scores is running" in str(error)
 
 
 @pytest.fixture(scope="module")
 def others(cluster, models, tmp_path_factory):
-    """A Serve that somebody else has begun, who knows nothing of this code."""
+    """A Serve instance that was started by another project, without access to this code."""
     serve.shutdown()
     leave(cluster, tmp_path_factory.mktemp("others"), "other")
     return lambda: serve.get_app_handle("other").remote().result(timeout_s=30)
@@ -379,29 +386,31 @@ def others(cluster, models, tmp_path_factory):
         ({"reward__label": "hate"}, "^reward.label_is: "),
         pytest.param(
             {"cluster__resources__reward__cpus": 99, "cluster__start_timeout": 1},
-            "the models cannot be served: they found no place within 1 s",
+            "the models cannot be served: they were not placed within 1 s",
             marks=pytest.mark.chaos,
         ),
     ],
-    ids=["no model", "a reversed judge", "no place"],
+    ids=["no model", "a reversed label", "too few resources"],
 )
-def test_models_that_do_not_start_are_told_and_what_others_serve_goes_on(cluster, others, settings, message):
+def test_models_that_do_not_start_raise_and_leave_other_applications_running(cluster, others, settings, message):
     config = small_config(cluster__resources__rollout__cpus=99, cluster__attempts=1, **settings)
     with pytest.raises((RunError, UsageError), match=message):
-        start_models(config, [serving.Machine(8)])
+        start_models(config, [Machine(8)])
     assert set(serve.status().applications) == {"other"} and others() == "theirs"
     assert not replicas(cluster, "summaries") | replicas(cluster, "scores")
 
 
-def test_a_replica_whose_model_hangs_calls_itself_unhealthy():
-    """Without Ray: Serve would ask it three times."""
-    replica, ended = Scores(small_config(), 1, os.getcwd()), threading.Event()
+def test_a_replica_whose_model_hangs_reports_itself_unhealthy():
+    """Without Ray: Serve would check three times before it acts."""
+    model = WorkerSpec("workers.inference.scorer:Scorer", scorer_settings(small_config()))
+    settings = ReplicaSettings(os.getcwd(), threads=1, batch_size=1, batch_wait=0.0, timeout=60.0, adapters=1)
+    replica, ended = RewardReplica(model, settings), threading.Event()
 
     async def hang():
-        task = asyncio.create_task(replica._work(ended.wait))
+        task = asyncio.create_task(replica._run(ended.wait))
         await asyncio.sleep(0)
         replica.check_health()
-        replica.patience = 0
+        replica.timeout = 0
         with pytest.raises(RuntimeError, match="no answer within 0 s"):
             replica.check_health()
         ended.set()

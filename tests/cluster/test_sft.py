@@ -22,13 +22,15 @@ def test_two_workers_train_one_adapter(tmp_path, capsys):
     alone = tmp_path / "alone"
     assert ray_job.main(["sft", *SETTINGS, "--cluster.backend", "inline", "--out", str(alone)]) == 0
     one = [line["eval_rougeL"] for line in read_log(alone) if "eval_rougeL" in line]
-    assert len(two) == len(one) == 2 and two[0] == pytest.approx(one[0]), "each summary meets its own reference"
+    assert len(two) == len(one) == 2 and two[0] == pytest.approx(one[0]), (
+        "each summary is compared with its own reference"
+    )
     shown = capsys.readouterr()
     assert "trainable model parameters: 18,432; all model parameters: 677,248" in shown.err
     assert str(out) in shown.out.splitlines()
 
 
-def test_more_workers_than_fit_are_refused_with_what_to_do(tmp_path, capsys):
+def test_more_workers_than_fit_are_refused_with_a_remedy(tmp_path, capsys):
     arguments = ["sft", *SETTINGS, "--sft.workers", "16", "--cluster.resources.learner.cpus", "4"]
     assert ray_job.main([*arguments, "--out", str(tmp_path / "out")]) == 2
     assert "sft.workers: 16 workers with 4 CPU" in capsys.readouterr().err

@@ -170,7 +170,7 @@ def test_an_adapter_that_is_bin_only_is_loaded_where_that_is_accepted(whole, tmp
     assert ray_job.main(arguments) == 2 and "--policy.adapter_bin true" in capsys.readouterr().err
     assert ray_job.main([*arguments, "--policy.adapter_bin", "true"]) == 0
     assert json.loads((tmp_path / "out/report.json").read_text())["policies"]["old"] == made(whole)
-    assert "is read as tensors only" in capsys.readouterr().err
+    assert "only tensors are read from" in capsys.readouterr().err
     (tmp_path / "file.yaml").write_text("base: quickstart\npolicy: {adapter_bin: true}")
     assert ray_job.main(["--config", str(tmp_path / "file.yaml")]) == 2
     assert "policy.adapter_bin: is taken from the command line only" in capsys.readouterr().err

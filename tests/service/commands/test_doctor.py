@@ -30,7 +30,7 @@ def test_a_healthy_run_passes_every_check():
         "ray 2.",
         "prompts to learn from",
         "better text +",
-        "asks for a",
+        "requires a",
         "2 rollout",
         "GB free",
         "quickstart",
@@ -82,6 +82,6 @@ def test_what_ray_would_refuse_is_told(tmp_path, monkeypatch):
     """A folder over the limit: the limit is lowered for it, not the folder blown up."""
     (tmp_path / "data.bin").write_bytes(b"0" * 1000)
     monkeypatch.setattr(upload, "GCS_STORAGE_MAX_SIZE", 100)
-    with pytest.raises(UsageError, match=r"working_dir: .* of which data\.bin"):
+    with pytest.raises(UsageError, match=r"working_dir: .* \(largest parts: data\.bin"):
         upload.examine_upload(tmp_path)
     assert GCS_STORAGE_MAX_SIZE > 100e6

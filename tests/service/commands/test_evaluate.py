@@ -86,7 +86,7 @@ def test_the_baseline_is_a_setting(run, tmp_path):
         (["a b={run}"], {}, "'a b' cannot be a policy's name"),
         (["x=base", "x={run}"], {}, "two policies are called x"),
         (["base"], {"evaluation__baseline": "sft"}, "evaluation.baseline: 'sft' is none of base"),
-        (["b={bin}"], {}, "accept that by --policy.adapter_bin true"),
+        (["b={bin}"], {}, "accept this with --policy.adapter_bin true"),
     ],
 )
 def test_a_mistake_is_told_before_anything_starts(run, tmp_path, capsys, policies, settings, expected):

@@ -172,7 +172,10 @@ def test_another_shape_of_adapter_is_refused_before_anything_is_written(tmp_path
     capsys.readouterr()
     for command in ([], ["doctor"]):
         assert ray_job.main([*command, *changed]) == 2
-        assert "policy.lora, policy.adapter: not the shape of adapter that the run began" in capsys.readouterr().err
+        assert (
+            "policy.lora, policy.adapter: the adapter's shape differs from the one that this run started with"
+            in capsys.readouterr().err
+        )
     traces = {"status.json", "workers.json"}
     after = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in traces | {"lock"}}
     assert after == before

@@ -14,7 +14,9 @@ def test_a_tracker_that_is_not_installed_is_named_with_its_remedy(capsys):
     if not absent:
         pytest.skip("all trackers are installed")
     assert ray_job.main(small_arguments(trackers=f'["{absent[0]}"]')) == 2
-    assert f"trackers: {absent[0]} is not installed; install it by: pip install {absent[0]}" in capsys.readouterr().err
+    assert (
+        f"trackers: {absent[0]} is not installed; install it with: pip install {absent[0]}" in capsys.readouterr().err
+    )
 
 
 class Broken:
