@@ -1,148 +1,85 @@
-"""The one entry point: `python ray_job.py [COMMAND] [--config FILE] [--key value ...]`, also as a Ray job.
+"""The entry point: `python ray_job.py [COMMAND] [--config FILE] [--key value ...]`, also as a Ray job.
 
-Commands: explore (the data), sft (supervised fine-tuning), train (reinforcement learning; the default), evaluate
-(policies side by side), pipeline (all of these in turn), report (of runs, as a page), bench (how fast is it?), doctor
-(will it run?), scale (more or fewer workers for a run that is at work), serve (over HTTP, with a page), key (for that).
+`python ray_job.py --help` lists the commands; without a command, `train` runs.
 """
 
 import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from pkgutil import resolve_name
 from types import FrameType
+from typing import Any
 
 from configs.errors import RunError, UsageError
 
-# What a command needs is loaded when it is known to be right, so that a mistyped key and --help answer at once.
+
+def _config(arguments: list[str]) -> tuple[Any, ...]:
+    return _request(arguments)[:1]
 
 
-def train(arguments: list[str]) -> None:
-    """Run a config from start to report, or go on with a run."""
+def _request(arguments: list[str]) -> tuple[Any, ...]:
     from configs.load import load_request
 
     request = load_request(arguments)
-    from service.commands.train import run
-
-    run(request.config, request.resume)
+    return request.config, request.resume
 
 
-def explore(arguments: list[str]) -> None:
-    """Show the data set at a glance."""
-    from configs.load import load_request
-
-    request = load_request(arguments)
-    from service.commands.explore import explore
-
-    explore(request.config)
-
-
-def sft(arguments: list[str]) -> None:
-    """Fine-tune an adapter on dialogues and summaries."""
-    from configs.load import load_request
-
-    request = load_request(arguments)
-    from service.commands.sft import sft
-
-    sft(request.config, request.resume)
-
-
-def evaluate(arguments: list[str]) -> None:
-    """Judge policies on held-out dialogues: `evaluate base sft=DIR rlhf=RUN RUN@12 [--key value ...]`."""
-    from configs.load import load_request
-
+def _words_and_request(arguments: list[str]) -> tuple[Any, ...]:
+    """The words before the first option, then as `_request`."""
     count = next((i for i, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
-    request = load_request(arguments[count:])
-    from service.commands.evaluate import evaluate
-
-    evaluate(arguments[:count], request.config, request.resume)
+    return arguments[:count], *_request(arguments[count:])
 
 
-def pipeline(arguments: list[str]) -> None:
-    """Explore, judge the bare model, fine-tune, reinforce and judge them all; what is done already is left out."""
-    from configs.load import load_request
-
-    request = load_request(arguments)
-    from service.commands.pipeline import Pipeline
-
-    Pipeline(request.config).run()
+def _arguments(arguments: list[str]) -> tuple[Any, ...]:
+    return (arguments,)
 
 
-def bench(arguments: list[str]) -> None:
-    """Time steps, also in turn with another command's."""
-    from configs.load import load_request
+@dataclass(frozen=True)
+class Verb:
+    """A command. Its module is imported after its arguments are found valid: --help and typos are answered at once."""
 
-    request = load_request(arguments)
-    from service.commands.bench import bench
-
-    bench(request.config)
-
-
-def report(arguments: list[str]) -> None:
-    """Write the page of runs."""
-    from service.report.page import report
-
-    report(arguments)
+    name: str
+    help: str
+    function: str  # module:function
+    read: Callable[[list[str]], tuple[Any, ...]] = _request
+    """From the command line to the function's arguments. Raises `UsageError`."""
 
 
-def doctor(arguments: list[str]) -> None:
-    """Say whether a run will work, before it costs anything."""
-    from configs.load import load_request
-
-    request = load_request(arguments)
-    from service.commands.doctor import examine
-
-    examine(request.config, request.resume)
-
-
-def scale(arguments: list[str]) -> None:
-    """Give a run that is at work more or fewer workers."""
-    from service.commands.scale import scale
-
-    scale(arguments)
-
-
-def serve(arguments: list[str]) -> None:
-    """Offer runs and models over HTTP, with a page."""
-    from configs.load import load_request
-
-    request = load_request(arguments)
-    from service.commands.serve import serve
-
-    serve(request.config)
-
-
-def key(arguments: list[str]) -> None:
-    """Make a key for the service, or take one back."""
-    from service.commands.key import key
-
-    key(arguments)
-
-
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    "explore": explore,
-    "sft": sft,
-    "train": train,
-    "evaluate": evaluate,
-    "pipeline": pipeline,
-    "bench": bench,
-    "report": report,
-    "doctor": doctor,
-    "scale": scale,
-    "serve": serve,
-    "key": key,
-}
+VERBS = (
+    Verb("explore", "show an overview of the data set", "service.commands.explore:explore", _config),
+    Verb("sft", "fine-tune an adapter on reference summaries", "service.commands.sft:sft"),
+    Verb("train", "train by reinforcement learning, from config to report (default)", "service.commands.train:run"),
+    Verb("evaluate", "compare policies on held-out dialogues: evaluate base sft=DIR rlhf=RUN RUN@12",
+         "service.commands.evaluate:evaluate", _words_and_request),
+    Verb("pipeline", "explore, evaluate the base model, sft, train, and evaluate all; skips finished stages",
+         "service.commands.pipeline:run_pipeline", _config),
+    Verb("bench", "time training steps, optionally against another command's", "service.commands.bench:bench", _config),
+    Verb("report", "write the page of a run, or of several side by side: report RUN [RUN ...]",
+         "service.commands.report:report", _arguments),
+    Verb("doctor", "check whether a run would work", "service.commands.doctor:examine"),
+    Verb("scale", "change the number of workers of a running run: scale RUN --reward 4",
+         "service.commands.scale:scale", _arguments),
+    Verb("serve", "serve runs and models over HTTP, with a page", "service.commands.serve:serve", _config),
+    Verb("key", "create or revoke an API key of the service", "service.commands.key:key", _arguments),
+)  # fmt: skip
+COMMANDS = {verb.name: verb for verb in VERBS}
 
 
 def main(arguments: list[str]) -> int:
-    """Run what the arguments ask for. Exit code 0; 1: it failed or was interrupted; 2: it cannot start as asked."""
+    """Run a command line. Exit code 0; 1: the command failed or was interrupted; 2: it cannot start as given."""
     if arguments and not arguments[0].startswith("-"):
         name, *arguments = arguments
     else:
         name = "train"
+        if {"-h", "--help"} & set(arguments):
+            print(_overview())  # the settings follow
     try:
         if name not in COMMANDS:
             raise UsageError(f"{name}: no such command; commands are: {', '.join(COMMANDS)}")
-        COMMANDS[name](arguments)
+        values = COMMANDS[name].read(arguments)
+        resolve_name(COMMANDS[name].function)(*values)
     except UsageError as error:
         print("\n".join(f"error: {problem}" for problem in error.problems), file=sys.stderr)
         return 2
@@ -157,11 +94,16 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _overview() -> str:
+    lines = [f"  {verb.name:<10}{verb.help}" for verb in VERBS]
+    return "\n".join(["usage: ray_job.py [COMMAND] [--config FILE] [--key value ...]", "", "commands:", *lines, ""])
+
+
 def _stop(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
-    sys.path.append(os.getcwd())  # as Ray's workers have it: rewards of the user's lie there (reward.extra)
-    signal.signal(signal.SIGTERM, _stop)  # as `ray job stop` and batch systems send it: end as by Ctrl-C
+    sys.path.append(os.getcwd())  # as Ray's workers have it: user-defined reward functions live there (reward.extra)
+    signal.signal(signal.SIGTERM, _stop)  # sent by `ray job stop` and batch systems: end as after Ctrl-C
     sys.exit(main(sys.argv[1:]))

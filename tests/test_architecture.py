@@ -1,9 +1,10 @@
-"""Rules that keep the source tree readable and safe, checked on the source itself."""
+"""The rules that keep the tree readable and safe, checked on the source itself."""
 
 import ast
 import re
 import sys
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,31 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ["configs", "learner", "workers", "cluster", "service", "ray_job"]
+ROOMS = {"run": 0, "report": 1, "bench": 1, "http": 2, "page": 3, "commands": 4}
+"""Rooms of service/ by their height: each imports from lower ones and from itself."""
 PURE = ["tensors", "rewards", "advantages", "losses"]
+SECTIONS = {
+    "learner": {"algorithms", "errors", "policy", "sft"},
+    "workers": {"data", "errors", "evaluation", "grouping", "policy", "rewards", "rollout"},
+}
+"""Modules of configs/ that a layer may import: its own sections."""
+WHOLE_CONFIG = {"cluster", "service/commands", "configs"}
+RAY = {
+    "cluster/jobs.py", "cluster/ray_cluster.py", "cluster/sft.py", "cluster/upload.py", "cluster/pools/calls.py",
+    "cluster/pools/dispatcher.py", "cluster/pools/failures.py", "cluster/pools/ray_pools.py",
+    "cluster/pools/worker.py", "cluster/pools/worker_group.py", "cluster/serving/apps.py",
+    "cluster/serving/client.py", "cluster/serving/deployment.py", "cluster/serving/replicas.py",
+}  # fmt: skip
+FILE_LINES, FUNCTION_LINES = 235, 42
 SOURCES = [*sorted(p for layer in [*LAYERS, "quickstart"] for p in ROOT.glob(f"{layer}/**/*.py")), ROOT / "ray_job.py"]
 
 
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
 def imported(path: Path) -> set[str]:
-    """Dotted names of everything that a file imports, at any place in it."""
+    """Dotted names of everything that a file imports, anywhere in it."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -32,7 +52,21 @@ def packages(path: Path) -> set[str]:
     return {name.split(".")[0] for name in imported(path)}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def files_imported(path: Path) -> set[Path]:
+    """The project's own files that a file imports."""
+    found = set()
+    for name in imported(path):
+        parts = name.split(".")
+        for end in (len(parts), len(parts) - 1):
+            file = ROOT.joinpath(*parts[:end]).with_suffix(".py")
+            package = ROOT.joinpath(*parts[:end]) / "__init__.py"
+            if file in SOURCES or package in SOURCES:
+                found.add(file if file in SOURCES else package)
+                break
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_imports_go_one_way(path):
     layer = path.relative_to(ROOT).parts[0].removesuffix(".py")
     if layer == "quickstart":
@@ -41,12 +75,40 @@ def test_imports_go_one_way(path):
         assert not packages(path) & set(LAYERS[LAYERS.index(layer) + 1 :])
 
 
+def test_no_files_import_each_other_in_a_cycle():
+    """Imports inside functions count: they hide a cycle, they do not remove it."""
+    try:
+        TopologicalSorter({path: files_imported(path) for path in SOURCES}).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(map(name_of, error.args[1])))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "service").glob("**/*.py")), ids=name_of)
+def test_every_module_of_the_service_is_in_a_room_and_imports_lower_rooms_only(path):
+    _, *rooms, _ = path.relative_to(ROOT).parts
+    if not rooms:
+        assert path.name == "__init__.py"
+        return
+    used = {name.split(".")[1] for name in imported(path) if name.startswith("service.")}
+    assert all(room == rooms[0] or ROOMS[room] < ROOMS[rooms[0]] for room in used), used
+
+
 def test_only_cluster_imports_ray_and_only_service_fastapi():
-    importing = {p.name for p in SOURCES if "ray" in packages(p)}
-    assert importing == set(
-        "calls.py worker_group.py dispatcher.py jobs.py ray_pools.py replicas.py models.py sft.py upload.py".split()
-    )
+    assert {name_of(p) for p in SOURCES if "ray" in packages(p)} == RAY
     assert all(p.is_relative_to(ROOT / "service") for p in SOURCES if "fastapi" in packages(p))
+
+
+@pytest.mark.parametrize("layer", SECTIONS)
+def test_learner_and_workers_know_their_own_sections_only(layer):
+    for path in ROOT.glob(f"{layer}/**/*.py"):
+        used = {name.split(".")[1] for name in imported(path) if name.startswith("configs.")}
+        assert used <= SECTIONS[layer], name_of(path)
+
+
+def test_the_whole_config_reaches_commands_and_the_cluster_only():
+    for path in SOURCES:
+        if any(name.startswith("configs.schema.") for name in imported(path)):
+            assert any(name_of(path).startswith(f"{folder}/") for folder in WHOLE_CONFIG), name_of(path)
 
 
 @pytest.mark.parametrize("name", PURE)
@@ -54,6 +116,15 @@ def test_pure_maths_imports_torch_and_each_other_only(name):
     allowed = {"torch", "typing", *(f"learner.{pure}" for pure in PURE)}
     for module in imported(ROOT / "learner" / f"{name}.py"):
         assert any(module == a or module.startswith(f"{a}.") for a in allowed), module
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_files_and_functions_stay_small(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= FILE_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < FUNCTION_LINES, node.name
 
 
 def test_nothing_is_loaded_that_could_run_code():

@@ -221,13 +221,15 @@ def test_a_broken_adapter_config_is_named(tmp_path, capsys):
     assert "policy.adapter" in capsys.readouterr().err
 
 
-def test_help_names_every_setting_and_answers_without_loading_torch():
+def test_help_names_every_command_and_setting_without_loading_torch():
     script = "import sys, ray_job\ntry: ray_job.main(['--help'])\nfinally: sys.exit(3 if 'torch' in sys.modules else 0)"
     shown = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert shown.returncode == 0, shown.stderr
     for name in ("--config", "--seed", "--steps", "--out", "--cluster.backend", "--workers.rollout", "--workers.reward",
                  "--data.path", "--policy.model", "--policy.adapter", "--reward.model", "--reward.label"):  # fmt: skip
         assert f"{name} " in shown.stdout
+    for verb in ray_job.VERBS:
+        assert f"  {verb.name} " in shown.stdout and verb.help in shown.stdout
 
 
 def test_the_process_exits_with_the_code(tmp_path):

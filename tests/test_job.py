@@ -55,7 +55,7 @@ def test_a_stopped_job_cleans_up_and_gives_the_same_result_when_resumed(environm
     call("ray", "job", "stop", job, env=environment)
     assert time.monotonic() - began < 15
     logs = call("ray", "job", "logs", job, env=environment).stdout
-    assert f"go on by: python ray_job.py --resume {folder}" in logs
+    assert f"resume with: python ray_job.py --resume {folder}" in logs
     assert logs.strip().splitlines()[-1] == "error: interrupted"
     for what, gone in [("actors", "DEAD"), ("placement-groups", "REMOVED")]:
         listed = call("ray", "list", what, "--filter", f"state!={gone}", env=environment)

@@ -56,7 +56,7 @@ def test_progress_without_a_terminal_is_a_line_per_step_and_some_during_other_lo
     steps = [line for line in lines if line.startswith("step ")]
     assert len(steps) == 45
     assert all(word in steps[0] for word in ("reward", "KL", "toxicity", "tokens/s", "s left"))
-    for phase in ("starting workers and loading models  ", "judging before ", "judging after "):
+    for phase in ("starting workers and loading models  ", "evaluating before ", "evaluating after "):
         assert any(line.startswith(phase) and line.endswith((" s so far", " s left")) for line in lines), phase
 
 

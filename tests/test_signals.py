@@ -70,7 +70,7 @@ def test_an_interrupted_run_cleans_up_within_seconds_and_resumes(whole, tmp_path
     arguments = [*small_arguments(steps=STEPS, cluster__backend="ray"), "--out", str(folder)]
     code, seconds, stderr = start_and_stop(arguments, signal.SIGINT, step=3)
     assert code == 1 and seconds < 15, (code, seconds)
-    assert f"go on by: python ray_job.py --resume {folder}" in stderr
+    assert f"resume with: python ray_job.py --resume {folder}" in stderr
     assert stderr.strip().splitlines()[-1] == "error: interrupted", stderr
     code, _, _ = start_and_stop(["--resume", str(folder)], signal.SIGKILL, step=6)
     assert code == -9

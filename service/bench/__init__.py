@@ -1,1 +1,1 @@
-"""The benchmark's arithmetic."""
+"""Measurements of speed and memory."""

@@ -1,19 +1,20 @@
-"""How much arithmetic a step is, and how much of it the machine could do: counted from the models' shapes."""
+"""Floating-point operations of a step, counted from the models' shapes, and the machine's peak rate."""
 
 import time
 
 import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
-from cluster.layout import Machine, resolve
+from cluster.layout import LayoutRequest, resolve
+from cluster.placement import Machine
 from configs.schema import Config
-from learner.pretrained import choose_dtype, device_of
+from learner.pretrained import choose_dtype
 
 SIZE, TIMES = 1024, 20
 
 
-class Work:
-    """Floating-point operations of a config's steps, all workers being on this machine."""
+class StepFlops:
+    """Floating-point operations of a config's steps, assuming that all workers run on this machine."""
 
     def __init__(self, config: Config) -> None:
         with torch.device("meta"):
@@ -23,19 +24,22 @@ class Work:
         self.encoder = _weights(encoder) - embeddings
         self.decoder = _weights(policy.get_decoder()) - embeddings + policy.get_output_embeddings().weight.numel()
         self.reward = _weights(reward) - reward.get_input_embeddings().weight.numel()
-        self.reads_prompt, self.group_size = config.reward.text == "prompt+completion", config.group_size
+        self.reads_prompt, self.group_size = (
+            config.reward.text == "prompt+completion",
+            config.algorithm.completions_per_prompt,
+        )
         self.epochs = config.algorithm.ppo_epochs
-        device = device_of(resolve(config, [Machine.here()]).cluster.resources.learner)
+        device = torch.device(resolve(LayoutRequest.of(config), [Machine.here()])["learner"].device)
         dtype = choose_dtype(config.policy.dtype, device)
         self.dtype = str(dtype).removeprefix("torch.")
         self.rate = matmul_rate(dtype, device) * (Machine.here().gpus or Machine.here().cpus)
 
     def operations(self, prompt: int, new: int) -> float:
-        """Of a step over so many tokens of prompts, each counted once per completion, and of completions.
+        """Operations of a step with so many prompt tokens (counted once per completion) and completion tokens.
 
-        Two for each weight and token in a forward pass, as many again for the gradient of what goes into a layer; the
-        frozen weights have none of their own. Sampling, its teacher-forced pass, the reference and the reward are
-        forward passes. A decoder's products with the encoder's states are counted as if they were with its own.
+        Two per weight and token in a forward pass, and two more for the gradient of a layer's input; frozen weights
+        have no gradient of their own. Sampling, its teacher-forced pass, the reference and the reward are forward
+        passes. Cross-attention's projections of encoder states are counted per completion token.
         """
         passes = 2 + 2 * self.epochs  # rollout, reference; forward and backward of each epoch
         encoder = passes * self.encoder * prompt / self.group_size
@@ -44,7 +48,7 @@ class Work:
         return 2.0 * (encoder + decoder + reward)
 
     def utilisation(self, prompt: int, new: int, seconds: float) -> float:
-        """Share of what the machine could have multiplied in the time."""
+        """Share of the machine's peak rate that the step achieved."""
         return self.operations(prompt, new) / (self.rate * seconds)
 
 
@@ -53,7 +57,7 @@ def _weights(module: torch.nn.Module) -> int:
 
 
 def matmul_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Floating-point operations a second of a square product on one core, or on one GPU."""
+    """Floating-point operations per second of a square matrix product on one core or one GPU."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     a, b = (torch.rand(SIZE, SIZE, device=device).to(dtype) for _ in range(2))

@@ -1,1 +1,1 @@
-"""One file per command of `ray_job.py`."""
+"""One module per command of `ray_job.py`."""

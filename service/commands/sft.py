@@ -1,4 +1,4 @@
-"""`ray_job.py sft`: supervised fine-tuning of an adapter, from config to a folder that holds it."""
+"""`ray_job.py sft`: supervised fine-tuning of an adapter."""
 
 import json
 import threading
@@ -14,18 +14,21 @@ from configs.errors import RunError
 from configs.installation import COMMAND
 from configs.schema import Config
 from learner.adapter import tensors_sha256
-from learner.sft import RESULT, read_log
-from service.run.folder import new_folder, take, write_config
-from service.run.progress import Display, Phase, silence_libraries
+from learner.sft import RESULT
+from learner.sft_log import read_log
+from service.run.folder import new_folder, write_config
+from service.run.lock import lock_folder
+from service.run.phase import Phase
+from service.run.progress import Display, silence_libraries
 
-GLANCE = 0.3
-"""Seconds between two looks at what the workers have written."""
+POLL_SECONDS = 0.3
+"""Interval at which the workers' log is read."""
 
 
 def sft(config: Config, resume: Path | None = None) -> Path:
-    """Fine-tune an adapter, or go on with it; returns the folder, the last line of standard output.
+    """Fine-tune an adapter, or resume that; prints and returns the folder.
 
-    Raises `UsageError` before anything starts, `RunError` where it fails.
+    Raises `UsageError` before anything starts, `RunError` if it fails.
     """
     silence_libraries()
     display = Display(Console(stderr=True))
@@ -33,10 +36,10 @@ def sft(config: Config, resume: Path | None = None) -> Path:
         check_training(config, resume)
     path = resume or (Path(config.out) if config.out else new_folder())
     path.mkdir(parents=True, exist_ok=True)
-    with take(path):
+    with lock_folder(path):
         display.folder = path
         if resume and is_complete(path):
-            display.say(f"{path} is complete: nothing is left to do")
+            display.say(f"{path} is complete: nothing left to do")
         else:
             _train(config, path, display)
             display.done()
@@ -45,36 +48,36 @@ def sft(config: Config, resume: Path | None = None) -> Path:
 
 
 def _train(config: Config, path: Path, display: Display) -> None:
-    from cluster.sft import run_sft  # here, since Ray Train takes seconds to load
+    from cluster.sft import run_sft  # here, because Ray Train takes seconds to load
 
     write_config(path, config)
     began, done = time.perf_counter(), threading.Event()
     seen = len(read_log(path))
     if seen:
-        display.say(f"going on with {path} from its newest checkpoint")
+        display.say(f"resuming {path} from its newest checkpoint")
     with display.phase("fine-tuning") as phase:
         follower = threading.Thread(target=_follow, args=(path, seen, done, display, phase))
         follower.start()
         try:
             run_sft(config, path)
         except (RunError, KeyboardInterrupt):
-            display.say(f"what was done is kept; go on by: {COMMAND} sft --resume {path}")
+            display.say(f"progress is saved; resume with: {COMMAND} sft --resume {path}")
             raise
         finally:
             done.set()
             follower.join()
     result = json.loads((path / RESULT).read_bytes())
-    figures = ", ".join(f"{name} {value:.2f}" for name, value in result["validation"].items())
-    display.say(f"{result['steps']} steps in {time.perf_counter() - began:.0f} s; on the validation split: {figures}")
-    display.say(f"train from it by: {COMMAND} --policy.adapter {path / 'adapter'}")
+    metrics = ", ".join(f"{name} {value:.2f}" for name, value in result["validation"].items())
+    display.say(f"{result['steps']} steps in {time.perf_counter() - began:.0f} s; on the validation split: {metrics}")
+    display.say(f"train from it with: {COMMAND} --policy.adapter {path / 'adapter'}")
 
 
 def _follow(path: Path, seen: int, done: threading.Event, display: Display, phase: Phase) -> None:
-    """Show what the workers write, wherever they are."""
+    """Show the log that the workers write, on whichever machine they run."""
     while True:
-        last = done.wait(GLANCE)
+        last = done.wait(POLL_SECONDS)
         lines = read_log(path)
-        # After a worker was lost the file is shorter: it went back to a checkpoint.
+        # The file shrinks when a worker is lost and training returns to a checkpoint.
         for line in lines[min(seen, len(lines)) :]:
             display.say(_shown(line))
             phase.reach(line["step"], line["of"])
@@ -97,7 +100,7 @@ def _shown(line: dict) -> str:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a training came to its end here, and the adapter is the one it made."""
+    """True if a training has finished in the folder and its adapter is the one that training made."""
     try:
         made = json.loads((folder / RESULT).read_bytes())["adapter_sha256"]
         return made == tensors_sha256(load_file(folder / "adapter/adapter_model.safetensors"))

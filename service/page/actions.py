@@ -15,7 +15,7 @@ from service.http.runs.schemas import Run
 from service.http.runs.service import RunService
 from service.page.display import error_message, run_buttons, run_label, state_text, table_row, toxicity_label
 from service.report.plots import live
-from service.run.step_log import Tail
+from service.run.step_log import StepTail
 
 SCALED = ("rollout", "reward", "reference")
 MAX_RUNS = 50
@@ -128,7 +128,7 @@ class Actions:
         return [(run_label(record), record.id) for record in self.runs.store.newest(MAX_RUNS)]
 
     def _curves(self, id: str) -> list[Any]:
-        steps = Tail(self.runs.folder(id)).new()
+        steps = StepTail(self.runs.folder(id)).new()
         return live(steps) if steps else [None] * 4
 
 

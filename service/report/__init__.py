@@ -1,1 +1,1 @@
-"""The report of a run or an evaluation."""
+"""Reports on runs, evaluations and data sets."""

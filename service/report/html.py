@@ -1,4 +1,4 @@
-"""HTML pages that are one file each: plots drawn by plotly, everything inside, nothing fetched."""
+"""Self-contained HTML pages with plots by plotly: a single file that fetches nothing."""
 
 from functools import cache
 from pathlib import Path
@@ -16,22 +16,22 @@ HEIGHT = 300
 @cache
 def _environment() -> Environment:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    environment.filters["figure"] = _figure
+    environment.filters["number"] = _number
     environment.globals["plotly"] = Markup(get_plotlyjs())
     return environment
 
 
-def _figure(number: float | None, digits: int, sign: str = "") -> str:
-    return "not known" if number is None or number != number else f"{number:{sign}.{digits}f}"
+def _number(number: float | None, digits: int, sign: str = "") -> str:
+    return "unknown" if number is None or number != number else f"{number:{sign}.{digits}f}"
 
 
 def render(template: str, **values: Any) -> str:
-    """The page of a template under service/templates; every value is escaped but plots."""
+    """Render a template; every value is escaped, except plots."""
     return _environment().get_template(template).render(**values)
 
 
 def plot(figure: go.Figure, title: str) -> Markup:
-    """The part of a page that shows a figure. plotly escapes what could end its script; names of traces are its own."""
+    """The HTML of a figure. plotly escapes data in its script; names of traces must be escaped by the caller."""
     figure.update_layout(styled(title))
     return Markup(
         figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True})
@@ -39,7 +39,7 @@ def plot(figure: go.Figure, title: str) -> Markup:
 
 
 def styled(title: str) -> dict[str, Any]:
-    """The layout that all figures share."""
+    """The layout shared by all figures."""
     return {
         "title": title,
         "height": HEIGHT,

@@ -1,6 +1,5 @@
-"""`ray_job.py report RUN [RUN ...]`: the page of a run, finished or not, or of several side by side."""
+"""The HTML page of a run, finished or not, or of several runs side by side."""
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,28 +8,31 @@ from typing import Any
 import yaml
 
 from configs.errors import UsageError
-from configs.evaluation import Watch
-from configs.installation import COMMAND
+from configs.evaluation import WatchConfig
 from configs.load import settings
 from learner.atomic_files import replace_file
 from service.report.html import render
 from service.report.plots import curves, distributions
 from service.report.side_by_side import ENDS, chosen, pairs
-from service.report.table import about, figures, verdict_lines
-from service.run.folder import RLHF, is_at_work, read_steps
+from service.report.table import about, figure_table, verdict_lines
+from service.run.folder import RLHF
 from service.run.held_out_summaries import PROMPTS, read_summaries
+from service.run.lock import is_running
 from service.run.reward_hacking import training_warnings
+from service.run.step_log import read_steps
 
 FACTS = ("seed", "steps", "seconds", "resumed_after_step", "adapter_sha256")
+PROGRESS = {"reward": "reward/mean", "toxicity": "watch/toxicity", "ROUGE-L": "watch/rougeL"}
+"""Title -> metric of what is shown of an unfinished run."""
 
 
-class Run:
-    """What a run's folder holds, as a page shows it."""
+class RunReport:
+    """The content of a run folder, prepared for the page."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises `UsageError` where it is no folder of a run."""
+        """Raises `UsageError` if it is not a run folder."""
         if not (folder / "config.yaml").is_file():
-            raise UsageError(f"{folder}: is no folder of a run: it holds no config.yaml")
+            raise UsageError(f"{folder}: not a run folder: it has no config.yaml")
         self.folder, self.name = folder, folder.resolve().name
         self.config = (folder / "config.yaml").read_text(encoding="utf-8")
         self.settings = yaml.safe_load(self.config)
@@ -38,36 +40,35 @@ class Run:
         file = folder / "report.json"
         self.report: dict[str, Any] = json.loads(file.read_bytes()) if file.is_file() else {}
         self.evaluation = self.report.get("evaluation")
-        self.figures = figures(self.evaluation) if self.evaluation else None
-        self.figures_about = about(self.evaluation) if self.evaluation else ""
+        self.table = figure_table(self.evaluation) if self.evaluation else None
+        self.table_about = about(self.evaluation) if self.evaluation else ""
 
     @property
     def status(self) -> str:
-        """Whether it is finished."""
+        """Finished, or how far the run is."""
         if self.report:
             return "finished"
         total = self.settings.get("steps")
-        return f"{'in progress' if is_at_work(self.folder) else 'ended early'}, step {len(self.steps)} of {total}"
+        return f"{'in progress' if is_running(self.folder) else 'ended early'}, step {len(self.steps)} of {total}"
 
     @property
     def verdict(self) -> list[str]:
-        """In words, what came of it; of one that is not finished, how it stands."""
+        """The results in words; for an unfinished run its progress."""
         if self.evaluation:
             return verdict_lines(self.evaluation)
         if not self.steps:
             return [f"{self.status}: nothing to show yet"]
         first, last = self.steps[0], self.steps[-1]
-        names = {"reward": "ppo/mean_scores", "toxicity": "toxicity/mean", "ROUGE-L": "watch/rougeL"}
-        known = {title: name for title, name in names.items() if name in first and name in last}
-        told = ", ".join(f"{title} {first[name]:.3g} -> {last[name]:.3g}" for title, name in known.items())
-        return [f"{self.status}; not judged yet. First step to latest: {told}"]
+        known = {title: name for title, name in PROGRESS.items() if name in first and name in last}
+        progress = ", ".join(f"{title} {first[name]:.3g} -> {last[name]:.3g}" for title, name in known.items())
+        return [f"{self.status}; not evaluated yet. First step to latest: {progress}"]
 
     @property
     def warnings(self) -> list[str]:
         """Signs of reward hacking."""
         if "warnings" in self.report:
             return self.report["warnings"]
-        return list(training_warnings(self.steps, Watch(**self.settings.get("watch", {}))).values())
+        return list(training_warnings(self.steps, WatchConfig(**self.settings.get("watch", {}))).values())
 
     @property
     def facts(self) -> list[tuple[str, Any]]:
@@ -84,7 +85,7 @@ class Run:
         return {f"check: {name.replace('_', ' ')}": value for name, value in self.report.get("checks", {}).items()}
 
     def details(self) -> dict[str, Any]:
-        """Distributions, groups and summaries beside each other, which a page shows of one run alone."""
+        """Distributions, groups and summaries side by side: only shown on the page of a single run."""
         if not self.evaluation:
             return {}
         names = list(self.evaluation["policies"])
@@ -101,20 +102,20 @@ def _group(name: str, group: Mapping[str, Any], policies: Sequence[str]) -> dict
         "name": name,
         "prompts": group["prompts"],
         "toxicity": toxicity,
-        "toxicity_change": _difference(toxicity),
+        "toxicity_change": _change(toxicity),
         "rouge": rouge,
-        "rouge_change": _difference(rouge),
+        "rouge_change": _change(rouge),
     }
 
 
-def _difference(figures: Sequence[float | None]) -> float | None:
+def _change(values: Sequence[float | None]) -> float | None:
     """From the first policy to the last."""
-    return None if None in (figures[0], figures[-1]) else figures[-1] - figures[0]
+    return None if None in (values[0], values[-1]) else values[-1] - values[0]
 
 
 def write_page(folders: Sequence[Path], target: Path) -> None:
-    """Write the page of one run or of several."""
-    runs = [Run(folder) for folder in folders]
+    """Write the page of one run or several."""
+    runs = [RunReport(folder) for folder in folders]
     details = {"names": [], "groups": [], "pairs": [], "distributions": []}
     details |= runs[0].details() if len(runs) == 1 else {}
     steps = {run.name: run.steps for run in runs if run.steps}
@@ -132,22 +133,8 @@ def write_page(folders: Sequence[Path], target: Path) -> None:
     replace_file(target, text.encode())
 
 
-def _differences(runs: Sequence[Run]) -> list[list[Any]]:
-    """Settings that are not the same in all runs."""
+def _differences(runs: Sequence[RunReport]) -> list[list[Any]]:
+    """Settings that differ between the runs, with their values."""
     flat = [dict(settings(run.settings)) for run in runs]
     names = dict.fromkeys(name for one in flat for name in one)
     return [[name, *(one.get(name) for one in flat)] for name in names if len({repr(o.get(name)) for o in flat}) > 1]
-
-
-def report(arguments: list[str]) -> None:
-    """Write the page; the last line of standard output is where it is."""
-    parser = argparse.ArgumentParser(prog=f"{COMMAND} report", description=__doc__)
-    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="folder of a run or of an evaluation")
-    parser.add_argument("--out", type=Path, help="file to write; default: report.html in the (first) folder")
-    asked = parser.parse_args(arguments)
-    name = "report.html" if len(asked.runs) == 1 else "comparison.html"
-    target = asked.out or asked.runs[0] / name
-    if asked.runs[0].is_dir() and not target.parent.is_dir():
-        raise UsageError(f"--out: there is no folder {target.parent}")
-    write_page(asked.runs, target)
-    print(target)

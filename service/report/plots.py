@@ -12,31 +12,31 @@ from plotly.colors import qualitative
 from service.report.html import plot, styled
 
 CURVES = {
-    "Reward": {"ppo/mean_scores": "mean"},
+    "Reward": {"reward/mean": "mean"},
     "KL from the reference, nats per summary": {"objective/kl": "penalised", "objective/kl_k3": "k3"},
-    "Toxicity": {"toxicity/mean": "reward model", "watch/second_judge": "second judge"},
-    "ROUGE-L of the step's summaries": {"watch/rougeL": "ROUGE-L"},
-    "Returns": {"ppo/returns/mean": "mean"},
-    "Advantages": {"ppo/policy/advantages_mean": "mean"},
-    "Value loss": {"ppo/loss/value": "value loss"},
-    "Share of ratios clipped": {"ppo/policy/clipfrac": "policy", "ppo/val/clipfrac": "value"},
-    "Entropy per token, nats": {"ppo/policy/entropy": "entropy"},
+    "Toxicity": {"watch/toxicity": "reward model", "watch/second_judge": "second judge"},
+    "ROUGE-L of the training summaries": {"watch/rougeL": "ROUGE-L"},
+    "Returns": {"value/returns_mean": "mean"},
+    "Advantages": {"policy/advantages_mean": "mean"},
+    "Value loss": {"value/loss": "value loss"},
+    "Clip fraction": {"policy/clip_fraction": "policy", "value/clip_fraction": "value"},
+    "Entropy per token, nats": {"policy/entropy": "entropy"},
     "Tokens per summary": {"tokens/completions_mean": "mean"},
-    "Prompts with the commonest summary, share": {"watch/commonest": "share"},
+    "Share of prompts with the most common summary": {"watch/commonest": "share"},
     "Throughput, tokens per second": {"time/tokens_per_second": "tokens/s"},
 }
 DISTRIBUTIONS = {"toxicity": "Toxicity", "score": "Reward", "rougeL": "ROUGE-L", "tokens": "Tokens per summary"}
 LIVE = tuple(CURVES)[:4]
-"""What is looked at while a run goes on."""
+"""Plots shown while a run is running."""
 BUTTONS = ["zoom", "pan", "zoomin", "zoomout", "autoscale", "resetscale", "toimage", "select", "lasso"]
-"""Of plotly's bar, which would lie over the title."""
+"""Buttons removed from plotly's toolbar, which would cover the title."""
 COLOURS = qualitative.Plotly
 DASHES = ("solid", "dot")
 BINS = 30
 
 
 def curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Markup]:
-    """A plot for each kind of metric that some run has, a colour for each run."""
+    """A plot for each kind of metric that any run has, with a colour per run."""
     plots = []
     for title, metrics in CURVES.items():
         traces = [
@@ -53,7 +53,7 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Markup]:
 
 
 def live(steps: Sequence[Mapping[str, float]]) -> list[go.Figure]:
-    """The curves of a run in progress, one for each of LIVE."""
+    """The plots of a running run, one for each title in `LIVE`."""
     figures = []
     for title in LIVE:
         names = [(name, label) for name, label in CURVES[title].items() if any(name in step for step in steps)]
@@ -70,7 +70,7 @@ def _curve(steps: Sequence[Mapping[str, float]], name: str, label: str, colour: 
 
 
 def distributions(table: pd.DataFrame) -> list[Markup]:
-    """Histograms of the sampled summaries' figures, the policies over each other."""
+    """Histograms of the sampled summaries' measures, with the policies overlaid."""
     sampled, plots = table[table["decoding"] == "sampled"], []
     for column, title in DISTRIBUTIONS.items():
         known = sampled[column].dropna().astype(float)

@@ -1,8 +1,9 @@
-"""The end of a run or an evaluation: its figures, its verdict, its report."""
+"""The end of a run or an evaluation: report.json, report.html, and the results on the terminal."""
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +11,45 @@ import pandas as pd
 from rich.console import Console
 
 from cluster.plan import Plan
+from configs.evaluation import EvaluationConfig, WatchConfig
+from configs.schema import Config
 from learner.atomic_files import replace_file
 from service.report.page import write_page
-from service.report.table import rich_table, verdict_lines, versions
-from service.run.folder import read_steps
+from service.report.table import rich_table, verdict_lines
+from service.report.versions import versions
 from service.run.progress import Display
 from service.run.reward_hacking import evaluation_warnings, training_warnings
-from service.run.step_log import finite
+from service.run.step_log import read_steps, without_nan
+from workers.data.prompts import Prompt
 from workers.evaluation.comparison import compare
 
 WIDTH = 140
-"""Columns of a table that goes into a file."""
+"""Columns of a table that is written to a file."""
 
 
-def conclude(folder: Path, plan: Plan, table: pd.DataFrame, facts: Mapping[str, Any], display: Display) -> None:
-    """Write report.json and report.html into the folder, and show the table and the verdict."""
-    watch = plan.config.watch
+@dataclass(frozen=True)
+class Findings:
+    """What an evaluation found, and the settings that its report depends on."""
+
+    table: pd.DataFrame  # a row per summary
+    prompts: Sequence[Prompt]
+    settings: EvaluationConfig
+    by_group: bool  # True where measures are given by the algorithm's groups, False: by topic
+    watch: WatchConfig
+
+    @classmethod
+    def of(cls, config: Config, plan: Plan, table: pd.DataFrame) -> "Findings":
+        """The findings of a command."""
+        return cls(table, plan.held_out, config.evaluation, config.algorithm.prompt_groups is not None, config.watch)
+
+
+def write_report(folder: Path, findings: Findings, facts: Mapping[str, Any], display: Display) -> None:
+    """Write report.json and report.html into the folder, and print the table and the verdict."""
+    watch = findings.watch
     with display.phase("writing the report"):
-        evaluation = compare(table, plan.held_out, plan.config)
+        evaluation = compare(findings.table, findings.prompts, findings.settings, findings.by_group)
         warnings = [*training_warnings(read_steps(folder), watch).values(), *evaluation_warnings(evaluation, watch)]
-        report = finite({"evaluation": evaluation, "warnings": warnings, **facts, "versions": versions()})
+        report = without_nan({"evaluation": evaluation, "warnings": warnings, **facts, "versions": versions()})
         replace_file(folder / "report.json", json.dumps(report, indent=2, allow_nan=False).encode())
         write_page([folder], folder / "report.html")
     console = Console(width=None if sys.stdout.isatty() else WIDTH)

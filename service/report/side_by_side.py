@@ -1,4 +1,4 @@
-"""The summaries of several policies for the same prompt, beside each other."""
+"""Summaries of the same prompts by several policies, side by side."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,24 +9,24 @@ import numpy as np
 import pandas as pd
 
 ENDS = 10
-"""Worst and best that are shown apart."""
+"""Number of worst and of best prompts in tables of their own."""
 MOST = 300
-"""Prompts in the whole table: of more, the worst, the best and some between."""
+"""Maximum number of prompts in the full table; beyond that it holds the worst, the best and some in between."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One prompt: the policies' summaries, and what the last policy gained on the baseline."""
+    """One prompt: the policies' summaries, and the last policy's gain over the baseline."""
 
     row: int
     topic: str
     reference: str
-    summaries: Sequence[Mapping[str, Any]]  # a policy each: text, toxicity, rougeL
-    gain: float  # fall in toxicity plus rise in ROUGE-L as a share
+    summaries: Sequence[Mapping[str, Any]]  # one per policy: text, toxicity, rougeL
+    gain: float  # decrease in toxicity plus increase in ROUGE-L / 100
 
 
 def pairs(table: pd.DataFrame, baseline: str, prompts: Sequence[Mapping[str, Any]]) -> list[Pair]:
-    """Of the first sample of every prompt, the worst first; `prompts` have a topic and references."""
+    """Compare the first sample of every prompt, worst gain first; `prompts` have a topic and references."""
     first = table[(table["decoding"] == "sampled") & (table["sample"] == 0)]
     first = first.astype({"toxicity": float, "rougeL": float})
     names = list(first["policy"].unique())
@@ -42,7 +42,7 @@ def pairs(table: pd.DataFrame, baseline: str, prompts: Sequence[Mapping[str, Any
 
 
 def chosen(found: Sequence[Pair]) -> Sequence[Pair]:
-    """As many as a page can show, both ends among them."""
+    """At most `MOST` pairs, including both ends."""
     if len(found) <= MOST:
         return found
     third = MOST // 3

@@ -1,7 +1,5 @@
-"""The report: report.json for programs, one HTML page for people, a table on the terminal."""
+"""The results of an evaluation as a table and in words."""
 
-import importlib.metadata
-import platform
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,19 +7,13 @@ from rich.table import Table
 
 from workers.evaluation.comparison import MEASURES, Measure
 
-UNKNOWN = "not known"
-PACKAGES = ("ray", "torch", "transformers", "peft", "datasets", "evaluate")
+UNKNOWN = "unknown"
 
 
-def versions() -> dict[str, str]:
-    """Of Python and the packages that decide a run's results."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+def figure_table(evaluation: Mapping[str, Any], brief: bool = False) -> dict[str, list[Any]]:
+    """Head and rows of the table of all policies: means of the measures, and their changes with 95% intervals.
 
-
-def figures(evaluation: Mapping[str, Any], brief: bool = False) -> dict[str, list[Any]]:
-    """Head and rows of the table of all policies: means by measure, and their changes with 95% intervals.
-
-    `brief` leaves out how toxicity is spread, and most of what greedy summaries are like.
+    `brief` leaves out the spread of toxicity, and most measures of greedy summaries.
     """
     policies, comparisons = evaluation["policies"], evaluation["comparisons"]
     head = ["", *policies, *[f"{c['policy']} against {c['against']}" for c in comparisons]]
@@ -35,12 +27,12 @@ def figures(evaluation: Mapping[str, Any], brief: bool = False) -> dict[str, lis
         if not (greedy and brief):
             rows.append([f"distinct, share{', greedy' if greedy else ''}", *[f"{s['distinct']:.3f}" for s in spreads]])
         if any(spread["dropped"] for spread in spreads):
-            rows.append(["left out since a reward failed", *[str(spread["dropped"]) for spread in spreads]])
+            rows.append(["excluded because a reward failed", *[str(spread["dropped"]) for spread in spreads]])
     return {"head": head, "rows": [row + [""] * (len(head) - len(row)) for row in rows]}
 
 
 def _rows(measure: Measure, spreads: list[Any], changes: list[str], suffix: str, spread: bool) -> list[list[str]]:
-    """The mean of a measure; of toxicity, if asked for, also how it is spread."""
+    """The row of a measure's mean; with `spread` also rows for the spread of toxicity."""
 
     def row(title: str, key: str) -> list[str]:
         numbers = [of[measure.name][key] for of in spreads]
@@ -66,16 +58,16 @@ def _change(change: Mapping[str, Any] | None, measure: Measure) -> str:
 
 
 def about(evaluation: Mapping[str, Any]) -> str:
-    """What the figures are means of."""
+    """A note on how the numbers were obtained."""
     return (
-        f"Means over {evaluation['rows']} held-out prompts, {evaluation['samples']} sampled summaries each by the same "
-        f"seeds for every policy, and a greedy one; in brackets 95% bootstrap intervals of paired differences."
+        f"Means over {evaluation['rows']} held-out prompts, {evaluation['samples']} sampled summaries each (with the "
+        f"same seeds for every policy) and a greedy one; in brackets 95% bootstrap intervals of paired differences."
     )
 
 
 def rich_table(evaluation: Mapping[str, Any]) -> Table:
-    """The table for a terminal."""
-    shown = figures(evaluation, brief=True)
+    """The table for the terminal."""
+    shown = figure_table(evaluation, brief=True)
     table = Table(*shown["head"], title=f"{evaluation['rows']} held-out prompts, {evaluation['samples']} samples each")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -85,7 +77,7 @@ def rich_table(evaluation: Mapping[str, Any]) -> Table:
 
 
 def verdict_lines(evaluation: Mapping[str, Any]) -> list[str]:
-    """The verdicts in words, a line each."""
+    """The verdict of each comparison, a line each."""
     return [f"{c['policy']} against {c['against']}: {'; '.join(c['verdict'])}" for c in evaluation["comparisons"]] or [
-        "one policy alone: there is nothing to compare it with"
+        "only one policy: nothing to compare it with"
     ]

@@ -1,1 +1,1 @@
-"""What a run leaves in its folder, and what it shows while it goes on."""
+"""A run's folder, progress and supervision."""

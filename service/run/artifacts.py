@@ -1,6 +1,7 @@
-"""What a run leaves that people take away. Files are found by name in a table, never by a path that a client gave."""
+"""Files of a run that users download. They are found by name in a table, never by a path from a client."""
 
 import io
+import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,14 @@ FILES = {
     "summaries-before.jsonl": ("evaluation/before.jsonl", LINES),
     "summaries-after.jsonl": ("evaluation/after.jsonl", LINES),
 }
-"""Where each is in a run's folder, and what."""
+"""Name -> path in the run folder, and media type."""
 ADAPTER = "adapter.zip"
 IN_ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """Something that can be taken away now."""
+    """A file that is ready for download."""
 
     name: str
     media_type: str
@@ -29,7 +30,7 @@ class Artifact:
 
 
 def artifacts(folder: Path) -> dict[str, Artifact]:
-    """Those that are there, by name."""
+    """The run's existing artifacts, by name."""
     found = {
         name: Artifact(name, kind, folder / path) for name, (path, kind) in FILES.items() if (folder / path).is_file()
     }
@@ -39,14 +40,23 @@ def artifacts(folder: Path) -> dict[str, Artifact]:
 
 
 def has_adapter(folder: Path) -> bool:
-    """Whether the run has come to its adapter."""
+    """True once the run has written its adapter."""
     return all((folder / "adapter" / name).is_file() for name in IN_ADAPTER)
 
 
 def zipped(adapter: Path) -> bytes:
-    """The adapter's files as one, which unpacks to a directory that peft loads."""
+    """The adapter as a zip archive, which unpacks to a directory that peft loads."""
     memory = io.BytesIO()
-    with zipfile.ZipFile(memory, "w") as packed:
+    with zipfile.ZipFile(memory, "w") as archive:
         for name in IN_ADAPTER:
-            packed.write(adapter / name, f"adapter/{name}")
+            archive.write(adapter / name, f"adapter/{name}")
     return memory.getvalue()
+
+
+def reported_steps(folder: Path) -> int | None:
+    """Number of steps in the run's report, which is the last thing that a run writes; None while there is no report."""
+    try:
+        steps = json.loads((folder / "report.json").read_bytes())["steps"]
+        return steps if (folder / "report.html").is_file() else None
+    except (OSError, ValueError, KeyError):
+        return None

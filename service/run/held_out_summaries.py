@@ -1,4 +1,4 @@
-"""The summaries of a policy on held-out prompts, kept unit by unit, so that an evaluation goes on where it ended."""
+"""Summaries of held-out prompts by each policy, saved unit by unit so that an evaluation can be resumed."""
 
 import json
 import os
@@ -16,72 +16,81 @@ from learner.adapter import tensors_sha256
 from learner.atomic_files import replace_file
 from learner.types import PolicyState, WorkUnit
 from service.run.progress import Display
-from service.run.step_log import finite
+from service.run.step_log import without_nan
 
 FOLDER = "evaluation"
 PROMPTS = f"{FOLDER}/prompts.json"
 
 
-class Summaries:
-    """`evaluation/<policy>.jsonl`: what the summaries are of, then a line per unit. Other facts begin the file anew."""
+class SummaryFile:
+    """`evaluation/<policy>.jsonl`: a header line of facts, then a line per unit. Other facts reset the file."""
 
     def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
         head, whole = json.dumps(facts), []
         self.units: dict[tuple[int, int], list[dict[str, Any]]] = {}
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         if lines and lines[0].strip() == head.encode():
-            whole = [line for line in lines[1:] if line.endswith(b"\n")]  # the last may have been cut off
+            whole = [line for line in lines[1:] if line.endswith(b"\n")]  # the last may be incomplete
             self.units = {tuple(line["unit"]): line["summaries"] for line in map(json.loads, whole)}
         path.write_bytes(b"".join([head.encode() + b"\n", *whole]))
         self.file = path.open("a", encoding="utf-8")
 
     def add(self, unit: WorkUnit, summaries: list[dict[str, Any]]) -> None:
-        """Keep the summaries of a unit."""
+        """Save the summaries of a unit."""
         self.units[unit.key] = summaries
-        line = {"unit": unit.key, "decoding": "greedy" if unit.greedy else "sampled", "summaries": finite(summaries)}
+        decoding = "greedy" if unit.greedy else "sampled"
+        line = {"unit": unit.key, "decoding": decoding, "summaries": without_nan(summaries)}
         self.file.write(json.dumps(line, allow_nan=False) + "\n")
         self.file.flush()
 
     def close(self) -> None:
-        """Wait until all is on the disk."""
+        """Flush to disk and close."""
         os.fsync(self.file.fileno())
         self.file.close()
 
 
 def judge_policies(
-    folder: Path, plan: Plan, pools: Pools, policies: Mapping[str, PolicyState], display: Display
+    folder: Path,
+    plan: Plan,
+    pools: Pools,
+    policies: Mapping[str, PolicyState],
+    settings: Mapping[str, Any],
+    display: Display,
 ) -> pd.DataFrame:
-    """Have every policy judged, but for what the folder holds of them already; returns a row per summary."""
-    config = plan.config
+    """Evaluate every policy on what the folder does not hold yet; returns a row per summary.
+
+    `settings` are those of `summary_settings`.
+    """
     (folder / FOLDER).mkdir(exist_ok=True)
     prompts = [{"topic": prompt.topic, "references": prompt.references} for prompt in plan.held_out]
     replace_file(folder / PROMPTS, json.dumps(prompts).encode())
-    baseline = policies[config.evaluation.baseline or next(iter(policies))]
+    baseline = policies[plan.settings.evaluation.baseline or next(iter(policies))]
     for name, policy in policies.items():
-        summaries = Summaries(folder / FOLDER / f"{name}.jsonl", _facts(config, plan, policy, baseline))
+        adapters = {"adapter": tensors_sha256(policy.adapter), "baseline": tensors_sha256(baseline.adapter)}
+        facts = {**adapters, "data": plan.sha256(), **settings}
+        summaries = SummaryFile(folder / FOLDER / f"{name}.jsonl", facts)
         left = [unit for unit in plan.evaluation_units() if unit.key not in summaries.units]
-        for unit, rows in display.track(judge(left, pools, policy, baseline), len(left), f"judging {name}"):
+        for unit, rows in display.track(judge(left, pools, policy, baseline), len(left), f"evaluating {name}"):
             summaries.add(unit, rows)
         summaries.close()
     return read_summaries(folder, list(policies))
 
 
-def _facts(config: Config, plan: Plan, policy: PolicyState, baseline: PolicyState) -> dict[str, Any]:
-    """All that decides what the summaries and their figures are."""
+def summary_settings(config: Config) -> dict[str, Any]:
+    """The settings that summaries and their measures depend on."""
     settings = config.model_dump(mode="json", include={"evaluation", "reward"})
     settings["evaluation"].pop("baseline")
     shape = {"model": config.policy.model, "dtype": config.policy.dtype, "tokens": config.rollout.max_new_tokens}
-    adapters = {"adapter": tensors_sha256(policy.adapter), "baseline": tensors_sha256(baseline.adapter)}
-    return {**adapters, "data": plan.sha256(), "policy": shape, **settings}
+    return {"policy": shape, **settings}
 
 
 def read_summaries(folder: Path, names: list[str]) -> pd.DataFrame:
-    """A row per summary: policy, decoding, sample, row, text and its figures, null where one is not known."""
+    """A row per summary: policy, decoding, sample, row, text and its measures, null where unknown."""
     return pd.DataFrame(row for name in names for row in _rows(folder / FOLDER / f"{name}.jsonl", name))
 
 
 def _rows(path: Path, name: str) -> Iterator[dict[str, Any]]:
-    # By unit, whatever order they came in.
+    # Sorted by unit, because workers finish in any order.
     lines = sorted(map(json.loads, path.read_text(encoding="utf-8").splitlines()[1:]), key=lambda line: line["unit"])
     for line in lines:
         for summary in line["summaries"]:

@@ -1,64 +1,92 @@
-"""Steps of a run as they come."""
+"""Reading and writing steps.jsonl: one JSON object per step, with null for NaN and infinity."""
 
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-LAST = 2**16
-"""Bytes at the end of the file that mostly hold a whole line."""
+from service.run.metric_names import renamed
+
+STEPS = "steps.jsonl"
+TAIL_BYTES = 2**16
+"""Size of the end of the file that usually holds a whole line."""
 
 
-class Tail:
-    """Reads what is new in a run's steps."""
+def step_line(step: Mapping[str, Any]) -> str:
+    """The line for a step, with its newline."""
+    return json.dumps(without_nan(step), allow_nan=False) + "\n"
+
+
+def read_steps(folder: Path) -> list[dict[str, Any]]:
+    """The run's completely written steps, in order; unknown values are NaN."""
+    file = folder / STEPS
+    steps: list[dict[str, Any]] = []
+    for line in file.read_bytes().splitlines() if file.exists() else ():
+        try:
+            step = renamed(json.loads(line))
+        except ValueError:
+            break
+        steps.append({name: math.nan if value is None else value for name, value in step.items()})
+        if steps[-1].get("step") != len(steps) - 1:
+            return steps[:-1]
+    return steps
+
+
+class StepTail:
+    """Follows a run's steps as they are written; unknown values are None."""
 
     def __init__(self, folder: Path) -> None:
-        self.file, self.inode, self.at = folder / "steps.jsonl", 0, 0
+        self.file, self.inode, self.position = folder / STEPS, 0, 0
 
     def new(self) -> list[dict[str, Any]]:
-        """Whole steps since the last call; all again where a run that goes on has replaced the file."""
+        """Complete steps since the last call; all of them again if a resumed run has replaced the file."""
         try:
             with self.file.open("rb") as file:
                 self._find(file.fileno())
-                file.seek(self.at)
+                file.seek(self.position)
                 whole, newline, _ = file.read().rpartition(b"\n")
         except OSError:
             return []
-        self.at += len(whole) + len(newline)
-        return [finite(json.loads(line)) for line in whole.splitlines() if line.strip()]
+        self.position += len(whole) + len(newline)
+        return [_parsed(line) for line in whole.splitlines() if line.strip()]
 
     def _find(self, descriptor: int) -> None:
         status = os.fstat(descriptor)
-        if status.st_ino != self.inode or status.st_size < self.at:
-            self.inode, self.at = status.st_ino, 0
+        if status.st_ino != self.inode or status.st_size < self.position:
+            self.inode, self.position = status.st_ino, 0
 
 
 def newest_step(folder: Path) -> dict[str, Any] | None:
-    """The step that was done last, without reading them all; None before the first."""
+    """The last finished step, without reading the whole file; None before the first."""
     try:
-        with (folder / "steps.jsonl").open("rb") as file:
-            begin = max(0, file.seek(0, os.SEEK_END) - LAST)
-            file.seek(begin)
+        with (folder / STEPS).open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES)
+            file.seek(start)
             lines = file.read().split(b"\n")[:-1]
-            if begin and len(lines) < 2:  # the line is longer: it has figures of many groups
+            if start and len(lines) < 2:  # a longer line, with metrics of many groups
                 file.seek(0)
                 lines = file.read().split(b"\n")[:-1]
     except OSError:
         return None
-    return finite(json.loads(lines[-1])) if lines else None
+    return _parsed(lines[-1]) if lines else None
 
 
 def count_steps(folder: Path) -> int:
-    """Steps that are done."""
+    """Number of finished steps."""
     newest = newest_step(folder)
     return newest["step"] + 1 if newest else 0
 
 
-def finite(value: Any) -> Any:
-    """The same with null for what is no number: JSON has none such."""
+def _parsed(line: bytes) -> dict[str, Any]:
+    return without_nan(renamed(json.loads(line)))
+
+
+def without_nan(value: Any) -> Any:
+    """Replaces NaN and infinity by None, at any depth: JSON cannot hold them."""
     if isinstance(value, dict):
-        return {key: finite(part) for key, part in value.items()}
+        return {key: without_nan(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(part) for part in value]
+        return [without_nan(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

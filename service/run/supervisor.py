@@ -1,69 +1,53 @@
-"""How a run is told from outside what to do, and tells how it is: two small files in its folder."""
+"""Scaling a run from outside through two small files in its folder: the request, and the current sizes."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from cluster.driver import Start, start
-from cluster.pools.interface import SIZES, Pools, Size, Supervisor, open_pools
-from configs.schema import Config
+from cluster.pools.interface import PoolSize, Supervisor
+from cluster.run_files import SIZES
 from learner.atomic_files import replace_file
-from learner.types import TrainState
-from service.run.progress import Display
 
 REQUEST = "scale.json"
-"""Numbers of workers asked for, by role. The run takes the file away when it has read it."""
+"""Requested numbers of workers, by role. The run deletes the file once it has read it."""
 
 
-def ask(folder: Path, numbers: Mapping[str, int]) -> None:
-    """Ask the run in a folder for other numbers of workers, by role."""
+def request_workers(folder: Path, numbers: Mapping[str, int]) -> None:
+    """Request new numbers of workers, by role, from the run in a folder."""
     replace_file(folder / REQUEST, json.dumps(dict(numbers)).encode())
 
 
-def sizes(folder: Path) -> dict[str, dict[str, int]]:
-    """Workers by role as the run last told; nothing before it did."""
+def read_sizes(folder: Path) -> dict[str, dict[str, int]]:
+    """Workers by role as the run last reported them; empty before its first report."""
     try:
         return json.loads((folder / SIZES).read_bytes())
     except (OSError, ValueError):
         return {}
 
 
-@contextmanager
-def started(
-    config: Config, folder: Path, display: Display, resumed: TrainState | None = None
-) -> Iterator[tuple[Pools, Start]]:
-    """Workers with their models loaded, and what stands before the first step; they end with this."""
-    with ExitStack() as stack:
-        with display.phase("starting workers and loading models"):
-            pools = stack.enter_context(open_pools(config, RunControl(folder, display.say)))
-            begin = start(pools, resumed)
-        yield pools, begin
-
-
-class RunControl(Supervisor):
-    """The run's end. It does nothing before the run's folder is there."""
+class RunSupervisor(Supervisor):
+    """Connects a run's pools to the files in its folder. Does nothing until the folder exists."""
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
         self.folder = folder
         self.say = say
-        self._shown: Mapping[str, Size] = {}
+        self._shown: Mapping[str, PoolSize] = {}
 
     def requested(self) -> Mapping[str, int]:
-        """What `ray_job.py scale` asked for since the last time."""
+        """Numbers of workers, by role, requested since the last call."""
         file = self.folder / REQUEST
         try:
-            asked = json.loads(file.read_bytes())
+            numbers = json.loads(file.read_bytes())
             file.unlink()
         except (OSError, ValueError):
             return {}
-        for role, number in asked.items():
-            self.say(f"{role}: {number} workers from now on, as asked for")
-        return asked
+        for role, number in numbers.items():
+            self.say(f"{role}: scaling to {number} workers, as requested")
+        return numbers
 
-    def show(self, sizes: Mapping[str, Size]) -> None:
-        """Keep the file with the pools' sizes up to date."""
+    def show(self, sizes: Mapping[str, PoolSize]) -> None:
+        """Write the pools' sizes to the folder if they have changed."""
         if sizes == self._shown or not self.folder.is_dir():
             return
         self._shown = dict(sizes)

@@ -1,4 +1,4 @@
-"""Trackers besides TensorBoard, through accelerate, which knows how each is spoken to."""
+"""Experiment trackers besides TensorBoard, through accelerate's common interface."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,17 +12,17 @@ PROJECT = "seqrlhf"
 
 
 class Trackers:
-    """Those that the config names, started. One that fails later is told of and left; the run goes on."""
+    """The trackers named in the config. One that fails later is reported and dropped; the run continues."""
 
     def __init__(self, config: Config, folder: Path, say: Callable[[str], None]) -> None:
-        """Raises `UsageError` where one cannot be started, as for want of a login."""
+        """Raises `UsageError` if a tracker cannot be started, for example without a login."""
         self.say, self.open = say, {}
         if not config.trackers:
             return
-        from accelerate import PartialState  # here, since few runs need it and it takes time
+        from accelerate import PartialState  # here, because few runs need it and it takes time
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-        PartialState(cpu=True)  # which accelerate's loggers ask who they are
+        PartialState(cpu=True)  # accelerate's loggers need it
 
         name = folder.name
         arguments: Mapping[str, dict[str, Any]] = {
@@ -36,7 +36,7 @@ class Trackers:
                 self.open[kind].start()
                 flat = {key: str(value) for key, value in settings(config.model_dump(mode="json"))}
                 self.open[kind].store_init_configuration(flat)
-            except Exception as error:  # each has its own
+            except Exception as error:  # every tracker has its own exceptions
                 raise UsageError(f"trackers: {kind} could not be started: {error}") from error
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
@@ -44,7 +44,7 @@ class Trackers:
         self._each(lambda tracker: tracker.log(dict(metrics), step=step))
 
     def close(self) -> None:
-        """Tell them that the run has ended."""
+        """Finish the run in each tracker."""
         self._each(lambda tracker: tracker.finish())
 
     def _each(self, act: Callable[[Any], None]) -> None:
@@ -52,5 +52,5 @@ class Trackers:
             try:
                 act(tracker)
             except Exception as error:
-                self.say(f"trackers: {kind} failed and is left out from here on: {error}")
+                self.say(f"trackers: {kind} failed and is no longer used: {error}")
                 del self.open[kind]

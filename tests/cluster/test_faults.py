@@ -91,7 +91,7 @@ def test_killing_a_worker_at_every_step_and_unit_changes_no_bit(setting, prompts
 def test_killing_or_hanging_real_workers_at_every_step_and_unit_changes_no_bit(address, prompts, tmp_path, kind):
     """The same with the shipped models, which take seconds to reload each time."""
     settings = {"steps": STEPS, "out": tmp_path, "cluster__call_timeout": 10, "cluster__update_timeout": 10}
-    expected, _ = train(small_config(**settings), prompts, ROLES)
+    expected, _ = train(small_config(**settings), prompts, worker_specs)
     lay(tmp_path, *(f"{role}-{step}-{unit}.{kind}" for role, step, unit in PLACES))
     config = small_config(**settings, cluster__backend="ray", cluster__address=address)
     result, lost = train(config, prompts, FAULTY)
@@ -103,7 +103,7 @@ def test_killing_or_hanging_real_workers_at_every_step_and_unit_changes_no_bit(a
 @pytest.mark.parametrize("kind", ["kill", "late"])
 def test_killing_one_of_several_learners_during_an_update_changes_no_bit(address, prompts, tmp_path, kind):
     settings = {"steps": STEPS, "out": tmp_path, "algorithm__microbatch_size": 1, "run_ahead": 1}
-    expected, _ = train(small_config(**settings), prompts, ROLES)
+    expected, _ = train(small_config(**settings), prompts, worker_specs)
     lay(tmp_path, f"learner-0-1.{kind}", f"learner-1-1.{kind}", f"rollout-2-0.{kind}")
     config = small_config(**settings, cluster__backend="ray", cluster__address=address, workers__learner=2)
     result, lost = train(config, prompts, FAULTY)

@@ -147,7 +147,7 @@ def test_the_scale_command_reaches_a_run(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--reward", "3"], "no run is at work there"),
+        (["--reward", "3"], "no run is running in this folder"),
         (["--reward", "0"], "--reward: 0 workers"),
         ([], "name a role and a number"),
     ],

@@ -10,7 +10,8 @@ from cluster.jobs import Jobs
 from configs.errors import RunError
 from service.http.runs.paths import RunPaths
 from service.http.runs.store import QUEUED, RunRecord, RunStore
-from service.run.folder import is_at_work, reported_steps
+from service.run.artifacts import reported_steps
+from service.run.lock import is_running
 
 INTERVAL = 1.0
 """Seconds between two queries for the states of Ray jobs."""
@@ -81,7 +82,7 @@ class RunFollower:
         folder = self.paths.folder(record.id)
         if reported_steps(folder):
             self.store.change(record, "succeeded")
-        elif not is_at_work(folder):
+        elif not is_running(folder):
             self.store.change(record, "interrupted", "its cluster is gone; the run can be resumed")
 
     def _failure(self, record: RunRecord) -> str:

@@ -15,7 +15,7 @@ from service.http.runs.dependencies import Runs, get_run, view
 from service.http.runs.schemas import STEP_EXAMPLE, RunId
 from service.http.runs.store import RunRecord
 from service.run.artifacts import ADAPTER, FILES, ZIP, artifacts, zipped
-from service.run.step_log import Tail
+from service.run.step_log import StepTail
 
 router = APIRouter(tags=["runs"])
 POLL = 0.5
@@ -30,7 +30,7 @@ EVENTS_EXAMPLE = f"event: step\ndata: {json.dumps(STEP_EXAMPLE)}\nid: {STEP_EXAM
 @router.get("/runs/{run}/steps", responses={200: {"content": {"application/json": {"example": [STEP_EXAMPLE]}}}})
 def steps(runs: Runs, key: Reader, run: RunId, after: int = -1) -> list[dict[str, Any]]:
     """Get the metrics of all steps with a number above `after`."""
-    return [step for step in Tail(runs.folder(get_run(runs, run).id)).new() if step["step"] > after]
+    return [step for step in StepTail(runs.folder(get_run(runs, run).id)).new() if step["step"] > after]
 
 
 @router.get(
@@ -86,7 +86,7 @@ async def events(
     The id of a `step` event is the step's number; with the header Last-Event-ID only later steps are sent.
     """
     state, last = "", last_event_id
-    tail = Tail(runs.folder(existing.id))
+    tail = StepTail(runs.folder(existing.id))
     while not request.app.state.closing.is_set():
         # The record before the steps: a run that has ended writes no more steps, so none is missed.
         record = await asyncio.to_thread(get_run, runs, run)

@@ -8,7 +8,7 @@ from configs.errors import UsageError
 from service.http.auth import Reader, Submitter
 from service.http.runs.dependencies import Runs, get_run, view
 from service.http.runs.schemas import PresetAnswer, Run, RunId, WorkerNumbers
-from service.run.step_log import finite
+from service.run.step_log import without_nan
 
 router = APIRouter(tags=["runs"])
 EXAMPLES = {
@@ -24,7 +24,7 @@ EXAMPLES = {
 def presets(runs: Runs, key: Reader) -> list[PresetAnswer]:
     """Presets that runs can be based on, with all settings."""
     return [
-        PresetAnswer(name=name, settings=finite(config.model_dump(mode="json", exclude={"serve", "bench"})))
+        PresetAnswer(name=name, settings=without_nan(config.model_dump(mode="json", exclude={"serve", "bench"})))
         for name, config in runs.presets.configs.items()
     ]
 

@@ -11,7 +11,7 @@ from service.http.schemas import Schema
 from service.run.artifacts import artifacts
 from service.run.progress import read_status
 from service.run.step_log import count_steps
-from service.run.supervisor import sizes
+from service.run.supervisor import read_sizes
 
 RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$", examples=["3f9a1c0b77de"])]
 WorkerCount = Annotated[int, Field(ge=1, le=1024)]
@@ -102,7 +102,7 @@ class Run(Schema):
             created=datetime.fromtimestamp(record.created, UTC),
             step=count_steps(folder),
             doing=read_status(folder) if record.state == "running" else None,
-            workers=sizes(folder),
+            workers=read_sizes(folder),
             files=files,
         )
 

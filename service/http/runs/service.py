@@ -17,8 +17,8 @@ from service.http.runs.follower import RunFollower, job_log
 from service.http.runs.paths import RunPaths
 from service.http.runs.presets import Presets
 from service.http.runs.store import QUEUED, RunRecord, RunStore
-from service.run.folder import is_at_work
-from service.run.supervisor import ask
+from service.run.lock import is_running
+from service.run.supervisor import request_workers
 
 
 class TooManyRuns(Exception):
@@ -108,9 +108,9 @@ class RunService:
     def scale(self, record: RunRecord, numbers: Mapping[str, int]) -> None:
         """Request other numbers of workers for a running run. Raises `Conflict` if it is not running."""
         folder = self.folder(record.id)
-        if not is_at_work(folder):
+        if not is_running(folder):
             raise Conflict(f"run {record.id} is not running")
-        ask(folder, numbers)
+        request_workers(folder, numbers)
 
 
 def _works(call: Callable[[], Any]) -> bool:

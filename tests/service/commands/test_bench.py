@@ -8,8 +8,8 @@ import pytest
 
 import ray_job
 from configs.errors import RunError
-from service.bench.flops import Work
-from service.commands.bench import Other
+from service.bench.compared_command import ComparedCommand
+from service.bench.flops import StepFlops
 from tests.conftest import small_arguments, small_config
 
 COUNTING = """import json, time
@@ -26,14 +26,14 @@ def test_a_line_a_step_and_one_for_all(capsys):
     for line in steps:
         assert line["new_tokens"] == 8 * 5, "however the policy would have ended them"
         phases = sum(line[phase] for phase in ("generate", "score", "reference", "update"))
-        rounded = line["total"] + 5 * 0.0005  # five figures, each to a thousandth
+        rounded = line["total"] + 5 * 0.0005  # five numbers, each to a thousandth
         assert 0.8 * line["total"] < phases <= rounded, "inline, one thing is done after another"
     assert summary["steps"] == 2 and summary["peak_gb"]["all"] > 0.2 and summary["hand_over"] > 0
     assert 0 < summary["utilisation"] < 1
 
 
-def test_another_command_stands_still_but_for_its_steps():
-    other = Other(f'{sys.executable} -c "{COUNTING}"')
+def test_another_command_is_paused_except_during_its_steps():
+    other = ComparedCommand(f'{sys.executable} -c "{COUNTING}"')
     try:
         for _ in range(3):
             assert other.step(limit=60) > 0
@@ -42,7 +42,7 @@ def test_another_command_stands_still_but_for_its_steps():
         other.kill()
 
 
-def test_it_is_timed_in_turn_and_the_ratio_told(capsys):
+def test_it_is_timed_in_turn_and_the_ratio_printed(capsys):
     arguments = small_arguments(bench__steps=2, bench__vs=f'{sys.executable} -c "{COUNTING}"')
     assert ray_job.main(["bench", *arguments]) == 0
     out = capsys.readouterr().out
@@ -57,16 +57,16 @@ def test_one_that_cannot_be_run_or_ends_early_is_named(capsys):
     assert "cannot be run: No closing quotation" in capsys.readouterr().err
     arguments = small_arguments(bench__vs=f'{sys.executable} -c "raise SystemExit(3)"')
     assert ray_job.main(["bench", *arguments]) == 1
-    assert "ended with code 3 before it had done its steps" in capsys.readouterr().err
+    assert "ended with code 3 before its steps were done" in capsys.readouterr().err
 
 
-def test_one_that_takes_too_long_is_ended():
+def test_one_that_takes_too_long_is_killed():
     with pytest.raises(RunError, match="ended with code -9"):
-        Other("sleep 1000").step(limit=0.1)
+        ComparedCommand("sleep 1000").step(limit=0.1)
 
 
 def test_operations_are_those_of_every_pass():
-    work = Work(small_config(algorithm__ppo_epochs=1))
-    once = work.encoder * 100 + work.decoder * 10
+    flops = StepFlops(small_config(algorithm__ppo_epochs=1))
+    once = flops.encoder * 100 + flops.decoder * 10
     # Rollout, reference, and an update's forward and backward; the decoder's teacher-forced pass; the reward.
-    assert work.operations(100, 10) == 2 * (4 * once + work.decoder * 10 + work.reward * 10)
+    assert flops.operations(100, 10) == 2 * (4 * once + flops.decoder * 10 + flops.reward * 10)

@@ -1,4 +1,4 @@
-"""The doctor tells every problem at once, and its exit code says whether it will run."""
+"""The doctor reports every problem at once, and its exit code shows whether the run would work."""
 
 import subprocess
 import sys
@@ -9,7 +9,8 @@ from ray._private.runtime_env.packaging import GCS_STORAGE_MAX_SIZE
 
 import ray_job
 from cluster import memory, upload
-from cluster.layout import Machine, resolve
+from cluster.layout import LayoutRequest, resolve
+from cluster.placement import Machine
 from configs.errors import UsageError
 from tests.conftest import ROOT, SMALL, small_config
 
@@ -28,7 +29,7 @@ def test_a_healthy_run_passes_every_check():
     assert shown.count("│ ok │") == 9 and shown.splitlines()[-1] == "it will run"
     for found in (
         "ray 2.",
-        "prompts to learn from",
+        "training prompts",
         "better text +",
         "requires a",
         "2 rollout",
@@ -38,19 +39,19 @@ def test_a_healthy_run_passes_every_check():
         assert found in shown
 
 
-def test_every_problem_is_told_at_once_with_its_remedy(tmp_path, capsys):
+def test_every_problem_is_reported_at_once_with_its_remedy(tmp_path, capsys):
     (tmp_path / "used").touch()
     wrong = ["--policy.model", "no/such", "--reward.label", "hate", "--out", str(tmp_path), "--workers.rollout", "900",
              "--cluster.resources.rollout.cpus", "1"]  # fmt: skip
     assert ray_job.main(["doctor", *ON_RAY, *wrong]) == 2
     output = capsys.readouterr()
-    for told in (
+    for expected in (
         "policy.model: 'no/such'",
         "reward.label_is: reward.probe.better",
         f"out: {tmp_path} exists",
         "this would fit: --workers",
     ):
-        assert told in output.err
+        assert expected in output.err
     assert "Traceback" not in output.err and "it will run" not in output.out
 
 
@@ -59,26 +60,25 @@ def test_inline_needs_no_ray(capsys):
     assert "not needed (inline)" in capsys.readouterr().out
 
 
-def test_too_little_memory_is_told(monkeypatch, capsys):
+def test_too_little_memory_is_reported(monkeypatch, capsys):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1e9}))
     assert ray_job.main(["doctor", *ON_RAY, "--cluster.backend", "inline"]) == 2
     assert "of 1.0 GB free; lower workers.*" in capsys.readouterr().err
 
 
 def test_memory_grows_with_what_is_asked_for():
-    small, large = (
-        resolve(small_config(rollout__max_new_tokens=n, workers__reward=w), [Machine(2)]) for n, w in [(12, 1), (48, 3)]
-    )
-    assert memory.estimate(large)["learner"] > memory.estimate(small)["learner"]
-    each = memory.estimate(small)
-    assert memory.total(large, each) - memory.total(small, each) == 2 * each["reward"]
+    small, large = (small_config(rollout__max_new_tokens=n, workers__reward=w) for n, w in [(12, 1), (48, 3)])
+    few, many = (resolve(LayoutRequest.of(config), [Machine(2)]) for config in (small, large))
+    assert memory.estimate(large, many)["learner"] > memory.estimate(small, few)["learner"]
+    each = memory.estimate(small, few)
+    assert memory.total(many, each) - memory.total(few, each) == 2 * each["reward"]
 
 
 def test_the_upload_is_small_and_without_environment_and_runs():
     assert float(upload.examine_upload(ROOT).split(" MB")[0]) < 20
 
 
-def test_what_ray_would_refuse_is_told(tmp_path, monkeypatch):
+def test_what_ray_would_refuse_is_reported(tmp_path, monkeypatch):
     """A folder over the limit: the limit is lowered for it, not the folder blown up."""
     (tmp_path / "data.bin").write_bytes(b"0" * 1000)
     monkeypatch.setattr(upload, "GCS_STORAGE_MAX_SIZE", 100)

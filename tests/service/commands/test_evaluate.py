@@ -1,4 +1,4 @@
-"""Any set of policies on the same dialogues: the right ones, resumable, and mistakes told."""
+"""Any set of policies on the same dialogues: the right ones, resumable, and mistakes reported."""
 
 import json
 
@@ -43,7 +43,7 @@ def test_each_policy_is_the_one_that_was_named(run, report):
     assert len(set(hashes.values())) == 3
 
 
-def test_its_figures_are_those_of_the_runs_own_report(run, report):
+def test_its_results_equal_those_of_the_runs_own_report(run, report):
     own, ours = (
         json.loads((run / "report.json").read_text())["evaluation"]["policies"],
         report["evaluation"]["policies"],
@@ -53,8 +53,8 @@ def test_its_figures_are_those_of_the_runs_own_report(run, report):
     assert ours["rlhf"]["sampled"]["kl_k3"]["mean"] > 1e-3 > ours["base"]["sampled"]["kl_k3"]["mean"]
 
 
-def test_an_evaluation_that_was_cut_off_goes_on_where_it_was(folder, tmp_path):
-    """Units that are there are not made again, and half a line is none."""
+def test_an_interrupted_evaluation_resumes_where_it_was(folder, tmp_path):
+    """Saved units are not made again, and half a line does not count."""
     out = tmp_path / "cut"
     out.mkdir()
     for name in ("config.yaml", "policies.json"):
@@ -82,14 +82,14 @@ def test_the_baseline_is_a_setting(run, tmp_path):
     ("policies", "settings", "expected"),
     [
         (["nowhere"], {}, "nowhere: nowhere cannot be loaded as an adapter"),
-        (["{run}@77"], {}, "has no checkpoint of step 77; there are: step-000001, step-000002"),
+        (["{run}@77"], {}, "has no checkpoint of step 77; available: step-000001, step-000002"),
         (["a b={run}"], {}, "'a b' cannot be a policy's name"),
         (["x=base", "x={run}"], {}, "two policies are called x"),
         (["base"], {"evaluation__baseline": "sft"}, "evaluation.baseline: 'sft' is none of base"),
         (["b={bin}"], {}, "accept this with --policy.adapter_bin true"),
     ],
 )
-def test_a_mistake_is_told_before_anything_starts(run, tmp_path, capsys, policies, settings, expected):
+def test_a_mistake_is_reported_before_anything_starts(run, tmp_path, capsys, policies, settings, expected):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/adapter_config.json").write_bytes((run / "adapter/adapter_config.json").read_bytes())
     (tmp_path / "bin/adapter_model.bin").touch()

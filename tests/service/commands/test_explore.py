@@ -1,4 +1,4 @@
-"""The command as people use it: what it shows, what it writes, what it refuses; and data that is out to harm."""
+"""The command as users run it: what it shows, writes and refuses; and hostile data."""
 
 import json
 from functools import partial
@@ -27,7 +27,7 @@ def rows(count, topic="weather", text="a word or two " * 20):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    """The page of a data set of which each cell, a topic's name and a split's name too, would like to run."""
+    """The page of a data set with script in every cell, topic name and split name."""
     folder = tmp_path_factory.mktemp("hostile")
     data = rows(8, topic="<b>rain</b>" + HOSTILE, text=HOSTILE + "\x1b[2J" + "word " * 50)
     write(folder, train=data, test=data, **{"<img src=x onerror=alert(1)>": data})

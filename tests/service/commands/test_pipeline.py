@@ -1,4 +1,4 @@
-"""The pipeline, cut off in the middle of a stage, goes on with that stage and ends as it would have."""
+"""The pipeline, killed in the middle of a stage, resumes that stage and ends with the same result."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def begin(out: Path) -> subprocess.Popen:
 
 
 def complete(out: Path) -> str:
-    """Run to the end; returns what it said."""
+    """Run to the end; returns what it printed."""
     process = begin(out)
     said = process.communicate()[1]
     assert process.returncode == 0, said
@@ -66,12 +66,12 @@ def undisturbed(tmp_path_factory) -> Path:
         ("evaluation", "evaluation/rlhf.jsonl", ["explore", "baseline", "sft", "rlhf"]),
     ],
 )
-def test_cut_off_in_a_stage_it_goes_on_and_ends_the_same(undisturbed, tmp_path, stage, pattern, done):
+def test_killed_in_a_stage_it_resumes_and_ends_the_same(undisturbed, tmp_path, stage, pattern, done):
     out = tmp_path / "out"
     kill_when(out, pattern)
     said = complete(out)
     for name in done:
-        assert f"{name} is done already" in said
-    assert f"{stage} is done already" not in said
+        assert f"{name} is already done" in said
+    assert f"{stage} is already done" not in said
     assert outcome(out) == outcome(undisturbed)
-    assert "rlhf is done already" in complete(out)
+    assert "rlhf is already done" in complete(out)

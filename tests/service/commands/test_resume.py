@@ -1,16 +1,17 @@
-"""A run whose process was killed, at any step and at any file operation, ends as it would have."""
+"""A run whose process was killed, at any step or file operation, ends with the same result."""
 
 import json
 import multiprocessing
 import os
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import ray_job
-from cluster.pools.interface import ROLES
+from service.run import startup
 from service.run.folder import RunFolder
 from tests.cluster.stubs import STUBS
 from tests.conftest import small_arguments
@@ -28,7 +29,7 @@ def run(arguments, stubs: bool, act: str = "", at: int = -1, step: int = -1, log
     if log:
         os.dup2(os.open(log, os.O_CREAT | os.O_WRONLY), 2)
     if stubs:
-        ROLES.update(STUBS)
+        startup.open_pools = partial(startup.open_pools, specs=STUBS)
     add = RunFolder.add
 
     def add_and_die(folder, report):
@@ -129,7 +130,7 @@ def test_fewer_checkpoints_cost_steps_and_no_bits(stubbed, tmp_path):
     assert outcome(folder) == outcome(stubbed)
 
 
-def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(stubbed, tmp_path):
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_is_used(stubbed, tmp_path):
     folder = tmp_path / "run"
     assert process([*small_arguments(steps=STEPS), "--out", folder], stubs=True, step=1) == -9
     newest = folder / "checkpoints/step-000002/state.safetensors"
@@ -181,7 +182,7 @@ def test_another_shape_of_adapter_is_refused_before_anything_is_written(tmp_path
     assert after == before
 
 
-def test_more_held_out_rows_are_judged_of_a_run_that_is_complete(tmp_path):
+def test_a_complete_run_is_evaluated_on_more_held_out_rows(tmp_path):
     folder = tmp_path / "real"
     assert ray_job.main([*small_arguments(steps=1), f"--out={folder}"]) == 0
     assert ray_job.main(["--resume", str(folder), "--evaluation.rows=9", "--resume_changed=true"]) == 0
@@ -223,22 +224,22 @@ def test_other_dialogues_are_refused_unless_a_setting_asks_for_them(tmp_path):
     data, folder, log = tmp_path / "data", tmp_path / "run", str(tmp_path / "log")
     shutil.copytree("quickstart/dialogues", data)
     assert process([*small_arguments(data__path=data), "--out", folder], stubs=True, step=0) == -9
-    for split, what in [("train", "to learn from (split train)"), ("test", "held out (split test)")]:
+    for split, what in [("train", "training dialogues (split train)"), ("test", "held-out dialogues (split test)")]:
         file = data / f"{split}.csv"
         whole = file.read_bytes()
         file.write_bytes(whole.replace(b"#Person1#: ", b"#Person1#: Well. "))
         assert process(["--resume", folder], stubs=True, log=log) == 2
-        assert f"data.path: the dialogues {what} are not those" in (tmp_path / "log").read_text()
+        assert f"data.path: the {what} are not the ones" in (tmp_path / "log").read_text()
         file.write_bytes(whole)
     changed = ["--evaluation.rows", "4", "--data.max_chars", "400", "--resume_changed", "true"]
     assert process(["--resume", folder, *changed], stubs=True, step=1, log=log) == -9
     told = Path(log).read_text()
-    assert "the dialogues to learn from are others from here on, as data.max_chars ask for it" in told
+    assert "the training dialogues differ from here on because of changed settings: data.max_chars" in told
     assert process(["--resume", folder], stubs=True) == 0, "from now on these are the run's own"
     assert json.loads((folder / "report.json").read_text())["evaluation"]["rows"] == 4
 
 
-def test_what_is_no_run_is_refused(tmp_path, capsys):
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path, capsys):
     assert ray_job.main(["--resume", str(tmp_path)]) == 2
     assert "holds no config.yaml" in capsys.readouterr().err
 
@@ -258,4 +259,4 @@ def test_two_processes_never_work_on_one_run(begun, capsys):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert ray_job.main(["--resume", str(begun)]) == 2
     assert (begun / "status.json").read_text() == "what the other one is doing"
-    assert "another process is at work on this run" in capsys.readouterr().err
+    assert "another process is using this run folder" in capsys.readouterr().err

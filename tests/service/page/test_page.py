@@ -11,7 +11,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from configs.errors import UsageError
 from learner.adapter import save_adapter
 from learner.lora import lora_config
-from service.run.folder import take
+from service.run.lock import lock_folder
 from tests.service.http.test_fuzz import finish
 
 PATIENCE = 30
@@ -195,7 +195,7 @@ def test_the_workers_of_a_running_run_can_be_changed(client, open_page):
     page.write(page.field("reward workers"), "4")
     page.one("#scale").click()
     page.until(lambda: f"run {run} is not running" in page.toasts())
-    with take(folder):
+    with lock_folder(folder):
         page.one("#scale").click()
         page.until(lambda: (folder / "scale.json").exists())
     assert json.loads((folder / "scale.json").read_text()) == {"reward": 4}

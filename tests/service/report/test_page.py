@@ -1,4 +1,4 @@
-"""The page: of a finished run, of one in progress, of several; whatever a model writes is text. In a real browser."""
+"""The page of a finished run, of an unfinished one, and of several; model output is escaped. In a real browser."""
 
 import json
 import re
@@ -45,14 +45,14 @@ def test_the_verdict_comes_first_and_everything_is_there(page, run):
     text = body(page)
     order = [
         "after against before: less toxic",
-        "Figures",
-        "While it learned",
+        "Results",
+        "Training curves",
         "Distributions",
         "By topic",
         "Worst regressions",
         "Best gains",
         "Side by side",
-        "How it was made",
+        "Run details",
         "adapter sha256",
         "Config",
     ]
@@ -82,7 +82,7 @@ def test_a_run_in_progress_has_a_page_too(run, tmp_path, capsys):
     assert ray_job.main(["report", str(begun)]) == 0
     assert capsys.readouterr().out.strip() == str(begun / "report.html")
     text = body((begun / "report.html").read_text())
-    assert "ended early, step 2 of 3" in text and "First step to latest: reward" in text and "While it learned" in text
+    assert "ended early, step 2 of 3" in text and "First step to latest: reward" in text and "Training curves" in text
 
 
 def test_several_runs_are_compared(run, tmp_path):
@@ -90,24 +90,24 @@ def test_several_runs_are_compared(run, tmp_path):
     assert ray_job.main(small_arguments(out=other, steps=2, algorithm__learning_rate=0.02)) == 0
     assert ray_job.main(["report", str(run), str(other), "--out", str(tmp_path / "both.html")]) == 0
     text = body((tmp_path / "both.html").read_text())
-    assert "Runs compared" in text and "Settings in which the runs differ" in text
+    assert "Runs compared" in text and "Settings that differ" in text
     assert "<td>algorithm.learning_rate</td><td>0.001</td><td>0.02</td>" in text
     assert text.count("after against before: less toxic") == 2 and "data.path</td>" not in text
 
 
-@pytest.mark.parametrize(("arguments", "expected"), [(["nowhere"], "nowhere: is no folder of a run")])
-def test_what_is_no_run_is_told(arguments, expected, capsys):
+@pytest.mark.parametrize(("arguments", "expected"), [(["nowhere"], "nowhere: not a run folder")])
+def test_a_folder_that_is_not_a_run_is_named(arguments, expected, capsys):
     assert ray_job.main(["report", *arguments]) == 2
     assert expected in capsys.readouterr().err
 
 
-def test_of_many_pairs_both_ends_are_shown():
+def test_both_ends_of_many_pairs_are_shown():
     shown = chosen(list(range(1000)))
     assert len(shown) == MOST and shown[0] == 0 and shown[-1] == 999 and list(shown) == sorted(set(shown))
     assert list(chosen(list(range(5)))) == [0, 1, 2, 3, 4]
 
 
-def test_pairs_are_sorted_by_what_the_last_policy_gained(run):
+def test_pairs_are_sorted_by_the_last_policys_gain(run):
     from service.run.held_out_summaries import read_summaries
 
     prompts = json.loads((run / "evaluation/prompts.json").read_text())

@@ -1,4 +1,4 @@
-"""Nothing that takes long is silent: on a terminal, in a log, in the file that others read."""
+"""No long phase is silent: on a terminal, in a log, or in the status file."""
 
 import io
 import json
@@ -7,11 +7,12 @@ import threading
 import pytest
 from rich.console import Console
 
-from service.run.progress import Display, Phase, read_status
+from service.run.phase import Phase
+from service.run.progress import Display, read_status
 
 
 class Log(io.StringIO):
-    """A stream that tells when a line with a word was written, so many times."""
+    """A stream with an event for when a word has been written so many times."""
 
     def __init__(self, word: str, times: int = 1) -> None:
         super().__init__()
@@ -25,29 +26,29 @@ class Log(io.StringIO):
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["log", "terminal"])
-def test_a_phase_of_which_nobody_knows_how_long_it_takes_is_told_of_again_and_again(terminal):
+def test_a_phase_of_unknown_length_is_reported_again_and_again(terminal):
     log = Log("loading models", times=3)
     with Display(Console(file=log, force_terminal=terminal), every=0.05).phase("loading models"):
         assert log.written.wait(20), log.getvalue()
 
 
-def test_a_phase_says_how_far_it_is_and_how_long_it_will_take(tmp_path):
-    log = Log("judging after 1/4")
+def test_a_phase_reports_its_progress_and_the_time_left(tmp_path):
+    log = Log("evaluating after 1/4")
     display = Display(Console(file=log, width=200), every=0.05)
     display.folder = tmp_path
-    items = display.track(range(4), 4, "judging after")
+    items = display.track(range(4), 4, "evaluating after")
     next(items)
-    assert read_status(tmp_path)["phase"] == "judging after" and read_status(tmp_path)["seconds_left"] is None
+    assert read_status(tmp_path)["phase"] == "evaluating after" and read_status(tmp_path)["seconds_left"] is None
     next(items)
     assert log.written.wait(20), log.getvalue()
     status = read_status(tmp_path)
     assert (status["done"], status["total"]) == (1, 4) and status["seconds_left"] >= 0
-    assert list(items) == [2, 3] and "judging after: done in" in log.getvalue()
-    line = next(line for line in log.getvalue().splitlines() if line.startswith("judging after 1/4"))
+    assert list(items) == [2, 3] and "evaluating after: done in" in log.getvalue()
+    line = next(line for line in log.getvalue().splitlines() if line.startswith("evaluating after 1/4"))
     assert "s so far" in line and "s left" in line
 
 
-def test_the_pace_is_measured_from_where_it_began():
+def test_the_pace_is_measured_from_where_the_phase_began():
     phase = Phase("training", total=10, done=6)
     assert phase.seconds_left is None
     phase.began = phase._since = phase.began - 30
@@ -55,7 +56,7 @@ def test_the_pace_is_measured_from_where_it_began():
     assert phase.seconds_left == pytest.approx(3 * 30, rel=0.01) and str(phase).startswith("training 7/10")
 
 
-def test_a_folder_that_is_not_there_or_cannot_be_written_stops_nothing(tmp_path):
+def test_a_missing_or_unwritable_folder_stops_nothing(tmp_path):
     display = Display(Console(file=io.StringIO()))
     for folder in (tmp_path / "none", tmp_path):
         (tmp_path / ".status.json.writing").mkdir(exist_ok=True)
@@ -69,7 +70,7 @@ def test_a_folder_that_is_not_there_or_cannot_be_written_stops_nothing(tmp_path)
     assert read_status(tmp_path) == {"phase": "training"}
 
 
-def test_a_line_about_something_else_does_not_keep_a_phase_from_being_told_of():
+def test_a_line_about_something_else_does_not_suppress_the_report_of_a_phase():
     log = Log("loading models")
     display = Display(Console(file=log), every=60)
     with display.phase("loading models"):

@@ -1,0 +1,68 @@
+"""start.json: which weights and data a run started with, checked whenever it resumes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cluster.driver import Start
+from cluster.plan import Plan
+from configs.errors import RunError, UsageError
+from configs.load import settings
+from configs.schema import Config
+from learner.atomic_files import replace_file
+
+FILE = "start.json"
+MAX_FINGERPRINT_GAP = 0.1
+"""Difference of log-probabilities, in nats, that other hardware may cause with the same weights."""
+DATA_SETTINGS = ("data.", "algorithm.type", "algorithm.group_by", "policy.model")
+"""Prefixes of the settings that decide a run's prompts."""
+
+
+def read_start(folder: Path) -> dict[str, Any]:
+    """The record; empty if the run has not started."""
+    file = folder / FILE
+    return json.loads(file.read_bytes()) if file.exists() else {}
+
+
+def record_start(folder: Path, config: Config, begin: Start, plan: Plan) -> None:
+    """Write the record, or update it for a resumed run. Raises `RunError` if the weights have changed."""
+    facts = {"fingerprint": begin.model["fingerprint"], "data_sha256": plan.sha256(), **plan.hashes}
+    facts["settings"] = data_settings(config)
+    if before := read_start(folder):
+        _check_weights(folder, before["fingerprint"], facts["fingerprint"])
+        facts["fingerprint"] = before["fingerprint"]  # from the first start, so that small gaps do not add up
+    replace_file(folder / FILE, json.dumps(facts).encode())
+
+
+def _check_weights(folder: Path, before: list[float], now: list[float]) -> None:
+    gap = max(abs(a - b) for a, b in zip(before, now, strict=True))
+    if not gap <= MAX_FINGERPRINT_GAP:
+        raise RunError(
+            f"policy.model, policy.adapter: not the weights that {folder} started with (log-probabilities differ by "
+            f"{gap:.2g}); restore them, or start a new run"
+        )
+
+
+def check_data(folder: Path, config: Config, plan: Plan, say: Callable[[str], None]) -> None:
+    """Raises `UsageError` if the dialogues have changed since the run started although no setting asks for that."""
+    before, now, data = read_start(folder), data_settings(config), config.data
+    for name, what, split in (
+        ("train_sha256", "training", data.train_split),
+        ("held_out_sha256", "held-out", data.eval_split),
+    ):
+        if before.get(name, plan.hashes[name]) == plan.hashes[name]:  # earlier versions did not write them
+            continue
+        changed = [key for key, value in now.items() if before["settings"].get(key) != value]
+        if not changed:
+            raise UsageError(
+                f"data.path: the {what} dialogues (split {split}) are not the ones that {folder} started with; restore "
+                f"them, or start a new run"
+            )
+        say(f"the {what} dialogues differ from here on because of changed settings: {', '.join(changed)}")
+
+
+def data_settings(config: Config) -> dict[str, Any]:
+    """The settings that decide which dialogues there are and how they are grouped, by dotted name."""
+    known = settings(config.model_dump(mode="json"))
+    return {name: value for name, value in known if name.startswith(DATA_SETTINGS)}
