@@ -1,15 +1,15 @@
-"""Errors meant for people: what is wrong, where, and what to do."""
+"""Errors meant for users: what is wrong, where, and how to fix it."""
 
 
 class UsageError(Exception):
-    """A run that cannot start as asked: bad config, missing file, wrong column. Exit code 2.
+    """A run that cannot start as requested: bad config, missing file, wrong column. Exit code 2.
 
-    `problems` holds one sentence for each thing that is wrong, so that all can be mended at once.
+    `problems` has one sentence per problem, so that all can be fixed at once.
     """
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What it was made of; also in another process, to which an exception's arguments are what is sent."""
+        """One sentence per problem, kept in `args` because nothing else of an exception reaches another process."""
         return self.args
 
     def __str__(self) -> str:
@@ -17,4 +17,4 @@ class UsageError(Exception):
 
 
 class RunError(Exception):
-    """A run that started and failed: a worker died, a deadline passed, a check did not hold. Exit code 1."""
+    """A run that started and failed: a worker died, a deadline passed, a check failed. Exit code 1."""

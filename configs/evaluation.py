@@ -1,4 +1,4 @@
-"""Settings of evaluation and of the warnings of reward hacking."""
+"""Settings of evaluation and of reward-hacking warnings."""
 
 from typing import Annotated, Literal
 
@@ -9,13 +9,13 @@ from configs.rewards import LabelledModel
 
 
 class ProfanityJudge(Section):
-    """alt-profanity-check: a linear model that comes with its package and needs no network."""
+    """alt-profanity-check: a linear model shipped with its package, so that it needs no network."""
 
     type: Literal["profanity"] = "profanity"
 
 
 class ClassifierJudge(LabelledModel):
-    """A sequence classifier other than the reward's."""
+    """A sequence classifier other than the reward model."""
 
     type: Literal["classifier"] = "classifier"
 
@@ -24,26 +24,26 @@ AnyJudge = Annotated[ProfanityJudge | ClassifierJudge, Field(discriminator="type
 
 
 class EvaluationConfig(Section):
-    """How policies are judged on held-out prompts."""
+    """Evaluation of policies on held-out prompts."""
 
     rows: int = Field(300, ge=2)
-    """Held-out prompts."""
+    """Number of held-out prompts."""
     samples: int = Field(8, ge=1)
-    """Summaries sampled for each of them, with the same seeds for every policy; the greedy one comes beside."""
+    """Summaries sampled per prompt, with the same seeds for every policy, besides one greedy summary."""
     unit_size: int = Field(50, ge=1)
     """Prompts per unit of work."""
     seed: int = Field(1, ge=0)
-    """Seed of the samples and of the bootstrap, apart from the run's."""
+    """Seed of the samples and of the bootstrap, independent of the run's seed."""
     second_judge: AnyJudge | None = ProfanityJudge()
-    """A judge of toxicity that takes no part in training, also watched while a policy learns; null: none."""
+    """Toxicity judge that takes no part in training but is also watched during it; null: none."""
     baseline: str | None = None
-    """Name of the policy that the others are compared with, and that KL is measured from; null: the first."""
+    """Name of the policy that the others are compared with and their KL is measured from; null: the first."""
 
 
 class WatchConfig(Section):
-    """When people are warned that a policy may be pleasing the reward instead of getting better."""
+    """Warnings that a policy may be exploiting the reward instead of improving."""
 
     window: int = Field(5, ge=2)
-    """Steps at the start and at the end of the run so far that are compared."""
+    """Number of steps at the start and at the end of the run so far that are compared."""
     max_kl: float = Field(20.0, gt=0)
-    """KL per completion, in nats, above which the policy is said to be far from its reference."""
+    """KL per completion, in nats, above which a warning reports that the policy is far from its reference."""

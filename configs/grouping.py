@@ -1,4 +1,4 @@
-"""Settings of groups across prompts."""
+"""Settings for grouping prompts."""
 
 from typing import Annotated, Literal
 
@@ -8,24 +8,24 @@ from configs.base import Section
 
 
 class ByColumn(Section):
-    """A group per value of a data column."""
+    """One group per value of a data column."""
 
     type: Literal["column"] = "column"
     column: str = "topic"
-    """The column."""
+    """Name of the column."""
 
 
 class ByPromptLength(Section):
-    """Groups of prompts of like length."""
+    """Groups of prompts of similar length."""
 
     type: Literal["prompt_length"] = "prompt_length"
     bounds: tuple[int, ...] = Field((100, 200), min_length=1)
-    """Numbers of tokens at which a new group begins, rising."""
+    """Token counts at which a new group starts, in increasing order."""
 
     @model_validator(mode="after")
     def _check(self) -> "ByPromptLength":
         if list(self.bounds) != sorted(set(self.bounds)) or self.bounds[0] < 1:
-            raise ValueError("bounds must be positive and rising")
+            raise ValueError("bounds must be positive and increasing")
         return self
 
 

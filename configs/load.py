@@ -1,4 +1,4 @@
-"""From a YAML preset and dotted command-line overrides to one validated `Config`, with every mistake named at once."""
+"""Builds a validated `Config` from a YAML preset and dotted command-line overrides; reports all mistakes at once."""
 
 import difflib
 import re
@@ -20,44 +20,44 @@ SHIPPED = (("policy", "model"), ("reward", "model"), ("data", "path"))
 """Settings that may name what ships with the project, as presets do: quickstart/policy."""
 
 FREE_ON_RESUME = ("workers", "cluster", "checkpoints", "watch", "bench", "serve", "trackers", "out")
-"""Settings that decide where and how fast a run runs, not what comes of it; `threads` is the exception."""
+"""Settings that decide where and how fast a run runs, not its results; `threads` is the exception."""
 
 
 class _CommandLine(Config, BaseSettings):
     """Fine-tune an encoder-decoder model by reinforcement learning on Ray.
 
-    The defaults below are the schema's. A run takes those of a preset before them: quickstart, unless --config names
-    another; presets also give what is required. Each algorithm.type has defaults of its own (docs/algorithms.md).
+    The defaults below are the schema's. A preset overrides them: quickstart, unless --config names another; presets
+    also set what is required. Each algorithm.type has defaults of its own (docs/algorithms.md).
     """
 
     config: str | None = Field(
         None, description="Preset (a name under configs/) or YAML file to start from; null: quickstart."
     )
-    resume: str | None = Field(None, description="Folder of a run that ended early: go on with it, with its config.")
+    resume: str | None = Field(None, description="Folder of a run that ended early: resume it with its config.")
     resume_changed: bool = Field(
-        False, description="With --resume: take settings that differ from those that the run was begun with."
+        False, description="With --resume: accept settings that differ from those the run was started with."
     )
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for."""
+    """A parsed command line."""
 
     config: Config
     resume: Path | None = None
 
 
 def load_config(arguments: list[str]) -> Config:
-    """The config alone of what the arguments ask for."""
+    """The config of `load_request` alone."""
     return load_request(arguments).config
 
 
 def load_request(arguments: list[str]) -> Request:
-    """Read the preset named by `--config` (default: quickstart) and lay the other arguments over it.
+    """Read the preset named by `--config` (default: quickstart) and apply the other arguments to it.
 
-    With `--resume`, the config of that run takes the preset's place, and what differs from it is refused.
+    With `--resume`, that run's config takes the preset's place, and settings that differ from it are refused.
 
-    Raises `UsageError` naming every unknown argument or, where there is none, every wrong value. `--help` exits.
+    Raises `UsageError` naming every unknown argument or, if there is none, every invalid value. `--help` exits.
     """
     overrides = _parse(arguments)
     name, resume, accepted = (overrides.pop(key, None) for key in ("config", "resume", "resume_changed"))
@@ -65,12 +65,12 @@ def load_request(arguments: list[str]) -> Request:
         return Request(_load(name or "quickstart", overrides))
     own = Path(resume) / "config.yaml"
     if not _is_file(own):
-        raise UsageError(f"--resume: {resume} is no folder of a run: it holds no config.yaml")
+        raise UsageError(f"--resume: {resume} is not a run folder: it has no config.yaml")
     if overrides.pop("out", None):
-        raise UsageError("out: a run that is resumed stays in its folder; leave --out away")
+        raise UsageError("out: a resumed run stays in its folder; remove --out")
     config = _load(name or str(own), overrides)
     if accepted not in (True, "true"):
-        remedy = "leave it as it was, or accept another result by --resume_changed true"
+        remedy = "keep the original value, or accept different results with --resume_changed true"
         if changed := changes(_load(str(own), _functions(overrides)), config):
             raise UsageError(*[f"{change}; {remedy}" for change in changed])
     return Request(config, Path(resume))
@@ -98,16 +98,16 @@ def _load(name: str, overrides: dict[str, Any]) -> Config:
 
 
 def _functions(overrides: dict[str, Any]) -> dict[str, Any]:
-    """Of the command line, the rewards: functions are only ever given there, also for a run that had them before."""
+    """Extra rewards of the command line: functions can be given only there, also when resuming."""
     reward = overrides.get("reward", {})
     return {"reward": {"extra": reward["extra"]}} if "extra" in reward else {}
 
 
 def changes(own: Config, config: Config) -> list[str]:
-    """Each setting in which a run that goes on would compute other numbers than it began with, as a sentence."""
+    """One sentence per changed setting that would make a resumed run compute different numbers."""
     before, now = (dict(settings(c.model_dump(mode="json"))) for c in (own, config))
     return [
-        f"{name}: the run was begun with {before.get(name)!r}, not {now.get(name)!r}"
+        f"{name}: the run was started with {before.get(name)!r}, not {now.get(name)!r}"
         for name in {**before, **now}
         if before.get(name) != now.get(name) and (name.split(".")[0] not in FREE_ON_RESUME or name.endswith(".threads"))
     ]
@@ -123,7 +123,7 @@ def settings(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def validate(values: dict[str, Any]) -> Config:
-    """The one door into `Config`. Raises `UsageError` with one problem per wrong field."""
+    """Create a `Config`; nothing else does. Raises `UsageError` with one problem per invalid field."""
     try:
         return Config.model_validate(_find_shipped(values))
     except ValidationError as error:
@@ -145,11 +145,11 @@ def _find_shipped(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_yaml(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The contents of a YAML file, or of the preset of that name, laid over those of the `base` that it may name."""
+    """Contents of a YAML file or of the preset of that name, merged over those of its `base` if it names one."""
     preset = PRESETS / f"{name}.yaml"
     path = preset if _is_file(preset) else Path(name)
     if name in above:
-        raise UsageError(f"--config: base: {' -> '.join([*above, name])} goes round in a circle")
+        raise UsageError(f"--config: circular base: {' -> '.join([*above, name])}")
     if not _is_file(path):
         presets = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
         raise UsageError(f"--config: no file or preset {name!r}; presets are: {presets}")
@@ -159,7 +159,7 @@ def read_yaml(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
         reason = " ".join(str(error).split())
         raise UsageError(f"--config: {path} is not valid YAML: {reason}") from error
     if not isinstance(values, dict):
-        raise UsageError(f"--config: {path} must hold keys and values, not a {type(values).__name__}")
+        raise UsageError(f"--config: {path} must map keys to values, but is a {type(values).__name__}")
     base = values.pop("base", None)
     if base is not None and not isinstance(base, str):
         raise UsageError(f"--config: {path}: base must be the name of a preset or file, not {base!r}")
@@ -173,26 +173,26 @@ def _is_file(path: Path) -> bool:
 def _is_there(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # a name that no file can have
+    except (OSError, ValueError):  # not a valid file name
         return False
 
 
 def _refuse_code(file: dict[str, Any]) -> None:
-    """A file must not be able to run code: files are passed around, and commands are not."""
+    """Refuse settings that run code: config files are passed around, commands are not."""
     reward = file.get("reward")
     extras = reward.get("extra") if isinstance(reward, dict) else None
     for extra in extras if isinstance(extras, list) else []:
         if isinstance(extra, dict) and extra.get("type") == "function":
             raise UsageError(
-                "reward.extra: a reward of type function is taken from the command line only (--reward.extra)"
+                "reward.extra: a reward of type function can be given on the command line only (--reward.extra)"
             )
     policy = file.get("policy")
     if isinstance(policy, dict) and policy.get("adapter_bin"):
-        raise UsageError("policy.adapter_bin: is taken from the command line only (--policy.adapter_bin true)")
+        raise UsageError("policy.adapter_bin: can be set on the command line only (--policy.adapter_bin true)")
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`, section by section; another `type` replaces a tagged section whole."""
+    """`above` merged over `below`, section by section; another `type` replaces the whole tagged section."""
     if "type" in above and above["type"] != below.get("type"):
         return above
     merged = dict(below)
@@ -206,15 +206,15 @@ def _problem(detail: dict[str, Any]) -> str:
     """One sentence for one of pydantic's errors."""
     keys = [str(key) for key in detail["loc"]]
     known = set(field_names(Config))
-    # The location of a field in a tagged section includes the tag, which is no key of the config.
+    # The location of a field in a tagged section includes the tag, which is not a key of the config.
     while (field := ".".join(keys)) not in known and (short := _without_tag(keys, known)):
         keys = short
     if detail["type"] == "extra_forbidden" and field in known:
-        return f"{field}: is no setting of this `type`; leave it out or choose another type"
+        return f"{field}: is not a setting of this `type`; leave it out or choose another type"
     if detail["type"] == "extra_forbidden":
         return f"{field}: no such key{_suggest(field, known)}"
     if detail["type"] == "union_tag_not_found":
-        return f"{field}: say which `type` it is, by --{field}.type or in the YAML file"
+        return f"{field}: `type` is missing; set it by --{field}.type or in the YAML file"
     if detail["type"] == "missing":
         return f"{field}: is required; set it in the YAML file or by --{field}"
     where = f"{field}: " if field else ""
@@ -244,7 +244,7 @@ def _suggest(field: str, known: set[str]) -> str:
 
 
 def _unknown_arguments(message: str) -> str:
-    """The command line's own error, with the nearest right name for each wrong one."""
+    """The command line's own error, with the closest valid name for each unknown one."""
     known = set(field_names(_CommandLine))
     given = re.findall(r"--([\w.]+)", message)
     hints = [f"--{name}: no such key{_suggest(name, known)}" for name in given if name not in known]

@@ -11,12 +11,12 @@ class RolloutConfig(Section):
     batch_size: int = Field(16, ge=1)
     """Completions per step."""
     unit_size: int = Field(8, ge=1)
-    """Completions per unit of work; it changes the bits, the number of workers does not."""
+    """Completions per unit of work; it changes the bits of the results, unlike the number of workers."""
     max_new_tokens: int = Field(72, ge=1)
-    """Tokens after which a completion is cut."""
+    """Maximum length of a completion in tokens."""
     min_cut: int | None = Field(None, ge=1)
-    """Cut each completion that is learned from at a length drawn from here to max_new_tokens, as the notebook's
-    LengthSampler did; null: all at max_new_tokens."""
+    """Cut each training completion at a length drawn from min_cut to max_new_tokens, as the notebook's LengthSampler
+    did; null: cut all at max_new_tokens."""
 
     @model_validator(mode="after")
     def _check(self) -> "RolloutConfig":

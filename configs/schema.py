@@ -1,4 +1,4 @@
-"""The config of a run. It is inert: no file is read and nothing is filled in later."""
+"""The config of a run. Values only: it reads no file, and nothing is filled in later."""
 
 from typing import Literal
 
@@ -21,42 +21,42 @@ class Config(Section):
     """Fine-tune an encoder-decoder model by reinforcement learning on Ray."""
 
     policy: PolicyConfig
-    """The model that is trained."""
+    """The model to train."""
     reward: RewardConfig
-    """The model that judges."""
+    """The reward model and extra rewards."""
     data: DataConfig
-    """The dialogues."""
+    """The data set."""
     algorithm: AnyAlgorithm = PPO()
     """How the policy is updated."""
     rollout: RolloutConfig = RolloutConfig()
     """How completions are sampled."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """How policies are judged."""
+    """How policies are evaluated."""
     watch: WatchConfig = WatchConfig()
-    """When people are warned."""
+    """When to warn of reward hacking."""
     sft: SftConfig = SftConfig()
-    """How `ray_job.py sft` fine-tunes."""
+    """Supervised fine-tuning by `ray_job.py sft`."""
     bench: BenchConfig = BenchConfig()
-    """What `ray_job.py bench` times."""
+    """What `ray_job.py bench` measures."""
     serve: ServeConfig = ServeConfig()
-    """What `ray_job.py serve` offers."""
+    """The service started by `ray_job.py serve`."""
     workers: WorkersConfig = WorkersConfig()
-    """How many of each."""
+    """Number of workers per role."""
     cluster: ClusterConfig = ClusterConfig()
-    """Where they run."""
+    """Where the workers run."""
     checkpoints: CheckpointsConfig = CheckpointsConfig()
-    """What is kept so that a run can be resumed."""
+    """Checkpoints, from which a run can be resumed."""
     run_ahead: int = Field(0, ge=0, le=1)
-    """1: the next step's rollouts are made with the weights before this step's update, while that is under way. Faster
-    where there are machines for both; the update is corrected by the old log-probabilities, which are the sampler's."""
+    """1: sample the next step's rollouts with the weights from before this step's update, while it runs. Faster if
+    there are machines for both; the update's probability ratios are relative to the policy that sampled."""
     steps: int = Field(100, ge=1)
-    """Rollout-and-update rounds."""
+    """Number of steps, each of rollouts and an update."""
     seed: int = Field(0, ge=0)
-    """Everything random in training follows from it."""
+    """Seed of all randomness in training."""
     trackers: tuple[Literal["wandb", "mlflow", "trackio"], ...] = ()
-    """Where metrics go besides TensorBoard; each needs its package."""
+    """Experiment trackers besides TensorBoard; each needs its package."""
     out: str | None = None
-    """Folder of the run; null: a new one under runs/."""
+    """Run folder; null: a new one under runs/."""
 
     @model_validator(mode="after")
     def _check(self) -> "Config":
@@ -70,8 +70,8 @@ class Config(Section):
         shared = (algorithm.microbatch_size or algorithm.minibatch_size) < algorithm.minibatch_size
         if self.workers.learner > 1 and not shared:
             raise ValueError(
-                f"workers.learner ({self.workers.learner}): learners share out the microbatches of a minibatch, which "
-                f"here is one: set algorithm.microbatch_size below minibatch_size ({algorithm.minibatch_size})"
+                f"workers.learner ({self.workers.learner}): learners share the microbatches of a minibatch, but there "
+                f"is only one: set algorithm.microbatch_size below minibatch_size ({algorithm.minibatch_size})"
             )
         if self.algorithm.minibatch_size > self.rollout.batch_size:
             raise ValueError(

@@ -65,8 +65,11 @@ CASES = {
     "no value": (["--seed"], ["--seed: expected one argument"]),
     "no such config file": (["--config", "nope.yaml"], ["--config: no file or preset 'nope.yaml'", "flan_t5_detox"]),
     "config is no YAML": (["--config", "{yaml}"], ["--config: {yaml} is not valid YAML"]),
-    "config is a list": (["--config", "{list}"], ["--config: {list} must hold keys and values"]),
-    "setting of another type": (["--algorithm.kl.target", "3"], ["algorithm.kl.target: is no setting of this `type`"]),
+    "config is a list": (["--config", "{list}"], ["--config: {list} must map keys to values"]),
+    "setting of another type": (
+        ["--algorithm.kl.target", "3"],
+        ["algorithm.kl.target: is not a setting of this `type`"],
+    ),
     "template without text": (["--data.template", "hi"], ["data.template must contain {{text}}"]),
     "minibatch over batch": (["--algorithm.minibatch_size", "99"], ["algorithm.minibatch_size (99) exceeds"]),
     "policy without config": (
@@ -119,15 +122,15 @@ CASES = {
     "k1 in the loss": (["--algorithm.kl_in", "loss"], ["kl_estimator k1 in the loss"]),
     "no such reward function": (
         ["--reward.extra", '[{{"type":"function","name":"f","function":"no.such:thing"}}]'],
-        ["reward.extra: f: there is no function no.such:thing"],
+        ["reward.extra: f: cannot load function no.such:thing"],
     ),
     "two rewards of one name": (
         ["--reward.extra", '[{{"type":"rouge","name":"classifier"}}]'],
         ["reward.extra: names must"],
     ),
-    "code in a file": (["--config", "{code}"], ["type function is taken from the command line only"]),
+    "code in a file": (["--config", "{code}"], ["type function can be given on the command line only"]),
     "not a number": (["--reward.weight", "nan"], ["reward.weight: Input should be a finite number"]),
-    "a base that is itself": (["--config", "{circle}"], ["goes round in a circle"]),
+    "a base that is itself": (["--config", "{circle}"], ["circular base"]),
     "a name no file can have": (["--config", "x" * 5000], ["no file or preset"]),
     "half a section": (["--policy.lora", "{{"], ["error parsing value for field", "policy"]),
     "no folder can be made there": (["--out", "{yaml}/run"], ["out: cannot create the folder '{yaml}/run'"]),
@@ -150,11 +153,11 @@ CASES = {
     ),
     "learners with one microbatch": (["--workers.learner", "2"], ["workers.learner (2)", "microbatch_size"]),
     "a cut beyond the limit": (["--rollout.min_cut", "99"], ["rollout.min_cut (99) exceeds"]),
-    "no number of workers": (["--workers.reward", "many"], ["workers.reward: must be a number from 1 on, a span"]),
-    "no workers": (["--workers.reward", "0"], ["workers.reward: must be a number from 1 on"]),
+    "no number of workers": (["--workers.reward", "many"], ["workers.reward: must be a number of at least 1, a span"]),
+    "no workers": (["--workers.reward", "0"], ["workers.reward: must be a number of at least 1"]),
     "fewest over most": (
         ["--workers.reward", "5-2"],
-        ["workers.reward: the fewest workers of 5-2 are more than the most"],
+        ["workers.reward: the lower end of 5-2 exceeds its upper end"],
     ),
     "no share": (["--cluster.resources.reward.cpus", "half"], ["cluster.resources.reward.cpus: must be auto or"]),
     "nothing at the address": (

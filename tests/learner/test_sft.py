@@ -173,4 +173,4 @@ def test_an_adapter_that_is_bin_only_is_loaded_where_that_is_accepted(whole, tmp
     assert "only tensors are read from" in capsys.readouterr().err
     (tmp_path / "file.yaml").write_text("base: quickstart\npolicy: {adapter_bin: true}")
     assert ray_job.main(["--config", str(tmp_path / "file.yaml")]) == 2
-    assert "policy.adapter_bin: is taken from the command line only" in capsys.readouterr().err
+    assert "policy.adapter_bin: can be set on the command line only" in capsys.readouterr().err

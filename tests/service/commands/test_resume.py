@@ -190,12 +190,12 @@ def test_a_complete_run_is_evaluated_on_more_held_out_rows(tmp_path):
 
 
 CASES = {
-    "a setting that changes the result": (["--seed", "4"], "seed: the run was begun with 0, not 4"),
-    "two of them": (["--seed", "4", "--algorithm.kl.coef", "0.5"], "algorithm.kl.coef: the run was begun with 0.2"),
-    "more steps": (["--steps", "5"], "steps: the run was begun with 3, not 5"),
+    "a setting that changes the result": (["--seed", "4"], "seed: the run was started with 0, not 4"),
+    "two of them": (["--seed", "4", "--algorithm.kl.coef", "0.5"], "algorithm.kl.coef: the run was started with 0.2"),
+    "more steps": (["--steps", "5"], "steps: the run was started with 3, not 5"),
     "threads": (["--cluster.resources.learner.threads", "2"], "cluster.resources.learner.threads"),
-    "another folder": (["--out", "elsewhere"], "out: a run that is resumed stays in its folder"),
-    "another config": (["--config", "quickstart_grpo"], "algorithm.type: the run was begun with 'ppo', not 'grpo'"),
+    "another folder": (["--out", "elsewhere"], "out: a resumed run stays in its folder"),
+    "another config": (["--config", "quickstart_grpo"], "algorithm.type: the run was started with 'ppo', not 'grpo'"),
 }
 
 
@@ -241,7 +241,7 @@ def test_other_dialogues_are_refused_unless_a_setting_asks_for_them(tmp_path):
 
 def test_a_folder_that_is_not_a_run_is_refused(tmp_path, capsys):
     assert ray_job.main(["--resume", str(tmp_path)]) == 2
-    assert "holds no config.yaml" in capsys.readouterr().err
+    assert "is not a run folder: it has no config.yaml" in capsys.readouterr().err
 
 
 def test_a_complete_run_is_left_alone(stubbed, tmp_path):
