@@ -1,1 +1,1 @@
-"""What changes weights: data types, pure maths, the policy and the learner."""
+"""Everything that trains: data types, pure maths, the policy and the learner."""

@@ -1,4 +1,4 @@
-"""Trained adapters as files, checked when they are read, and as a hash."""
+"""Trained adapters: reading them with checks, writing them, and hashing their tensors."""
 
 import hashlib
 from collections.abc import Callable
@@ -19,10 +19,10 @@ from learner.pretrained import one_line
 from learner.types import PolicyState, Tensors
 
 BASE = "base"
-"""Name that stands for the bare model in place of an adapter."""
+"""Name of the bare model, used in place of an adapter's name."""
 VALUE_HEAD = "value_head.safetensors"
 HARMLESS_INITS = (True, False, "gaussian", "eva", "orthogonal")
-"""Values of init_lora_weights that leave the base model as it is."""
+"""Values of init_lora_weights that leave the base model unchanged."""
 UNSUPPORTED = (
     "use_dora",
     "modules_to_save",
@@ -38,30 +38,30 @@ UNSUPPORTED = (
     "monteclora_config",
     "velora_config",
 )
-"""Options of a LoraConfig by which a layer computes more than its base and the product of two matrices."""
+"""LoraConfig options that make a layer compute more than its base plus the product of two matrices."""
 
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """A LoRA adapter: what its layers are, and their tensors by the names that peft saves them by."""
+    """A LoRA adapter: the shape of its layers, and their tensors under the names peft saves them by."""
 
     shape: LoraConfig
     tensors: Tensors
 
 
 def read_adapter(field: str, name: str) -> Adapter:
-    """The adapter of a PEFT directory or hub name; of a .bin file nothing but tensors is read.
+    """The adapter of a PEFT directory or hub name; of a .bin file only tensors are read.
 
-    Raises `UsageError` naming `field` where it cannot be read, is of a kind that is not supported, or is not finite.
+    Raises `UsageError` naming `field` if it cannot be read, is of an unsupported kind, or is not finite.
     """
     shape, tensors = read_shape(field, name), _load(field, name, partial(load_peft_weights, device="cpu"))
     if broken := sorted(n for n, tensor in tensors.items() if not tensor.isfinite().all()):
-        raise UsageError(f"{field}: {name} holds numbers that are not finite, in {broken[0]}; train it again")
+        raise UsageError(f"{field}: {name} contains non-finite numbers, in {broken[0]}; train it again")
     return Adapter(shape, tensors)
 
 
 def read_shape(field: str, name: str) -> LoraConfig:
-    """What the layers of such an adapter are. Raises `UsageError` as `read_adapter` does."""
+    """The shape of an adapter's layers. Raises `UsageError` as `read_adapter` does."""
     shape = _load(field, name, PeftConfig.from_pretrained)
     if problem := _unsupported(shape):
         raise UsageError(f"{field}: {name} is not a plain LoRA adapter: {problem}")
@@ -71,46 +71,46 @@ def read_shape(field: str, name: str) -> LoraConfig:
 def _load(field: str, name: str, loader: Callable[[str], Any]) -> Any:
     try:
         return loader(name)
-    except Exception as error:  # what a broken file makes the libraries raise has no common kind
+    except Exception as error:  # broken files make the libraries raise all kinds of errors
         raise UsageError(f"{field}: {name} cannot be loaded as an adapter: {one_line(error)}") from error
 
 
 def _unsupported(shape: PeftConfig) -> str:
-    """What of an adapter's kind cannot be carried through training, evaluation and service alike; '' where all can."""
-    if not isinstance(shape, LoraConfig) or shape.peft_type != PeftType.LORA:  # AdaLoRA's is a LoraConfig, too
+    """Why an adapter of this kind cannot be trained, evaluated and served alike; '' if it can."""
+    if not isinstance(shape, LoraConfig) or shape.peft_type != PeftType.LORA:  # AdaLoRA's config is a LoraConfig, too
         return f"its peft_type is {getattr(shape.peft_type, 'value', None)}"
-    if odd := [option for option in UNSUPPORTED if getattr(shape, option, None)]:
-        return f"it was made with {', '.join(odd)}"
+    if options := [option for option in UNSUPPORTED if getattr(shape, option, None)]:
+        return f"it was created with {', '.join(options)}"
     if not shape.target_modules:
-        return "it names no target_modules"
+        return "it has no target_modules"
     if shape.bias != "none":
         return f"it trains biases (bias {shape.bias!r})"
     if shape.init_lora_weights not in HARMLESS_INITS:
         return (
-            f"init_lora_weights {shape.init_lora_weights!r} changed the weights of its base model; peft writes it as "
-            f"plain LoRA by save_pretrained(..., path_initial_model_for_weight_conversion=...)"
+            f"init_lora_weights {shape.init_lora_weights!r} changed the weights of its base model; save it as "
+            f"plain LoRA with peft's save_pretrained(..., path_initial_model_for_weight_conversion=...)"
         )
     return ""
 
 
 def read_value_head(field: str, name: str, value_head: nn.Linear) -> bool:
-    """Load the value head that lies beside an adapter; False where there is none.
+    """Load the value head saved beside an adapter; returns False if there is none.
 
-    Raises `UsageError` naming `field` where it is not one of this model.
+    Raises `UsageError` naming `field` if it does not fit this model.
     """
-    found = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-    file = cached_file(name, VALUE_HEAD, **found)
+    optional = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    file = cached_file(name, VALUE_HEAD, **optional)
     if file is None:
         return False
     try:
         tensors = load_file(file)
     except Exception as error:
         raise UsageError(f"{field}: {name}: {VALUE_HEAD} cannot be read: {one_line(error)}") from error
-    own = {key: tensor.shape for key, tensor in value_head.state_dict().items()}
-    if {key: tensor.shape for key, tensor in tensors.items()} != own:
-        raise UsageError(f"{field}: {name}: {VALUE_HEAD} is of another policy; without that file a new one is learned")
+    expected = {key: tensor.shape for key, tensor in value_head.state_dict().items()}
+    if {key: tensor.shape for key, tensor in tensors.items()} != expected:
+        raise UsageError(f"{field}: {name}: {VALUE_HEAD} belongs to another policy; remove the file to learn a new one")
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise UsageError(f"{field}: {name}: {VALUE_HEAD} is not finite; without that file a new one is learned")
+        raise UsageError(f"{field}: {name}: {VALUE_HEAD} is not finite; remove the file to learn a new one")
     value_head.load_state_dict(tensors)
     return True
 
@@ -124,7 +124,7 @@ def save_adapter(state: PolicyState, shape: PeftConfig, model: str, folder: Path
 
 
 def tensors_sha256(tensors: Tensors) -> str:
-    """Hash of names, types, shapes and bits in the order of the names; the bytes of a file may differ, these do not."""
+    """Hash of names, types, shapes and bits, in name order; unlike a file's bytes, the same for equal tensors."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

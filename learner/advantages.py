@@ -1,4 +1,4 @@
-"""Advantage estimators. What they give past the end of a completion is zero."""
+"""Advantage estimators. Their results are zero past the end of a completion."""
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
 
 
 def group_normalised(rewards: Tensor, groups: Tensor, scale_by_std: bool) -> Tensor:
-    """Rewards [B] against the mean of their group, by its standard deviation if asked for. [B]
+    """Rewards [B] minus their group's mean, divided by its standard deviation if `scale_by_std`. [B]
 
     Shao et al. 2024, section 4.1.2; without the division Liu et al. 2025, section 3.2. `groups` [B] are group numbers.
     A group of equal rewards, or of one, has advantage 0.
@@ -32,16 +32,16 @@ def group_normalised(rewards: Tensor, groups: Tensor, scale_by_std: bool) -> Ten
         members = groups == group
         centred = rewards[members] - rewards[members].mean()
         deviation = centred.norm() / max(len(centred) - 1, 1) ** 0.5
-        # Equal rewards can leave rounding behind, which the division would blow up.
+        # Equal rewards can leave rounding errors, which the division would amplify.
         if deviation > 1e-6 * rewards[members].abs().max():
             advantages[members] = centred / (deviation + 1e-4) if scale_by_std else centred
     return advantages
 
 
 def leave_one_out(rewards: Tensor, groups: Tensor) -> Tensor:
-    """Rewards [B] against the mean of the *others* of their group (Kool et al. 2019; Ahmadian et al. 2024).
+    """Rewards [B] minus the mean of the *others* in their group (Kool et al. 2019; Ahmadian et al. 2024).
 
-    A group of one has nothing to compare with and gets 0.
+    A group of one has nothing to compare with: its advantage is 0.
     """
     advantages = torch.zeros_like(rewards)
     for group in groups.unique():

@@ -1,11 +1,11 @@
-"""Files that are there whole or not at all."""
+"""Files that exist complete or not at all."""
 
 import os
 from pathlib import Path
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write a file and wait until it is on the disk. Raises `OSError`, also where fewer bytes arrived."""
+    """Write a file and wait until it is on disk. Raises `OSError`, also if it was written only in part."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -15,7 +15,7 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until names that were made or changed in the folder are on the disk."""
+    """Wait until new and renamed entries of the folder are on disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -24,8 +24,8 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Put a file in place of what was there: who reads it at any moment finds the old one or the new one."""
-    beside = path.with_name(f".{path.name}.writing")
-    write_durably(beside, data)
-    beside.replace(path)
+    """Replace a file atomically: readers always see either the old contents or the new ones."""
+    temporary = path.with_name(f".{path.name}.writing")
+    write_durably(temporary, data)
+    temporary.replace(path)
     sync_folder(path.parent)

@@ -1,4 +1,4 @@
-"""One step's experiences, put together for the update."""
+"""One step's experiences, collated for the update."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -13,7 +13,7 @@ from learner.types import Experience
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """All sequences of a step on top of each other, in plan order, padded to the widest; fixed over all epochs."""
+    """All sequences of a step, stacked in plan order and padded to the widest; fixed over all epochs."""
 
     prompt_ids: Tensor  # [B, S]
     prompt_mask: Tensor  # [B, S]
@@ -28,33 +28,33 @@ class Batch:
     ref_full: Tensor  # [B, T, V], or [B, T, 0] where the KL estimator does not need it
     kl: Tensor  # [B, T], before the update
     scores: Tensor  # [B], scaled and clipped
-    rewards: Tensor  # [B, T], with the KL penalty where that is in the reward
+    rewards: Tensor  # [B, T], including the KL penalty if algorithm.kl_in is reward
     advantages: Tensor  # [B, T]
     returns: Tensor  # [B, T], regression targets of the value head
 
     def rows(self, index: Tensor) -> "Batch":
-        """The sequences at `index`, at the whole batch's width."""
+        """The sequences at `index`, as wide as the whole batch."""
         return Batch(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     def trimmed(self) -> "Batch":
-        """The same without the columns that are padding in every row, which cost time and change nothing."""
+        """A copy without the columns that are padding in every row, which cost time and change nothing."""
         prompt, completion = width(self.prompt_mask), width(self.mask)
         cut = {f.name: prompt if f.name.startswith("prompt") else completion for f in fields(self)}
         tensors = {name: getattr(self, name) for name in cut}
         return Batch(**{name: x[:, : cut[name]] if x.dim() > 1 else x for name, x in tensors.items()})
 
     def to(self, device: torch.device) -> "Batch":
-        """The same on another device."""
+        """A copy on another device."""
         return Batch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 def group_names(experiences: list[Experience]) -> list[str]:
-    """Names of the groups in the order in which they first appear; the number of a group is its place here."""
+    """Group names in order of first appearance; a group's number is its index here."""
     return list(dict.fromkeys(name for e in experiences for name in e.rollouts.unit.groups))
 
 
 def collate(experiences: list[Experience], config: AnyAlgorithm) -> Batch:
-    """Sequences of all units, without those that were dropped; rewards, advantages and returns still zero."""
+    """The batch of all units, without dropped sequences; rewards, advantages and returns are still zero."""
     rollouts = [e.rollouts for e in experiences]
     numbers = {name: number for number, name in enumerate(group_names(experiences))}
     groups = [name for r in rollouts for name in r.unit.groups]
@@ -83,18 +83,18 @@ def collate(experiences: list[Experience], config: AnyAlgorithm) -> Batch:
 
 
 def _scores(e: Experience, config: AnyAlgorithm) -> Tensor:
-    """Less the penalty for completions that were cut, [B]."""
+    """Scores [B], minus the penalty for completions that were cut."""
     return e.scores.scores - (config.missing_eos_penalty or 0.0) * ~e.rollouts.ended
 
 
 def _kl(e: Experience, config: AnyAlgorithm) -> Tensor:
-    """Of the sampling policy to the reference, [B, T]."""
+    """KL from the sampling policy to the reference, [B, T]."""
     kl = kl_to_reference(config.kl_estimator, e.old.logprobs, e.old.full, e.reference.logprobs, e.reference.full)
     return kl.masked_fill(~e.rollouts.completion_mask, 0)
 
 
 def with_rewards(batch: Batch, config: AnyAlgorithm, kl_coef: float, moments: ScoreMoments) -> Batch:
-    """The batch with scores scaled and spread over tokens; `moments` include this batch's scores."""
+    """The batch with scaled scores and token rewards; `moments` include this batch's scores."""
     scores, scaling = batch.scores, config.scores
     if scaling.divide_by_std:
         scores = standardise(scores, moments, scaling.subtract_mean)

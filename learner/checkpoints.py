@@ -1,9 +1,9 @@
-"""What a run carries between steps, as files: written beside, renamed, and believed only if every byte is right.
+"""Checkpoints of a run's state: written to a temporary folder, renamed, and used only if every byte is right.
 
 checkpoints/step-000012/    after 12 steps
   state.safetensors           adapter, value head and Adam's moments; with run_ahead also the policy before
-  state.json                  numbers beside them
-  manifest.json               size and SHA-256 of the two; written last
+  state.json                  all state that is not a tensor
+  manifest.json               size and SHA-256 of the other two; written last
 """
 
 import hashlib
@@ -27,58 +27,58 @@ GROUPS = ("adapter", "value_head", "moments", "sampler_adapter", "sampler_value_
 
 
 class DamagedCheckpoint(Exception):
-    """A checkpoint that is not what was written."""
+    """A checkpoint whose contents are not what was written."""
 
 
 def save_checkpoint(folder: Path, state: TrainState, keep: int) -> None:
-    """Write the state into `folder`, and remove all but the `keep` newest checkpoints.
+    """Write the state into `folder`, and delete all but the `keep` newest checkpoints.
 
-    Raises `OSError` where it cannot be written; what was there before is there still.
+    Raises `OSError` if it cannot be written; existing checkpoints are left intact.
     """
     folder.mkdir(exist_ok=True)
     target = folder / f"step-{state.version:06d}"
-    beside = folder / f".{target.name}.writing"
-    _remove(beside)  # left by a run that was killed here
+    temporary = folder / f".{target.name}.writing"
+    _remove(temporary)  # left by a run that was killed here
     try:
-        beside.mkdir()
+        temporary.mkdir()
         contents = _to_bytes(state)
         for name, data in contents.items():
-            write_durably(beside / name, data)
-        write_durably(beside / "manifest.json", _manifest(contents))
-        sync_folder(beside)
-        _remove(target)  # one that was damaged
-        beside.rename(target)
+            write_durably(temporary / name, data)
+        write_durably(temporary / "manifest.json", _manifest(contents))
+        sync_folder(temporary)
+        _remove(target)  # damaged, or it would not be written again
+        temporary.rename(target)
         sync_folder(folder)
     except OSError:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
     for old in checkpoints(folder)[keep:]:
         shutil.rmtree(old)
 
 
-def load_newest(folder: Path, say: Callable[[str], None]) -> TrainState | None:
-    """The newest state whose every byte is right; None where there is none. Each one passed over is told of."""
+def load_newest(folder: Path, warn: Callable[[str], None]) -> TrainState | None:
+    """The newest intact state; None if there is none. Calls `warn` for each damaged checkpoint that is skipped."""
     for path in checkpoints(folder):
         try:
             return load_checkpoint(path)
         except DamagedCheckpoint as error:
-            say(f"{path} is damaged ({error}) and left aside; the one before it is used, if there is one")
+            warn(f"{path} is damaged ({error}) and skipped; the previous checkpoint is used, if there is one")
     return None
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Those that were written to the end, the newest first."""
-    found = folder.iterdir() if folder.is_dir() else ()
-    named = [path for path in found if NAME.fullmatch(path.name)]
+    """Completely written checkpoints, newest first."""
+    entries = folder.iterdir() if folder.is_dir() else ()
+    named = [path for path in entries if NAME.fullmatch(path.name)]
     return sorted(named, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
 
 
 def load_checkpoint(path: Path) -> TrainState:
-    """The state in a checkpoint's folder. Raises `DamagedCheckpoint`."""
+    """The state in a checkpoint folder. Raises `DamagedCheckpoint`."""
     try:
         contents = {name: (path / name).read_bytes() for name in FILES}
         if (path / "manifest.json").read_bytes() != _manifest(contents):
-            raise DamagedCheckpoint("its contents are not those of its manifest")
+            raise DamagedCheckpoint("its contents do not match its manifest")
         state = _from_bytes(contents)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpoint(error) from error
@@ -96,7 +96,7 @@ def _to_bytes(state: TrainState) -> dict[str, bytes]:
     policy, learner = state.policy, state.learner
     groups = {"adapter": policy.adapter, "value_head": policy.value_head, "moments": learner.moments}
     if state.sampler.version != policy.version:
-        # Copies: after a step that was not taken both are the same tensors, which safetensors does not write twice.
+        # Copies: after a rejected step both are the same tensors, which safetensors refuses to write twice.
         sampler = {"sampler_adapter": state.sampler.adapter, "sampler_value_head": state.sampler.value_head}
         groups |= {group: {name: t.clone() for name, t in named.items()} for group, named in sampler.items()}
     tensors = {f"{group}:{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
@@ -111,17 +111,17 @@ def _to_bytes(state: TrainState) -> dict[str, bytes]:
 
 
 def _from_bytes(contents: dict[str, bytes]) -> TrainState:
-    tensors, numbers = (contents[name] for name in FILES)
+    tensors, text = (contents[name] for name in FILES)
     groups: dict[str, Tensors] = {name: {} for name in GROUPS}
     for path, tensor in load(tensors).items():
         group, name = path.split(":", 1)
         groups[group][name] = tensor
-    known = json.loads(numbers)
-    version, moments = known["version"], ScoreMoments(*known["score_moments"])
+    numbers = json.loads(text)
+    version, moments = numbers["version"], ScoreMoments(*numbers["score_moments"])
     policy = sampler = PolicyState(version, groups["adapter"], groups["value_head"])
-    if known.get("sampler", version) != version:
-        sampler = PolicyState(known["sampler"], groups["sampler_adapter"], groups["sampler_value_head"])
-    learner = LearnerState(version, groups["moments"], known["kl_coef"], moments, known["rejected"])
+    if numbers.get("sampler", version) != version:
+        sampler = PolicyState(numbers["sampler"], groups["sampler_adapter"], groups["sampler_value_head"])
+    learner = LearnerState(version, groups["moments"], numbers["kl_coef"], moments, numbers["rejected"])
     return TrainState(policy, learner, sampler)
 
 

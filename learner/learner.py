@@ -1,4 +1,4 @@
-"""The learner: one step's experiences in, the next state out. Between two calls it keeps nothing but frozen weights."""
+"""The learner: one step's experiences in, the next state out. Between calls it keeps only the frozen weights."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ from learner.update import Gradient, MicrobatchKey, OptimizerState, PolicyInUpda
 Part = Rollouts | OldPass | Scores | RefLogprobs
 
 MAX_REJECTED = 3
-"""Consecutive steps that may lack a finite loss."""
+"""Consecutive rejected steps after which the run fails."""
 NO_GRADIENT = Gradient({}, {})
 
 
@@ -39,7 +39,7 @@ class Learner:
         self.fingerprint = self.policy.fingerprint()
 
     def describe(self) -> dict[str, Any]:
-        """Parameter counts, type and fingerprint of the frozen weights, and whether a given value head was kept."""
+        """Parameter counts, data type and fingerprint of the frozen weights, and if a saved value head was loaded."""
         dtype = str(self.policy.network.dtype).removeprefix("torch.")
         return {
             **self.policy.parameter_counts(),
@@ -49,16 +49,16 @@ class Learner:
         }
 
     def initial_state(self) -> tuple[PolicyState, LearnerState]:
-        """Version 0: a new or given adapter and value head, no moments. It is also the reference's state."""
+        """Version 0: a new or given adapter and value head, without Adam's moments. Also the reference's state."""
         return self.policy.state(version=0), LearnerState(0, {}, self.algorithm.kl.coef, ScoreMoments(), rejected=0)
 
     def update(self, policy: PolicyState, state: LearnerState, *parts: Part) -> Updated:
-        """One step on what the workers made of each unit, in plan order, as `prepare` takes it.
+        """One step on the workers' results for each unit, in plan order, as `prepare` takes them.
 
-        A step whose loss is not finite is rejected: the next version then has the weights of this one.
+        A step whose loss is not finite is rejected: the next version keeps the current weights.
 
-        Raises `ValueError` where parts do not belong together or to this version, `FloatingPointError` where the
-        third consecutive step is rejected.
+        Raises `ValueError` if parts do not belong together or to this version, `FloatingPointError` for the third
+        consecutive rejected step.
         """
         keys = update.minibatch_keys(self.algorithm, self.settings.batch_size)
         return update.run_update(self._call, keys, policy, state, parts)
@@ -77,11 +77,11 @@ class Learner:
         experiences = [Experience.join(*unit, versions) for unit in zip(*[iter(parts)] * 4, strict=True)]
         batch = collate(experiences, self.algorithm)
         if not len(batch.mask):
-            raise ValueError("every completion of the step was dropped, since its reward failed")
+            raise ValueError("every completion of the step was dropped because its reward failed")
         moments = state.score_moments.add(batch.scores)
         batch = self._estimate(with_rewards(batch, self.algorithm, state.kl_coef, moments))
         if self.algorithm.kl_in == "reward":
-            batch = replace(batch, ref_full=batch.ref_full[:, :, :0])  # nothing reads it any more
+            batch = replace(batch, ref_full=batch.ref_full[:, :, :0])  # no longer needed
         metrics = step_metrics(batch, experiences, self.algorithm, state.kl_coef)
         metrics["rollout/staleness"] = version - min(e.rollouts.version for e in experiences)
         prepared = PreparedStep(version, state.kl_coef, batch, moments, metrics)
@@ -129,16 +129,16 @@ class Learner:
         key: MicrobatchKey,
         *gradients: Gradient,
     ) -> tuple[PolicyInUpdate, OptimizerState]:
-        """One optimizer step on the sum of a minibatch's gradients; `key` is that of the first one."""
+        """One optimizer step on the sum of a minibatch's gradients; `key` is the first microbatch's."""
         if current.ended or not any(g.metrics or g.failed for g in gradients):
-            return self._ended(current, optimizer, key), optimizer
+            return self._mark_strayed(current, optimizer, key), optimizer
         if failed := next((g.failed for g in gradients if g.failed), ""):
             return replace(current, failed=failed), optimizer
         self.policy.load(current.policy, cached=False)
         adam_ = adam(self.policy.trainable(), optimizer.moments, self.algorithm.learning_rate)
         norm = self._accumulate(gradients, check_reach=prepared.version == 0)
         if not norm.isfinite():
-            failed = f"the gradient's norm is {norm.item()}: lower algorithm.learning_rate"
+            failed = f"the gradient norm is {norm.item()}: lower algorithm.learning_rate"
             return replace(current, failed=failed), optimizer
         rows = prepared.batch.rows(self._minibatch(prepared, key))
         if self._loss_weights(rows).any():  # else the gradient is 0, yet Adam's moments would still move the weights
@@ -148,10 +148,10 @@ class Learner:
         metrics |= {name: sum(g.metrics[name] for g in gradients if g.metrics) for name in gradients[0].metrics}
         history = (*optimizer.history, metrics | {"optimizer/grad_norm": norm.item()})
         optimizer = OptimizerState(moments_of(adam_, self.policy.trainable()), history, key.epoch + 1)
-        return self._ended(PolicyInUpdate(self.policy.state(prepared.version)), optimizer, key), optimizer
+        return self._mark_strayed(PolicyInUpdate(self.policy.state(prepared.version)), optimizer, key), optimizer
 
     def _accumulate(self, gradients: tuple[Gradient, ...], check_reach: bool) -> Tensor:
-        """Sum the gradients in their order and clip the sum; returns its norm before clipping."""
+        """Sum the gradients in order and clip the sum; returns its norm before clipping."""
         for name, parameter in self.policy.trainable().items():
             parts = [g.tensors[name].to(parameter.device) for g in gradients if name in g.tensors]
             parameter.grad = sum(parts[1:], start=parts[0].clone()) if parts else None
@@ -163,22 +163,22 @@ class Learner:
         return nn.utils.clip_grad_norm_(parameters, self.algorithm.max_grad_norm or torch.inf)
 
     def _check_reach(self) -> None:
-        """Raises `UsageError` where an adapted layer got no gradient in the first update.
+        """Raise `UsageError` if an adapted layer got no gradient in the first update.
 
-        For models whose pass needs real numbers to tell; for all others it is checked before a run starts.
+        Needed for models whose pass fails on the meta device; all others are checked before a run starts.
         """
         idle = {layer_of(name) for name, p in self.policy.peft.named_parameters() if p.requires_grad and p.grad is None}
         if idle:
             raise UsageError(never_reached(self.settings.policy, sorted(idle)))
 
-    def _ended(self, current: PolicyInUpdate, optimizer: OptimizerState, key: MicrobatchKey) -> PolicyInUpdate:
-        """At the end of an epoch, skip the next one where the policy is too far from the sampling policy."""
+    def _mark_strayed(self, current: PolicyInUpdate, optimizer: OptimizerState, key: MicrobatchKey) -> PolicyInUpdate:
+        """After an epoch that ended too far from the sampling policy, skip the remaining ones."""
         last = key.minibatch == (self.settings.batch_size - 1) // self.algorithm.minibatch_size
         strayed = current.strayed or (last and bool(optimizer.history) and self._strayed(optimizer.history[-1]))
         return replace(current, strayed=strayed)
 
     def _strayed(self, last: Metrics) -> bool:
-        """True where an epoch's last minibatch was too far from the sampling policy to take another epoch."""
+        """True if an epoch's last minibatch was too far from the sampling policy for another epoch."""
         target = self.algorithm.target_kl
         return target is not None and last["policy/approx_kl_k1"] > 1.5 * target
 
@@ -190,7 +190,7 @@ class Learner:
         current: PolicyInUpdate,
         optimizer: OptimizerState,
     ) -> Updated:
-        """The next version; after a rejected step, with the weights of this one."""
+        """The next version; after a rejected step it has the current weights."""
         if current.failed:
             return self._reject(policy, state, prepared.metrics, current.failed)
         metrics = update_metrics(optimizer.history, optimizer.epochs, self.algorithm.learning_rate)
@@ -209,13 +209,13 @@ class Learner:
     def _reject(self, policy: PolicyState, state: LearnerState, metrics: Metrics, failed: str) -> Updated:
         rejected = state.rejected + 1
         if rejected == MAX_REJECTED:
-            raise FloatingPointError(f"{MAX_REJECTED} steps in a row: {failed}")
+            raise FloatingPointError(f"{MAX_REJECTED} steps in a row were rejected: {failed}")
         version = policy.version + 1
         metrics = metrics | {"optimizer/rejected_steps": rejected}
         return replace(policy, version=version), replace(state, version=version, rejected=rejected), metrics
 
     def _minibatch(self, prepared: PreparedStep, key: MicrobatchKey) -> Tensor:
-        """Rows of the minibatch of a key; none where dropped samples left it empty."""
+        """Rows of the minibatch that `key` names; none if dropped samples left it empty."""
         epoch = self._epoch_minibatches(prepared.batch, prepared.version, key.epoch)
         return epoch[key.minibatch] if key.minibatch < len(epoch) else torch.tensor([], dtype=torch.long)
 

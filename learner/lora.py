@@ -1,4 +1,4 @@
-"""LoRA layers of a model: made, filled from an adapter that fits them, and brought to a shape that several share."""
+"""LoRA layers of a model: adding them, loading an adapter into them, and fitting adapters into a common shape."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -20,12 +20,12 @@ PREFIX = "base_model.model."
 
 
 def lora_config(config: PolicyConfig) -> PeftConfig:
-    """The shape of the adapter: that of `policy.adapter` where one is given, else a new one."""
+    """The shape of `policy.adapter` if one is given, else of a new adapter."""
     return read_shape("policy.adapter", config.adapter) if config.adapter else new_shape(config.lora)
 
 
 def new_shape(lora: Lora) -> LoraConfig:
-    """The shape of an adapter that begins anew."""
+    """The shape of a new adapter."""
     return LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
@@ -37,9 +37,9 @@ def new_shape(lora: Lora) -> LoraConfig:
 
 
 def with_adapter(base: nn.Module, config: PolicyConfig) -> PeftModel:
-    """The model with the layers of `policy.adapter` and their weights, or with new ones.
+    """The model with the layers and weights of `policy.adapter`, or with new LoRA layers.
 
-    Raises `UsageError` where it has no such layers, or the adapter's tensors are not those of its layers.
+    Raises `UsageError` if the model lacks these layers, or the adapter's tensors do not fit them.
     """
     if config.adapter:
         adapter = read_adapter("policy.adapter", config.adapter)
@@ -48,7 +48,7 @@ def with_adapter(base: nn.Module, config: PolicyConfig) -> PeftModel:
 
 
 def add_layers(base: nn.Module, shape: LoraConfig, field: str, model: str) -> PeftModel:
-    """The model with new LoRA layers. Raises `UsageError` naming `field` where it has not the layers to be adapted."""
+    """The model with new LoRA layers. Raises `UsageError` naming `field` if it lacks a target layer."""
     targets = shape.target_modules
     layers = [name for name, _ in base.named_modules()]
     named = [] if isinstance(targets, str) else targets
@@ -56,39 +56,39 @@ def add_layers(base: nn.Module, shape: LoraConfig, field: str, model: str) -> Pe
         raise UsageError(f"{field}: {model} has no layer called {', '.join(missing)}")
     try:
         return get_peft_model(base, shape)
-    except Exception as error:  # as many kinds as there are layers that peft cannot adapt
+    except Exception as error:  # peft raises many kinds for layers that it cannot adapt
         raise UsageError(f"{field}: {model} cannot be adapted: {one_line(error)}") from error
 
 
 def fill(base: nn.Module, adapter: Adapter, field: str, config: PolicyConfig) -> PeftModel:
-    """The model with the layers of an adapter and their weights.
+    """The model with the layers and weights of an adapter.
 
-    peft itself leaves a layer as it is where the file has no tensor for it, and passes over tensors of no layer.
+    peft itself silently skips layers that the file has no tensor for, and tensors that belong to no layer.
 
-    Raises `UsageError` naming `field` where names or shapes are not those of the model's own LoRA layers.
+    Raises `UsageError` naming `field` if names or shapes do not match the model's LoRA layers.
     """
     own = dict(base.named_parameters(remove_duplicate=False))
-    given = {name: tensor for name, tensor in adapter.tensors.items() if not _is_base(name, tensor, own)}
-    trained = replace(adapter.shape, inference_mode=False)  # with it, the layers would not be trained
+    given = {name: tensor for name, tensor in adapter.tensors.items() if not _is_base_weight(name, tensor, own)}
+    trained = replace(adapter.shape, inference_mode=False)  # otherwise the layers would be frozen
     model = add_layers(base, trained, field, config.model)
     layers = get_peft_model_state_dict(model, save_embedding_layers=False)
-    missing, stray = sorted(set(layers) - set(given)), sorted(set(given) - set(layers))
-    if missing or stray:
-        told = [f"lacks {len(missing)} of their {len(layers)} tensors ({missing[0]})"] if missing else []
-        told += [f"has {len(stray)} that belong to none ({stray[0]})"] if stray else []
-        raise UsageError(f"{field}: does not fit the LoRA layers of {config.model}: it {', and '.join(told)}")
+    missing, extra = sorted(set(layers) - set(given)), sorted(set(given) - set(layers))
+    if missing or extra:
+        problems = [f"lacks {len(missing)} of their {len(layers)} tensors ({missing[0]})"] if missing else []
+        problems += [f"has {len(extra)} that belong to none of them ({extra[0]})"] if extra else []
+        raise UsageError(f"{field}: does not fit the LoRA layers of {config.model}: it {' and '.join(problems)}")
     for name, tensor in layers.items():
         if tensor.shape != given[name].shape:
             raise UsageError(
-                f"{field}: is of another model than {config.model}: {name} is {tuple(given[name].shape)}, "
+                f"{field}: was trained for another model than {config.model}: {name} is {tuple(given[name].shape)}, "
                 f"not {tuple(tensor.shape)}"
             )
         tensor.data.copy_(given[name])
     return model
 
 
-def _is_base(name: str, tensor: torch.Tensor, own: dict[str, nn.Parameter]) -> bool:
-    """True for a base model's weight that peft saved beside the adapter, as it does where an embedding is adapted."""
+def _is_base_weight(name: str, tensor: torch.Tensor, own: dict[str, nn.Parameter]) -> bool:
+    """True for a base weight that peft saved with the adapter, as it does when an embedding is adapted."""
     base = own.get(name.removeprefix(PREFIX).replace(".base_layer.", "."))
     if base is None or base.shape != tensor.shape:
         return False
@@ -97,38 +97,38 @@ def _is_base(name: str, tensor: torch.Tensor, own: dict[str, nn.Parameter]) -> b
 
 
 def holds_base_weights(adapter: Adapter) -> bool:
-    """True where weights of the base model lie beside the adapter's own."""
+    """True if weights of the base model were saved with the adapter."""
     return any(".lora_" not in name for name in adapter.tensors)
 
 
 def check_fits(adapter: Adapter, field: str, config: PolicyConfig) -> None:
-    """Raises `UsageError` naming `field` where an adapter is not one of the policy's model.
+    """Raise `UsageError` naming `field` unless an adapter fits the policy's model.
 
-    Weights are loaded only where some of the base model's lie beside the adapter, to see that they are the same.
+    Weights are loaded only if base weights were saved with the adapter, to check that they are the same.
     """
     device = torch.device("cpu") if holds_base_weights(adapter) else META
     fill(load_model(AutoModelForSeq2SeqLM, "policy.model", config.model, device, "float32"), adapter, field, config)
 
 
 def unreached(model: PeftModel) -> list[str]:
-    """Layers whose adapter no gradient comes to, such as an embedding that the model reads by another name.
+    """Adapted layers that receive no gradient, such as an embedding that the model reads under another name.
 
-    `model` is one on the device meta, where a pass costs nothing.
+    `model` must be on the meta device, where a pass costs nothing.
     """
     ids = torch.ones(1, 2, dtype=torch.long, device=META)
     try:
         with torch.enable_grad():
             total = model(input_ids=ids, decoder_input_ids=ids).logits.sum()
-            if total.requires_grad:  # not where none of the layers is reached
+            if total.requires_grad:  # False if none of the layers is reached
                 total.backward()
-    except (NotImplementedError, RuntimeError):  # a model that looks at numbers: there are none here
+    except (NotImplementedError, RuntimeError):  # a model that branches on values, which meta tensors lack
         return []
     idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     return sorted({layer_of(name) for name in idle})
 
 
 def never_reached(config: PolicyConfig, layers: Sequence[str]) -> str:
-    """What is wrong with a policy of which these layers would never learn."""
+    """The error message for a policy with layers that would never learn."""
     where = "policy.adapter" if config.adapter else "policy.lora.target_modules"
     return (
         f"{where}: {', '.join(layers)} never receives a gradient in {config.model}, because the model uses these "
@@ -137,56 +137,58 @@ def never_reached(config: PolicyConfig, layers: Sequence[str]) -> str:
 
 
 def layer_of(name: str) -> str:
-    """Name of the layer that a tensor of an adapter belongs to."""
+    """Name of the layer that an adapter's tensor belongs to."""
     return name.removeprefix(PREFIX).partition(".lora_")[0]
 
 
 def common_shape(adapters: Sequence[Adapter]) -> Lora:
-    """The smallest shape that each of the adapters fits into; their own where all have the same."""
+    """The smallest shape that all adapters fit into; their own if they share one."""
     ranks = [max([adapter.shape.r, *_ranks(adapter)]) for adapter in adapters]
     modules = dict.fromkeys(module for adapter in adapters for module in _modules(adapter))
     alpha = adapters[ranks.index(max(ranks))].shape.lora_alpha
     if alpha < 1 or alpha != int(alpha):
-        alpha = max(ranks)  # any number does: `fit` makes up for it
+        alpha = max(ranks)  # any value works: `fit` compensates for it
     return Lora(r=max(ranks), alpha=int(alpha), dropout=0.0, target_modules=tuple(modules))
 
 
 def _ranks(adapter: Adapter) -> Iterator[int]:
-    return (len(tensor) for name, tensor in adapter.tensors.items() if _is_down(name))
+    return (len(tensor) for name, tensor in adapter.tensors.items() if _is_lora_a(name))
 
 
 def _modules(adapter: Adapter) -> list[str]:
-    """The layers of an adapter as names that match no fewer."""
+    """An adapter's target modules by name, also if it gives them as a regular expression."""
     targets = adapter.shape.target_modules
     return sorted({layer_of(name) for name in adapter.tensors} if isinstance(targets, str) else targets)
 
 
-def _is_down(name: str) -> bool:
-    """True for the matrix that is read first, [r, in]; the other one is [out, r]."""
+def _is_lora_a(name: str) -> bool:
+    """True for matrix A, [r, in], which is applied first; B is [out, r]."""
     return ".lora_A" in name or ".lora_embedding_A" in name
 
 
 def scaling(shape: LoraConfig, layer: str, rank: int) -> float:
-    """What peft multiplies the product of a layer's two matrices by."""
+    """The factor by which peft multiplies the product of a layer's two matrices."""
     alpha = shape.alpha_pattern.get(get_pattern_key(shape.alpha_pattern.keys(), layer), shape.lora_alpha)
     return alpha / (math.sqrt(rank) if shape.use_rslora else rank)
 
 
 def fit(adapter: Adapter, template: Tensors, into: Lora) -> Tensors:
-    """The adapter in the shape of `template`: more ranks and layers that add nothing, and the same product B A.
+    """The adapter padded to the shape of `template`: added ranks and layers are zero, the product B A is the same.
 
-    Raises `UsageError` where the adapter has layers that the template has not: it is of another model.
+    Raises `UsageError` if the adapter has layers that the template lacks, hence belongs to another model.
     """
     fitted = {name: torch.zeros_like(target) for name, target in template.items()}
     for name, tensor in adapter.tensors.items():
         if name not in template:
             if ".lora_" in name:
-                raise UsageError(f"an adapter is of another model than policy.model, which has no {name}")
-            continue  # a weight of the base, see `fill`
-        down, target = _is_down(name), fitted[name]
-        rank = tensor.shape[0 if down else 1]
-        part = target[:rank] if down else target[:, :rank]
+                raise UsageError(f"an adapter was trained for another model than policy.model, which has no {name}")
+            continue  # a base weight, see `fill`
+        is_a, target = _is_lora_a(name), fitted[name]
+        rank = tensor.shape[0 if is_a else 1]
+        part = target[:rank] if is_a else target[:, :rank]
         if part.shape != tensor.shape:
-            raise UsageError(f"an adapter is of another model than policy.model: {name} is {tuple(tensor.shape)}")
-        part.copy_(tensor if down else tensor * (scaling(adapter.shape, layer_of(name), rank) / (into.alpha / into.r)))
+            raise UsageError(
+                f"an adapter was trained for another model than policy.model: {name} is {tuple(tensor.shape)}"
+            )
+        part.copy_(tensor if is_a else tensor * (scaling(adapter.shape, layer_of(name), rank) / (into.alpha / into.r)))
     return fitted

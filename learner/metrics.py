@@ -1,4 +1,4 @@
-"""Metrics of a step. docs/metrics.md says what each name means."""
+"""Metrics of a step. docs/metrics.md explains each name."""
 
 import torch
 
@@ -17,7 +17,7 @@ NOTEBOOK_NAMES = {
 
 
 def step_metrics(batch: Batch, experiences: list[Experience], algorithm: AnyAlgorithm, kl_coef: float) -> Metrics:
-    """What a step's rollouts were like before the update."""
+    """Metrics of a step's rollouts, before the update."""
     return {
         **_batch_metrics(batch, kl_coef),
         **_rollout_metrics(experiences),
@@ -56,7 +56,7 @@ def _rollout_metrics(experiences: list[Experience]) -> Metrics:
 
 
 def _watch_metrics(experiences: list[Experience]) -> Metrics:
-    """Means of what is watched but not rewarded, and the share of prompts with the commonest completion."""
+    """Means of the watched measures, and the share of prompts that have the most common completion."""
     prompts_of: dict[str, set[int]] = {}
     for rollouts in (e.rollouts for e in experiences):
         for row, text in zip(rollouts.unit.rows, rollouts.texts, strict=True):
@@ -68,30 +68,30 @@ def _watch_metrics(experiences: list[Experience]) -> Metrics:
 
 
 def _group_metrics(batch: Batch, experiences: list[Experience]) -> Metrics:
-    """The main metrics by group, so that a group that gets worse is noticed."""
+    """The main metrics by group, so that a deteriorating group is noticed."""
     metrics: Metrics = {}
     names, members = group_names(experiences), [name for e in experiences for name in e.rollouts.unit.groups]
     watched = _columns([e.scores.watched for e in experiences])
     for number in batch.groups.unique().tolist():
         name, rows = names[number], batch.rows((batch.groups == number).nonzero().squeeze(1))
-        own = torch.tensor([member == name for member in members])
+        in_group = torch.tensor([member == name for member in members])
         metrics |= {
             f"group/{name}/reward": rows.scores.mean().item(),
             f"group/{name}/advantage": masked_mean(rows.advantages, rows.mask).item(),
             f"group/{name}/kl": sequence_sum(rows.kl, rows.mask).mean().item(),
             f"group/{name}/completions": len(rows.mask),
         }
-        metrics |= {f"group/{name}/watch/{key}": x[own].float().nanmean().item() for key, x in watched.items()}
+        metrics |= {f"group/{name}/watch/{key}": x[in_group].float().nanmean().item() for key, x in watched.items()}
     return metrics
 
 
 def _columns(units: list[Tensors]) -> Tensors:
-    """Columns [B] of several units, each put together."""
+    """Columns [B] of several units, each concatenated."""
     return {name: torch.cat([unit[name] for unit in units]) for name in units[0]}
 
 
 def minibatch_metrics(batch: Batch, algorithm: AnyAlgorithm) -> Metrics:
-    """Returns of a minibatch, and the values before the update."""
+    """Metrics of a minibatch's returns and old values; none without a value head."""
     if not isinstance(algorithm, WithValues):
         return {}
     return {
@@ -103,9 +103,9 @@ def minibatch_metrics(batch: Batch, algorithm: AnyAlgorithm) -> Metrics:
 
 
 def update_metrics(history: tuple[Metrics, ...], epochs: int, learning_rate: float) -> Metrics:
-    """Means over a step's minibatches, of which `history` has the metrics."""
+    """Means over a step's minibatches, whose metrics are in `history`."""
     metrics = {name: sum(m[name] for m in history) / len(history) for name in history[0]}
-    # Nothing has changed yet at the first minibatch: any gap is rounding, or with run_ahead the update before.
+    # Nothing has changed yet at the first minibatch: any gap is rounding or, with run_ahead, the previous update.
     metrics["policy/first_ratio_gap"] = history[0]["policy/ratio_gap"]
     metrics |= {"optimizer/epochs": epochs, "optimizer/learning_rate": learning_rate}
     if "value/error" in metrics:

@@ -13,9 +13,9 @@ from learner.seeds import seed_from
 
 
 def epoch_minibatches(batch: Batch, algorithm: AnyAlgorithm, seed: int, step: int, epoch: int) -> Sequence[Tensor]:
-    """Rows of each minibatch of an epoch, shuffled by a seed derived from the coordinates.
+    """Rows of each minibatch of an epoch, shuffled with a seed derived from the coordinates.
 
-    Completions of one prompt stay together, so that they share the encoder's pass over it.
+    Completions of one prompt stay together, so that they share its encoder pass.
     """
     shuffle = torch.Generator().manual_seed(seed_from(seed, "minibatches", step, epoch))
     if algorithm.completions_per_prompt == 1:
@@ -27,7 +27,7 @@ def epoch_minibatches(batch: Batch, algorithm: AnyAlgorithm, seed: int, step: in
 
 
 def microbatches(minibatch: Batch, size: int | None) -> Sequence[Tensor]:
-    """Rows of each microbatch of a minibatch; a single one where `size` is None."""
+    """Rows of each microbatch of a minibatch; a single one if `size` is None."""
     if size is None:
         return [torch.arange(len(minibatch.mask))]
     # Longest prompts first: rows of similar length share a microbatch, and those that take longest start first.
@@ -35,7 +35,7 @@ def microbatches(minibatch: Batch, size: int | None) -> Sequence[Tensor]:
 
 
 def loss_weights(minibatch: Batch, algorithm: AnyAlgorithm, max_new_tokens: int) -> Tensor:
-    """Weights [B, T] of a minibatch's tokens in its loss; 0 in completions that are not learned from."""
+    """Weights [B, T] of a minibatch's tokens in its loss; 0 for completions excluded from learning."""
     mask = minibatch.mask
     if algorithm.mask_truncated_completions:
         mask = mask & minibatch.ended.unsqueeze(1)

@@ -14,31 +14,31 @@ from learner.types import Forward
 
 @dataclass(frozen=True, eq=False)
 class Microbatch:
-    """Some rows of a minibatch, and how much each token counts."""
+    """Some rows of a minibatch, and the weight of each token."""
 
     batch: Batch
-    weights: Tensor  # [B, T], of the tokens in the loss of the whole minibatch: its parts add up to the same loss
-    shares: Tensor  # [B, T], of the tokens in the reported means
+    weights: Tensor  # [B, T], in the loss of the whole minibatch, so that the parts add up to it
+    shares: Tensor  # [B, T], in the reported means
 
     def weighted(self, x: Tensor) -> Tensor:
-        """Part of the minibatch's loss for losses per token, [B, T] -> []."""
+        """This part of the minibatch's loss, from losses per token, [B, T] -> []."""
         return (x.masked_fill(~self.batch.mask, 0) * self.weights).sum()
 
     def mean(self, x: Tensor) -> Tensor:
-        """Part of the minibatch's reported mean, [B, T] -> []."""
+        """This part of a reported mean over the minibatch, [B, T] -> []."""
         return (x.detach().masked_fill(~self.batch.mask, 0) * self.shares).sum()
 
     def to(self, device: torch.device) -> "Microbatch":
-        """The same on another device."""
+        """A copy on another device."""
         return Microbatch(self.batch.to(device), self.weights.to(device), self.shares.to(device))
 
 
 def loss(new: Forward, micro: Microbatch, algorithm: AnyAlgorithm, kl_coef: float) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of a microbatch, and its part of the minibatch's metrics; any split into microbatches sums to the same."""
+    """Loss of a microbatch and its part of the minibatch's metrics; any split into microbatches sums to the same."""
     total, metrics = _policy_terms(new, micro, algorithm)
     if isinstance(algorithm, WithValues):
-        value, of_value = _value_terms(new, micro, algorithm)
-        total, metrics = total + algorithm.vf_coef * value, metrics | of_value
+        value, value_metrics = _value_terms(new, micro, algorithm)
+        total, metrics = total + algorithm.vf_coef * value, metrics | value_metrics
     if algorithm.kl_in == "loss":
         batch = micro.batch
         kl = kl_to_reference(algorithm.kl_estimator, new.logprobs, new.full, batch.ref_logprobs, batch.ref_full)

@@ -1,4 +1,4 @@
-"""Adam, whose state is a value like any other."""
+"""Adam with its state as a plain value."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from learner.types import Tensors
 
 
 def adam(parameters: dict[str, nn.Parameter], moments: Tensors, learning_rate: float) -> torch.optim.Adam:
-    """Adam with the moments that the last step left, or none."""
+    """Adam with the moments of the previous step, if any."""
     optimizer = torch.optim.Adam(parameters.values(), lr=learning_rate)
     for path, moment in moments.items():
         name, key = path.rsplit("/", 1)
@@ -18,7 +18,7 @@ def adam(parameters: dict[str, nn.Parameter], moments: Tensors, learning_rate: f
 
 
 def moments_of(optimizer: torch.optim.Adam, parameters: dict[str, nn.Parameter]) -> Tensors:
-    """Adam's state on the CPU, "<parameter>/<moment>"; the inverse of `adam`."""
+    """Adam's state on the CPU by "<parameter>/<moment>"; the inverse of `adam`."""
     return {
         f"{name}/{key}": value.detach().cpu()
         for name, p in parameters.items()

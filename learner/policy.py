@@ -1,6 +1,6 @@
 """The policy: a frozen encoder-decoder model, LoRA adapters on it and a value head.
 
-Owns the one definition of a log-probability that learner and reference share. Knows nothing of rewards or algorithms.
+Owns the one definition of a log-probability, shared by learner and reference. Knows nothing of rewards or algorithms.
 """
 
 from typing import NamedTuple
@@ -24,35 +24,35 @@ CPU = torch.device("cpu")
 
 
 class Encoded(NamedTuple):
-    """The encoder's part of a pass: P different prompts for B sequences."""
+    """The encoder's output: P distinct prompts for B sequences."""
 
     states: Tensor  # [P, S, d_model]
     mask: Tensor  # [P, S]
-    place: Tensor  # [B], which of the P each sequence has
+    place: Tensor  # [B], index of each sequence's prompt
 
     def rows(self) -> Tensor:
-        """A sequence each, [B, S, d_model]."""
-        return self.states.index_select(0, self.place)  # whose gradient has the same bits for any number of threads
+        """One row per sequence, [B, S, d_model]."""
+        return self.states.index_select(0, self.place)  # its gradient has the same bits for any number of threads
 
     def row_mask(self) -> Tensor:
-        """The same of the mask, [B, S]."""
+        """One row of the mask per sequence, [B, S]."""
         return self.mask[self.place]
 
     def select(self, rows: Tensor) -> "Encoded":
-        """That of some of the sequences, as wide as the longest prompt of these."""
+        """Some of the sequences, trimmed to their longest prompt."""
         kept, place = self.place[rows].unique(return_inverse=True)
         end = width(self.mask[kept])
         return Encoded(self.states[kept, :end], self.mask[kept, :end], place)
 
 
 class Policy(nn.Module):
-    """The policy of whatever `PolicyState` was loaded last.
+    """The policy of the `PolicyState` loaded last.
 
-    Dropout is off throughout, so that old and new log-probabilities differ by the update alone.
+    Dropout is always off, so that old and new log-probabilities differ only by the update.
     """
 
     def __init__(self, config: PolicyConfig, seed: int, device: torch.device = CPU) -> None:
-        """Raises `UsageError` for a model or an adapter that cannot be the policy; on `META` too, in a moment."""
+        """Raises `UsageError` for an unusable model or adapter; on `META` this takes only a moment."""
         super().__init__()
         # On a CPU, where a decode step has one query row, plain products beat the fused kernel.
         eager = {"attn_implementation": "eager"}
@@ -70,31 +70,31 @@ class Policy(nn.Module):
         self._version: int | None = None
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """LoRA tensors and value head by name, in the order in which the optimizer holds them."""
+        """LoRA tensors and value head by name, in the optimizer's order."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def load(self, state: PolicyState, cached: bool = True) -> None:
-        """Become the policy of `state`; free where it was loaded last and, as `cached` says, not changed since."""
+        """Load the weights of `state`; if `cached`, only if its version is not the one loaded last."""
         if not cached or state.version != self._version:
             _overwrite(self.adapter, state.adapter)
             _overwrite(self.value_head.state_dict(), state.value_head)
             self._version = state.version
 
     def state(self, version: int) -> PolicyState:
-        """A copy of what is trained, on the CPU."""
+        """A copy of the trained tensors, on the CPU."""
         return PolicyState(version, _copy(self.adapter), _copy(self.value_head.state_dict()))
 
     def encode(self, prompt_ids: Tensor, prompt_mask: Tensor) -> Encoded:
-        """The encoder's pass over the prompts [B, S]; over neighbours that are the same, as those of a group, once."""
+        """Encode the prompts [B, S]; equal neighbours, such as a group's, are encoded once."""
         prompt_ids, prompt_mask = prompt_ids.to(self.device), prompt_mask.to(self.device)
         _, place, copies = torch.cat([prompt_ids, prompt_mask], dim=1).unique_consecutive(
             dim=0, return_inverse=True, return_counts=True
         )
         first = copies.cumsum(0) - copies
         prompt_ids, prompt_mask = prompt_ids[first], prompt_mask[first]
-        found = [(rows, self._encode(prompt_ids[rows], prompt_mask[rows])) for rows in buckets(prompt_mask.sum(1))]
-        states = pad_cat([of for _, of in found], prompt_ids.shape[1])
-        return Encoded(states[torch.cat([rows for rows, _ in found]).argsort()], prompt_mask, place)
+        parts = [(rows, self._encode(prompt_ids[rows], prompt_mask[rows])) for rows in buckets(prompt_mask.sum(1))]
+        states = pad_cat([part for _, part in parts], prompt_ids.shape[1])
+        return Encoded(states[torch.cat([rows for rows, _ in parts]).argsort()], prompt_mask, place)
 
     def _encode(self, prompt_ids: Tensor, prompt_mask: Tensor) -> Tensor:
         """Hidden states [P, S, d_model], without the columns that are padding in every row."""
@@ -103,9 +103,9 @@ class Policy(nn.Module):
         return encoder(input_ids=prompt_ids[:, :end], attention_mask=prompt_mask[:, :end].long()).last_hidden_state
 
     def decode(self, encoded: Encoded, completion_ids: Tensor) -> Forward:
-        """The decoder's teacher-forced pass: column t is about completion token t given the prompt and those before it.
+        """Teacher-forced decoder pass: column t is for completion token t, given the prompt and the tokens before it.
 
-        The decoder reads the completion shifted right by one behind its start token, which is no part of a completion.
+        The decoder reads the completion shifted right by one, after its start token, which is not part of a completion.
         """
         completion_ids = completion_ids.to(self.device)
         start = completion_ids.new_full((len(completion_ids), 1), self.start_token_id)
@@ -123,15 +123,15 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def recall(self, encoded: Encoded, completion_ids: Tensor, mask: Tensor, full: bool = False) -> Forward:
-        """The pass over completions of different lengths, on the CPU, nothing of it to be learned from.
+        """Teacher-forced pass over completions of different lengths, without gradients; results are on the CPU.
 
-        `full` says whether the log-probabilities of all tokens are wanted; else they are [B, T, 0].
+        `full`: also return the log-probabilities of all tokens; otherwise they are [B, T, 0].
         """
-        parts, rows = [], buckets(mask.sum(dim=1))
-        for some in rows:
-            part = self.decode(encoded.select(some.to(self.device)), completion_ids[some, : width(mask[some])])
+        parts, row_buckets = [], buckets(mask.sum(dim=1))
+        for rows in row_buckets:
+            part = self.decode(encoded.select(rows.to(self.device)), completion_ids[rows, : width(mask[rows])])
             parts.append(Forward(*[x.cpu() for x in part._replace(full=part.full[:, :, : None if full else 0])]))
-        order = torch.cat(rows).argsort()
+        order = torch.cat(row_buckets).argsort()
         return Forward(*[pad_cat(list(column), mask.shape[1])[order] for column in zip(*parts, strict=True)])
 
     def forward(self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor) -> Forward:
@@ -139,27 +139,27 @@ class Policy(nn.Module):
         return self.decode(self.encode(prompt_ids, prompt_mask), completion_ids)
 
     def _saved_tensors(self) -> Tensors:
-        """The adapter's own tensors, by the names that peft saves them by."""
+        """The adapter's tensors, under the names peft saves them by."""
         saved = get_peft_model_state_dict(self.peft, save_embedding_layers=False)
         named = {name.removeprefix("peft.").replace(".default", ""): p for name, p in self.trainable().items()}
         if missing := set(saved) - set(named):
-            raise ValueError(f"policy.adapter: {min(missing)} is saved but not trained; only LoRA tensors can be sent")
+            raise ValueError(f"policy.adapter: {min(missing)} is saved but not trained; use LoRA tensors only")
         return {name: named[name].data for name in saved}
 
     @torch.no_grad()
     def fingerprint(self) -> list[float]:
-        """Log-probabilities of eight fixed tokens: other weights give others, other hardware nearly the same."""
+        """Log-probabilities of eight fixed tokens: different for other weights, nearly equal on other hardware."""
         ids = torch.arange(1, 9).unsqueeze(0)
         return self(ids, torch.ones_like(ids, dtype=torch.bool), ids).logprobs.squeeze(0).tolist()
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.value_head.weight.device
 
     @property
     def start_token_id(self) -> int:
-        """What the decoder reads before the first token."""
+        """Token that the decoder reads before the first one of a completion."""
         return self.network.config.decoder_start_token_id
 
     def parameter_counts(self) -> dict[str, int]:
@@ -170,7 +170,7 @@ class Policy(nn.Module):
 
 
 def _with_fused_gelu(model: nn.Module) -> nn.Module:
-    """T5's activation as one operation in place of eight; the same function but for rounding."""
+    """Make T5's activation one operation instead of eight; the same function except for rounding."""
     for module in model.modules():
         if isinstance(getattr(module, "act", None), NewGELUActivation):
             module.act = nn.GELU(approximate="tanh")
@@ -182,9 +182,9 @@ def _width(base: nn.Module) -> int:
 
 
 def _overwrite(own: Tensors, given: Tensors) -> None:
-    """Raises `ValueError` where the names differ, `RuntimeError` where a shape does."""
+    """Raises `ValueError` if the names differ, `RuntimeError` if a shape does."""
     if set(own) != set(given):
-        raise ValueError(f"the state is of another adapter: {min(set(own) ^ set(given))} is in one of both only")
+        raise ValueError(f"the state belongs to another adapter: {min(set(own) ^ set(given))} is in only one of them")
     for name, tensor in own.items():
         tensor.copy_(given[name])
 

@@ -1,4 +1,4 @@
-"""How pretrained weights come into memory, for policy and reward model alike."""
+"""Loading pretrained weights, for policy and reward model alike."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -11,14 +11,14 @@ from configs.errors import UsageError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 META = torch.device("meta")
-"""Where a model is only names and shapes: made in a moment, for the checks that its constructor makes."""
+"""Device on which a model is only names and shapes: created in a moment, for the checks in its constructor."""
 
 
 def choose_dtype(setting: str, device: torch.device) -> torch.dtype:
-    """The type that a `dtype` setting means on a device of this machine.
+    """The data type that a `dtype` setting means on a device of this machine.
 
     auto: bfloat16 where the hardware multiplies it fast (a GPU, or AMX), else float32. avx512_bf16 alone is not enough:
-    on a Xeon of 2023 whose AMX was hidden, bfloat16 products ran at half the speed of float32.
+    on a 2023 Xeon with hidden AMX, bfloat16 products ran at half the speed of float32.
     """
     if setting != "auto":
         return DTYPES[setting]
@@ -29,9 +29,9 @@ def choose_dtype(setting: str, device: torch.device) -> torch.dtype:
 def load_model(auto: Any, field: str, name: str, device: torch.device, dtype: str, **options: Any) -> PreTrainedModel:
     """The model of a local directory or hub name, loaded by a class such as AutoModelForSeq2SeqLM, on the CPU.
 
-    On `META` it has no weights: those of a local directory are compared by name and shape, the hub's not fetched.
+    On `META` it has no weights: a local directory's are checked by name and shape, the hub's are not fetched.
 
-    Raises `UsageError` naming `field` where it cannot be loaded, or has weights that would start at random.
+    Raises `UsageError` naming `field` if it cannot be loaded, or lacks weights, which would be initialised at random.
     """
     try:
         if device == META and not Path(name).is_dir():
@@ -39,28 +39,28 @@ def load_model(auto: Any, field: str, name: str, device: torch.device, dtype: st
         if device == META:
             options["device_map"] = device
         chosen = choose_dtype(dtype, device)
-        model, found = auto.from_pretrained(name, dtype=chosen, output_loading_info=True, **options)
+        model, info = auto.from_pretrained(name, dtype=chosen, output_loading_info=True, **options)
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # what a broken file makes the libraries raise has no common kind
+    except Exception as error:  # broken files make the libraries raise all kinds of errors
         raise UsageError(f"{field}: {name} cannot be loaded: {one_line(error)}") from error
-    if missing := sorted(found["missing_keys"]):
+    if missing := sorted(info["missing_keys"]):
         raise UsageError(
             f"{field}: {name} lacks weights of {type(model).__name__} ({missing[0]}, {len(missing)} in all), which "
-            f"would start at random; give a model that was trained for this"
+            f"would be initialised at random; use a model that was trained for this task"
         )
     return model
 
 
 def _bare(auto: Any, name: str, options: dict[str, Any]) -> PreTrainedModel:
-    """A model of the hub without its weights, which are not fetched for it."""
+    """A model of the hub without its weights, which are not fetched."""
     with META:
         model = auto.from_config(AutoConfig.from_pretrained(name), **options)
-    with suppress(OSError):  # few classifiers have such a file
+    with suppress(OSError):  # few classifiers have this file
         model.generation_config = GenerationConfig.from_pretrained(name)
     return model
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, without line breaks."""
+    """An error's message without line breaks."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""From scores to rewards per token, and the weight of the KL penalty."""
+"""From scores to token rewards, and the weight of the KL penalty."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 MIN_SPREAD, MIN_SPREAD_ABOUT_MEAN = 0.1, 1e-5
-"""Shares of their mean's size that scores, and scores less their mean, are never divided by less than. The first keeps
+"""Smallest divisors of scores, and of scores minus their mean, as shares of the mean's absolute value. The first keeps
 scaled scores within about 10, the second is float32's rounding."""
 
 
@@ -18,7 +18,7 @@ class ScoreMoments(NamedTuple):
     var: float = 0.0  # biased
 
     def add(self, scores: Tensor) -> "ScoreMoments":
-        """The moments with another batch [B] (Chan et al. 1979, equation 2.1)."""
+        """The moments including another batch [B] (Chan et al. 1979, equation 2.1)."""
         size, delta = len(scores), scores.mean().item() - self.mean
         count = self.count + size
         squares = (
@@ -33,14 +33,14 @@ class ScoreMoments(NamedTuple):
 
 
 def standardise(scores: Tensor, moments: ScoreMoments, subtract_mean: bool) -> Tensor:
-    """Scores [B] over the running standard deviation, less the running mean if asked for; `moments` include them.
+    """Scores [B], minus the running mean if `subtract_mean`, over the running deviation; `moments` include them.
 
-    trl 0.11.3 divides by that deviation however small it is: a score of -1.5 that is alone, or always the same, becomes
-    -1.3e7. Here there is a least divisor, and a first score that is alone is divided by its size.
+    trl 0.11.3 divides by that deviation however small it is: a single or constant score of -1.5 becomes -1.3e7. Here
+    the divisor has a lower bound, and a single first score is divided by its absolute value.
     """
-    size = abs(moments.mean)
-    least = size * (MIN_SPREAD_ABOUT_MEAN if subtract_mean else MIN_SPREAD)
-    divisor = max(moments.std, least) if moments.count > 1 else size
+    magnitude = abs(moments.mean)
+    least = magnitude * (MIN_SPREAD_ABOUT_MEAN if subtract_mean else MIN_SPREAD)
+    divisor = max(moments.std, least) if moments.count > 1 else magnitude
     shifted = scores - moments.mean if subtract_mean else scores
     return shifted / (divisor + torch.finfo(torch.float32).eps)
 
@@ -61,13 +61,13 @@ def kl_estimate(name: str, logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
             return 0.5 * log_ratio**2
         case "k3":
             return (-log_ratio).exp() - 1 + log_ratio
-    raise ValueError(f"{name} is not estimated from single tokens")
+    raise ValueError(f"{name} cannot be estimated from single tokens")
 
 
 def kl_to_reference(name: str, logprobs: Tensor, full: Tensor, ref_logprobs: Tensor, ref_full: Tensor) -> Tensor:
-    """KL to the reference per token [B, T] by an estimator: the one that is penalised and reported.
+    """KL to the reference per token [B, T] by the named estimator, as it is penalised and reported.
 
-    `full` and `ref_full` [B, T, V] are read by the estimator full alone, the log-probabilities [B, T] by all others.
+    `full` and `ref_full` [B, T, V] are used by the estimator full only, the log-probabilities [B, T] by all others.
     """
     return full_kl(full, ref_full) if name == "full" else kl_estimate(name, logprobs, ref_logprobs)
 

@@ -1,4 +1,4 @@
-"""Settings of a learner and of supervised fine-tuning: the sections and numbers that each needs."""
+"""Settings of a learner and of supervised fine-tuning: the config sections and numbers that each needs."""
 
 from dataclasses import dataclass
 

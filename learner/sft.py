@@ -1,4 +1,4 @@
-"""Supervised fine-tuning of a LoRA adapter with transformers' Seq2SeqTrainer, in one process or in several at once."""
+"""Supervised fine-tuning of a LoRA adapter with transformers' Seq2SeqTrainer, in one process or in several."""
 
 import json
 import math
@@ -35,15 +35,15 @@ from learner.sft_log import COMPLETE, SftLog, read_log
 
 RESULT = "sft.json"
 LINES = 20
-"""Lines with the loss, about, in a whole training."""
+"""Approximate number of lines with the loss over the whole training."""
 
 Rouge = Callable[[Sequence[str]], dict[str, float]]
-"""Summaries of the validation prompts, in their order -> figures in percent."""
+"""Summaries of the validation prompts, in order -> ROUGE scores in percent."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What is learned from and what is watched: token ids of prompts and of summaries."""
+    """Training and validation examples: token ids of prompts and of summaries."""
 
     train: Sequence[tuple[Sequence[int], Sequence[int]]]
     validation: Sequence[tuple[Sequence[int], Sequence[int]]]
@@ -51,9 +51,9 @@ class Examples:
 
 
 def fit(settings: SftSettings, examples: Examples, folder: Path) -> None:
-    """Train to the end, from the newest whole checkpoint in `folder` if there is one.
+    """Train to the end, from the newest complete checkpoint in `folder` if there is one.
 
-    Writes checkpoints/, sft.jsonl (a line per figure), adapter/ (a PEFT directory) and, last, sft.json.
+    Writes checkpoints/, sft.jsonl (a line per loss or evaluation), adapter/ (a PEFT directory) and, last, sft.json.
     """
     set_seed(settings.seed)
     trainer = make_trainer(settings, examples, folder)
@@ -83,7 +83,7 @@ def make_trainer(settings: SftSettings, examples: Examples, folder: Path) -> Seq
 def _model(settings: SftSettings, tokenizer: PreTrainedTokenizerBase) -> PeftModel:
     policy, device = settings.policy, torch.device(settings.device)
     base = load_model(AutoModelForSeq2SeqLM, "policy.model", policy.model, device, policy.dtype)
-    # Of the model's own generation config nothing is kept that could forbid or force tokens.
+    # Replaces the model's own generation config, which could forbid or force tokens.
     base.generation_config = GenerationConfig(
         max_new_tokens=settings.max_new_tokens,
         decoder_start_token_id=base.config.decoder_start_token_id,
@@ -95,8 +95,8 @@ def _model(settings: SftSettings, tokenizer: PreTrainedTokenizerBase) -> PeftMod
 
 def total_steps(sft: SftConfig, rows: int) -> int:
     """Number of updates for a training split of `rows` examples."""
-    each = sft.batch_size // sft.workers
-    return math.ceil(sft.epochs * math.ceil(math.ceil(rows / sft.workers) / each))
+    per_worker = sft.batch_size // sft.workers
+    return math.ceil(sft.epochs * math.ceil(math.ceil(rows / sft.workers) / per_worker))
 
 
 def _arguments(settings: SftSettings, rows: int, folder: Path) -> Seq2SeqTrainingArguments:
@@ -134,26 +134,26 @@ def _dataset(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], ends: Sequenc
 
 
 def with_end(target: Sequence[int], ends: Sequence[int], most: int) -> list[int]:
-    """A target of at most so many tokens that ends: where the tokenizer put no end, the model would learn none.
+    """The target ending in EOS, with at most `most` tokens: without EOS the model would not learn to stop.
 
-    Some tokenizers put a language's code behind the end, which is left there.
+    Some tokenizers put a language code after EOS; it is kept.
     """
     return list(target) if set(target[-2:]) & set(ends) else [*target[: most - 1], ends[0]]
 
 
 def _texts(prediction: EvalPrediction, tokenizer: PreTrainedTokenizerBase, rows: int) -> list[str]:
-    """Several workers fill the last batch up with prompts from the beginning."""
+    """Decoded predictions, without the repeated prompts with which several workers fill up the last batch."""
     ids = np.where(prediction.predictions < 0, tokenizer.pad_token_id, prediction.predictions)
     return tokenizer.batch_decode(ids, skip_special_tokens=True)[:rows]
 
 
 def newest(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end; what was not is removed."""
-    found = sorted((folder / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    whole = [path for path in found if (path / COMPLETE).exists()]
-    for path in set(found) - set(whole):
+    """The newest complete checkpoint; incomplete ones are deleted."""
+    written = sorted((folder / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    complete = [path for path in written if (path / COMPLETE).exists()]
+    for path in set(written) - set(complete):
         shutil.rmtree(path, ignore_errors=True)
-    return str(whole[-1]) if whole else None
+    return str(complete[-1]) if complete else None
 
 
 def _finish(seed: int, trainer: Seq2SeqTrainer, folder: Path) -> None:

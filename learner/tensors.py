@@ -1,19 +1,19 @@
-"""Reductions over masked tensors. `mask` is boolean and of the shape of `x`; what it excludes never counts."""
+"""Reductions over masked tensors. `mask` is boolean with the shape of `x`; excluded entries never count."""
 
 import torch
 from torch import Tensor
 
 MOST_PADDING = 32
-"""Tokens of padding in a bucket, over all its rows."""
+"""Maximum padding tokens in a bucket, over all its rows."""
 
 
 def masked_sum(x: Tensor, mask: Tensor) -> Tensor:
-    """Sum over the active positions; a NaN at an inactive one does no harm."""
+    """Sum over the active positions; a NaN at an inactive one is ignored."""
     return x.masked_fill(~mask, 0).sum()
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """One mean over all active positions, not a mean of row means."""
+    """Mean over all active positions, not a mean of row means."""
     return masked_sum(x, mask) / mask.sum()
 
 
@@ -30,34 +30,34 @@ def whiten(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def sequence_sum(x: Tensor, mask: Tensor) -> Tensor:
-    """Sum over each completion's tokens, [B, T] -> [B]; of KL per token, the KL per completion."""
+    """Sum over each completion's tokens, [B, T] -> [B]; turns KL per token into KL per completion."""
     return x.masked_fill(~mask, 0).sum(dim=1)
 
 
 def width(mask: Tensor) -> int:
-    """Columns of a mask [B, W] up to the last one in which any row is active."""
+    """Number of columns of a mask [B, W] up to the last one that is active in any row."""
     return int(mask.any(dim=0).nonzero().max()) + 1 if mask.any() else 0
 
 
 def buckets(lengths: Tensor) -> list[Tensor]:
-    """Indices of rows of like length, the longest first: each bucket, as wide as its first row, is little padding.
+    """Indices of rows of similar length, longest first: a bucket is as wide as its first row, with little padding.
 
-    On a CPU a padded token costs what a real one does, and small batches cost hardly more than large ones.
+    On a CPU a padding token costs as much as a real one, and small batches are hardly less efficient than large ones.
     """
-    order, long = lengths.argsort(descending=True, stable=True), lengths.tolist()
-    found: list[list[int]] = []
+    order, length_of = lengths.argsort(descending=True, stable=True), lengths.tolist()
+    result: list[list[int]] = []
     padding = MOST_PADDING + 1
     for row in order.tolist():
-        padding += long[found[-1][0]] - long[row] if found else 0
+        padding += length_of[result[-1][0]] - length_of[row] if result else 0
         if padding > MOST_PADDING:
-            found.append([])
+            result.append([])
             padding = 0
-        found[-1].append(row)
-    return [torch.tensor(rows, device=lengths.device) for rows in found]
+        result[-1].append(row)
+    return [torch.tensor(rows, device=lengths.device) for rows in result]
 
 
 def pad_cat(tensors: list[Tensor], least: int = 0) -> Tensor:
-    """Stack tensors [b, w, ...] of different widths, padded on the right with zeros to the widest, or to `least`."""
+    """Concatenate tensors [b, w, ...] of different widths, right-padded with zeros to the widest, or to `least`."""
     widest = max(least, *(t.shape[1] for t in tensors))
     return torch.cat([_widen(t, widest) for t in tensors])
 

@@ -1,6 +1,6 @@
-"""The data of each stage, in the order of the flow. Read this first.
+"""The data of each stage, in pipeline order. Read this first.
 
-Each type is complete when it is made and never changed. B sequences, S prompt tokens, T completion tokens.
+Each value is complete when created and never changed. B sequences, S prompt tokens, T completion tokens.
 """
 
 from dataclasses import dataclass, field
@@ -23,9 +23,9 @@ class Forward(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class WorkUnit:
-    """Prompts that are always worked on together, with the seed of their sampling.
+    """Prompts that are always processed together, with their sampling seed.
 
-    Fixed by the run's seed and the step alone: its contents and padded width decide the bits of all that follows.
+    Determined by the run's seed and the step alone: its contents and padded width decide the bits of all results.
     Example: step 3, index 1, rows (17, 4, ...), eight prompts padded on the right to 112 tokens.
     """
 
@@ -33,95 +33,95 @@ class WorkUnit:
     index: int
     seed: int
     rows: tuple[int, ...]  # positions in the prompt set, one per sequence
-    groups: tuple[str, ...]  # one per sequence: those of one name are compared with each other
+    groups: tuple[str, ...]  # group name of each sequence
     prompts: tuple[str, ...]
     references: tuple[tuple[str, ...], ...]
     prompt_ids: Tensor  # [B, S]
     prompt_mask: Tensor  # [B, S], True where there is a token
-    greedy: bool = False  # the likeliest token each time, instead of a drawn one
+    greedy: bool = False  # take the most likely token instead of sampling
 
     @property
     def key(self) -> tuple[int, int]:
-        """Where the unit stands in the run: (step, index)."""
+        """Position of the unit in the run: (step, index)."""
         return self.step, self.index
 
     @property
     def name(self) -> str:
-        """What people are told of it: its place and where its prompts are in the data."""
+        """Description for messages: its position and where its prompts are in the data."""
         return f"unit {self.index} of step {self.step} (rows {', '.join(map(str, self.rows))})"
 
 
 @dataclass(frozen=True, eq=False)
 class PolicyState:
-    """All that a worker needs to be the policy: what it adds to the frozen weights.
+    """Everything a worker adds to the frozen weights to become the policy.
 
     `version` counts completed updates: version k is used in step k, which yields k + 1 (with run_ahead, in step k + 1).
     """
 
     version: int
-    adapter: Tensors  # LoRA tensors by peft's saved names
+    adapter: Tensors  # LoRA tensors under the names peft saves them by
     value_head: Tensors  # weight [1, d_model], bias [1]
 
 
 @dataclass(frozen=True, eq=False)
 class LearnerState:
-    """What only the learner needs between two updates."""
+    """State between two updates that only the learner needs."""
 
     version: int
     moments: Tensors  # Adam's state, "<parameter>/<moment>"
     kl_coef: float
     score_moments: ScoreMoments
-    rejected: int  # steps in a row that were not taken, since their loss was not finite
+    rejected: int  # consecutive steps rejected so far because their loss was not finite
 
 
 @dataclass(frozen=True, eq=False)
 class TrainState:
-    """All that a run carries from one step to the next."""
+    """Everything a run carries from one step to the next."""
 
     policy: PolicyState
     learner: LearnerState
-    sampler: PolicyState  # that samples for the next step: `policy`, or with run_ahead the one before it
+    sampler: PolicyState  # samples for the next step: `policy`, or with run_ahead the one before it
 
     @property
     def version(self) -> int:
-        """Steps done."""
+        """Completed steps."""
         return self.policy.version
 
 
 @dataclass(frozen=True, eq=False)
 class Rollouts:
-    """One unit's sampled completions, by the policy of one version."""
+    """One unit's completions, sampled by one version of the policy."""
 
     unit: WorkUnit
     version: int
     completion_ids: Tensor  # [B, T], padded on the right
     completion_mask: Tensor  # [B, T], True through EOS
     logprobs: Tensor  # [B, T], as recorded while decoding
-    ended: Tensor  # [B], True for a completion that came to its end and was not cut
+    ended: Tensor  # [B], False for a completion that was cut
     texts: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class OldPass:
-    """The sampling policy's teacher-forced pass over its own completions, which the update starts from.
+    """The sampling policy's teacher-forced pass over its own completions, the starting point of the update.
 
-    Made where they were sampled, since the encoder's part of it is there already.
+    Computed by the worker that sampled them, which has already encoded the prompts.
     """
 
     key: tuple[int, int]
     logprobs: Tensor  # [B, T], of the chosen tokens
-    values: Tensor  # [B, T], the value head's
-    full: Tensor  # [B, T, V], log-probabilities of all tokens, where kl_estimator is full; else [B, T, 0]
+    values: Tensor  # [B, T], from the value head
+    full: Tensor  # [B, T, V], log-probabilities of all tokens, if kl_estimator is full; else [B, T, 0]
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The verdict on one unit's rollouts."""
+    """Scores of one unit's completions."""
 
     key: tuple[int, int]
-    scores: Tensor  # [B], weighted sum of the parts; NaN where the sample is dropped
-    parts: Tensors  # [B] each, by the reward's name: "classifier" is the logit, of a bad label minus the logit
-    dropped: Tensor  # [B], True where a reward failed and the config says to leave the sample out
+    scores: Tensor  # [B], weighted sum of the parts; NaN for dropped samples
+    parts: Tensors  # [B] each, by reward name; "classifier" is the logit, negated for a bad label
+    dropped: Tensor  # [B], True where a reward failed and reward.on_failure is drop
     watched: Tensors = field(default_factory=dict)  # [B] each, measures that are watched but not rewarded
 
 
@@ -131,7 +131,7 @@ class RefLogprobs:
 
     key: tuple[int, int]
     logprobs: Tensor  # [B, T], of the chosen tokens
-    full: Tensor  # [B, T, V], of all tokens, where kl_estimator is full; else [B, T, 0]
+    full: Tensor  # [B, T, V], of all tokens, if kl_estimator is full; else [B, T, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,10 +147,9 @@ class Experience:
     def join(
         cls, rollouts: Rollouts, old: OldPass, scores: Scores, reference: RefLogprobs, versions: range
     ) -> "Experience":
-        """Put together what three workers made of one unit; `versions` are those that may have sampled it.
+        """Join the workers' results for one unit; `versions` are the policy versions that may have sampled it.
 
-        Raises `ValueError` where they are of different units, versions or shapes, or hold a number that is not finite
-        at a place that counts.
+        Raises `ValueError` if units, versions or shapes do not match, or if a number that counts is not finite.
         """
         unit, mask = rollouts.unit, rollouts.completion_mask
         where = f"unit {unit.index} of step {unit.step}"

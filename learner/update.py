@@ -1,7 +1,7 @@
 """An update, split into parts that one learner runs alone or several learners share.
 
-Every part is a function of its arguments. Gradients of a minibatch's microbatches are summed in the order of their
-keys, so that the bits do not depend on which learner computed them.
+Every part is a pure function of its arguments. Gradients of a minibatch's microbatches are summed in key order,
+so that the bits do not depend on which learner computed them.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ class MicrobatchKey(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PreparedStep:
-    """What stays the same from an update's first minibatch to its last."""
+    """Everything that stays fixed during an update."""
 
     version: int
     kl_coef: float
@@ -36,21 +36,21 @@ class PreparedStep:
 
 @dataclass(frozen=True, eq=False)
 class PolicyInUpdate:
-    """The policy between two minibatches, and why the rest of the update is skipped, if it is."""
+    """The policy between two minibatches, and whether the rest of the update is skipped."""
 
     policy: PolicyState
-    failed: str = ""  # why: the loss or its gradient was not finite
+    failed: str = ""  # reason for rejecting the step: the loss or its gradient was not finite
     strayed: bool = False  # True once an epoch took it too far from the sampling policy
 
     @property
     def ended(self) -> bool:
-        """True once the remaining minibatches are skipped."""
+        """True if the remaining minibatches are skipped."""
         return bool(self.failed) or self.strayed
 
 
 @dataclass(frozen=True, eq=False)
 class OptimizerState:
-    """What only the optimizer needs from one minibatch to the next, and the metrics so far."""
+    """State between two minibatches that only the optimizer needs, and the metrics so far."""
 
     moments: Tensors
     history: tuple[Metrics, ...] = ()  # of each minibatch, before its optimizer step
@@ -59,7 +59,7 @@ class OptimizerState:
 
 @dataclass(frozen=True, eq=False)
 class Gradient:
-    """Gradient of one microbatch's part of the loss; empty where no rows have its key."""
+    """Gradient of one microbatch's part of the loss; empty if no rows have its key."""
 
     tensors: Tensors  # by parameter name
     metrics: Metrics  # this microbatch's part of the minibatch's
@@ -67,7 +67,7 @@ class Gradient:
 
 
 def minibatch_keys(algorithm: AnyAlgorithm, batch_size: int) -> list[list[MicrobatchKey]]:
-    """Keys of an update's microbatches, by minibatch; where samples were dropped, the last of an epoch stay empty."""
+    """Keys of an update's microbatches, by minibatch; if samples were dropped, the last ones of an epoch are empty."""
     size = algorithm.minibatch_size
     counts = [len(range(start, min(start + size, batch_size))) for start in range(0, batch_size, size)]
     return [
@@ -84,9 +84,9 @@ def run_update(
     state: Any,
     parts: Sequence[Any],
 ) -> Any:
-    """One step's update through `call(method, *arguments, results=1)`, on one learner or on a pool of learners.
+    """Run one step's update through `call(method, *arguments, results=1)`, on one learner or on a pool of learners.
 
-    Returns what `Learner.finish` does: `PolicyState`, `LearnerState` and metrics, or handles of them.
+    Returns what `Learner.finish` does: `PolicyState`, `LearnerState` and metrics, or handles to them.
     """
     prepared, current, optimizer = call("prepare", policy, state, *parts, results=3)
     for keys in minibatches:

@@ -105,12 +105,13 @@ def no_targets(folder):
 CASES = {
     "a policy with a larger tokenizer": (
         lambda folder: longer_tokenizer(POLICY, folder), ["--policy.model={}"],
-        "policy.model: the tokenizer has token 1319, the model embeddings for 1120 tokens only"),
+        "policy.model: the tokenizer has token id 1319, but the model has embeddings for 1120 tokens only"),
     "a reward with a larger tokenizer": (
         lambda folder: longer_tokenizer(REWARD, folder), ["--reward.model={}"],
-        "reward.model: the tokenizer has token"),
+        "reward.model: the tokenizer has token id"),
     "a policy that would never end": (
-        endless, ["--policy.model={}"], "policy.model: neither tokenizer nor model names an end-of-sequence token"),
+        endless, ["--policy.model={}"],
+        "policy.model: neither the tokenizer nor the model defines an end-of-sequence token"),
     "a policy whose file was cut off": (truncated, ["--policy.model={}"], "policy.model: {} cannot be loaded: "),
     "a policy that lacks a weight": (
         without_a_layer, ["--policy.model={}"],
@@ -127,9 +128,9 @@ CASES = {
         ["--policy.adapter={}"], "policy.adapter: {}: does not fit the LoRA layers of quickstart/policy: "),
     "an adapter that is no plain LoRA": (
         lambda folder: adapter(folder, use_dora=True), ["--policy.adapter={}"],
-        "policy.adapter: {} is not a plain LoRA adapter: it was made with use_dora"),
+        "policy.adapter: {} is not a plain LoRA adapter: it was created with use_dora"),
     "an adapter of no layers": (
-        no_targets, ["--policy.adapter={}"], "policy.adapter: {} is not a plain LoRA adapter: it names no"),
+        no_targets, ["--policy.adapter={}"], "policy.adapter: {} is not a plain LoRA adapter: it has no target_"),
     "a layer of another kind": (
         None, ["--policy.lora.target_modules=q,dropout"], "policy.lora.target_modules: quickstart/policy cannot be"),
 }  # fmt: skip
@@ -151,7 +152,7 @@ WEIGHTS_ONLY = {
     "a label taken the wrong way": (
         None, ["--reward.label=hate"], "reward.label_is: reward.probe.better ('Thank you so"),
     "a weight that turns the reward round": (
-        None, ["--reward.weight=-1"], "reward.weight: -1 rewards what is bad"),
+        None, ["--reward.weight=-1"], "reward.weight: -1 rewards bad texts"),
 }  # fmt: skip
 """Cases that only weights reveal, which are not loaded before the start except by doctor."""
 

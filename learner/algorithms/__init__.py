@@ -1,6 +1,6 @@
-"""One file per algorithm: what becomes of rewards, and how the losses of tokens are weighed.
+"""One file per algorithm: how rewards become advantages.
 
-Each is an `Estimator`: advantages and returns [B, T] (zero where there is no value head) of a batch with rewards.
+Each has an `Estimator`: advantages and returns [B, T] (zero without a value head) of a batch with rewards.
 """
 
 from collections.abc import Callable

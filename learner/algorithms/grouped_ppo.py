@@ -1,7 +1,7 @@
-"""PPO over groups of prompts, such as topics: each group is judged by itself, and all move one policy.
+"""PPO over groups of prompts, such as topics: each group has its own baseline, and all update one policy.
 
-What the notebook this project descends from meant to do next. A topic whose scores are high throughout no longer drowns
-one where they are low: advantages are centred within each group, and each group's clipped loss has its own weight.
+The next step planned in the notebook this project descends from. A topic with high scores throughout no longer drowns
+out one with low scores: advantages are centred within each group, and each group's clipped loss has its own weight.
 """
 
 import torch
@@ -17,8 +17,8 @@ def estimate(batch: Batch, config: GroupedPPO) -> tuple[Tensor, Tensor]:
     """GAE, centred within each group; scaled to variance 1 over the batch, or within each group too.
 
     Groups of fewer than `min_completions` are centred together: the mean of two completions says more about these two
-    than about their group, and taking it away leaves noise. Scaling over the batch is the default for the same reason,
-    as in REINFORCE++ with a baseline (Hu et al. 2025): where all of a group are alike, its own variance is noise.
+    than about their group, and subtracting it leaves noise. Scaling over the batch is the default for the same reason,
+    as in REINFORCE++ with a baseline (Hu et al. 2025): if a group's completions are alike, its own variance is noise.
     """
     advantages, returns = gae(batch.rewards, batch.old_values, batch.mask, config.gamma, config.gae_lambda)
     result = torch.zeros_like(advantages)
@@ -34,16 +34,16 @@ def estimate(batch: Batch, config: GroupedPPO) -> tuple[Tensor, Tensor]:
 
 
 def merge_small(groups: Tensor, least: int) -> Tensor:
-    """Group numbers [B], those of groups with fewer than `least` sequences replaced by -1."""
-    _, place, sizes = groups.unique(return_inverse=True, return_counts=True)
-    return torch.where(sizes[place] < least, -1, groups)
+    """Group numbers [B], with -1 for all groups of fewer than `least` sequences."""
+    _, index, sizes = groups.unique(return_inverse=True, return_counts=True)
+    return torch.where(sizes[index] < least, -1, groups)
 
 
 def group_weights(mask: Tensor, groups: Tensor, weights: Tensor, combine: str) -> Tensor:
-    """Weight of each token's loss in a minibatch's, [B, T]: the loss of a group is the mean over its tokens.
+    """Weight of each token's loss in the minibatch's loss, [B, T]; a group's loss is the mean over its tokens.
 
-    `groups` [B] are group numbers, `weights` [B] that of each sequence's group. mean: the losses of the groups in the
-    minibatch are averaged by weight; sum: they are added up by weight. A group of weight 0 takes no part.
+    `groups` [B] are group numbers, `weights` [B] the weight of each sequence's group. mean: the weighted mean of the
+    losses of the minibatch's groups; sum: their weighted sum. A group of weight 0 takes no part.
     """
     result, total = torch.zeros(mask.shape, device=mask.device), 0.0
     for group in groups.unique():

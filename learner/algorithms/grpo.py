@@ -10,7 +10,7 @@ from learner.tensors import sequence_sum
 
 
 def estimate(batch: Batch, config: GRPO) -> tuple[Tensor, Tensor]:
-    """Every token of a completion has the completion's advantage within its prompt's group (section 4.1.2)."""
+    """Every token of a completion gets the completion's advantage within its prompt's group (section 4.1.2)."""
     rewards = sequence_sum(batch.rewards, batch.mask)
     advantages = group_normalised(rewards, batch.groups, config.scale_by_std)
     return advantages.unsqueeze(1) * batch.mask, torch.zeros_like(batch.rewards)

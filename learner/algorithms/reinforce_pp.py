@@ -10,5 +10,5 @@ from learner.tensors import whiten
 
 
 def estimate(batch: Batch, config: ReinforcePP) -> tuple[Tensor, Tensor]:
-    """Section 3.1: score at the end less the KL from each token on, then advantages of mean 0 and variance 1."""
+    """Section 3.1: score at the end minus the KL from each token on, whitened to mean 0 and variance 1."""
     return whiten(returns_to_go(batch.rewards, batch.mask, config.gamma), batch.mask), torch.zeros_like(batch.rewards)

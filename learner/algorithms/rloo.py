@@ -1,7 +1,7 @@
 """The leave-one-out baseline of RLOO (Kool et al. 2019; Ahmadian et al. 2024).
 
-The reward is that of the whole completion. The loss is the family's, clipped per token; with the default average over
-each completion's tokens a long completion's gradient is divided by its length, with `loss_average: constant` it is not.
+The reward is per completion. The loss is clipped per token, as in the other algorithms: with the default average over
+each completion's tokens, a long completion's gradient is divided by its length; with `loss_average: constant`, not.
 """
 
 import torch
@@ -14,6 +14,6 @@ from learner.tensors import sequence_sum
 
 
 def estimate(batch: Batch, config: RLOO) -> tuple[Tensor, Tensor]:
-    """Reward, KL penalty included, less the mean reward of the prompt's other completions."""
+    """Reward, KL penalty included, minus the mean reward of the prompt's other completions."""
     advantages = leave_one_out(sequence_sum(batch.rewards, batch.mask), batch.groups)
     return advantages.unsqueeze(1) * batch.mask, torch.zeros_like(batch.rewards)

@@ -128,7 +128,7 @@ def test_a_step_with_a_loss_that_is_not_finite_is_not_taken(broken):
 def test_three_such_steps_in_a_row_end_the_run_and_one_good_step_starts_anew(broken):
     run, state = broken
     tired = replace(run.state[1], rejected=MAX_REJECTED - 1)
-    with pytest.raises(FloatingPointError, match=r"3 steps in a row: the loss is nan.*learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"3 steps in a row were rejected: the loss is nan.*learning_rate"):
         run.learner.update(state, tired, *run.parts)
     assert run.learner.update(run.state[0], tired, *run.parts)[1].rejected == 0
 

@@ -78,12 +78,14 @@ def test_the_ends_are_all_that_are_named_and_that_the_model_can_give(model, toke
     if expected:
         assert end_ids("policy.model", model, Tokenizer(eos=tokenizers)) == expected
     else:
-        with pytest.raises(UsageError, match=r"policy.model: neither tokenizer nor model names an end"):
+        with pytest.raises(UsageError, match=r"policy.model: neither the tokenizer nor the model defines an end"):
             end_ids("policy.model", model, Tokenizer(eos=tokenizers))
 
 
 def test_a_mask_needs_no_embedding_and_every_other_token_does(model):
     """Some of BART's models have none for it."""
     check_vocabulary("policy.model", model, Tokenizer(word=59, mask=60))
-    with pytest.raises(UsageError, match=r"the tokenizer has token 60, the model embeddings for 60 tokens only"):
+    with pytest.raises(
+        UsageError, match=r"the tokenizer has token id 60, but the model has embeddings for 60 tokens only"
+    ):
         check_vocabulary("policy.model", model, Tokenizer(word=60, mask=61))

@@ -65,9 +65,9 @@ def test_an_adapter_of_another_model_is_refused(tmp_path):
     folder = write_adapter(tmp_path, 1, r=4, target_modules=["q"])
     adapter = read_adapter("policy.adapter", folder)
     lora = common_shape([adapter])
-    with pytest.raises(UsageError, match="of another model"):
+    with pytest.raises(UsageError, match="for another model"):
         fit(adapter, {}, lora)
-    with pytest.raises(UsageError, match="of another model"):
+    with pytest.raises(UsageError, match="for another model"):
         fit(adapter, {name: torch.zeros(4, 3) for name in adapter.tensors}, lora)
 
 
@@ -121,12 +121,12 @@ def renamed(tensors, old, new):
 
 BROKEN = {
     "a stray prefix": (lambda t: renamed(t, "base_model.model.", "base_model.model.model."),
-                       r"it lacks 12 of their 12 tensors .* has 12 that belong to none"),
+                       r"it lacks 12 of their 12 tensors .* has 12 that belong to none of them"),
     "half of its tensors": (lambda t: dict(list(t.items())[::2]), r"lacks 6 of their 12 tensors"),
     "none of them": (lambda t: {"x": torch.zeros(1)}, r"lacks 12 of their 12 tensors"),
     "one of another shape": (lambda t: {n: x[:1] if "encoder.block.0" in n else x for n, x in t.items()},
-                             r"is of another model than quickstart/policy"),
-    "not a number": (lambda t: {n: x * torch.nan for n, x in t.items()}, r"numbers that are not finite"),
+                             r"was trained for another model than quickstart/policy"),
+    "not a number": (lambda t: {n: x * torch.nan for n, x in t.items()}, r"contains non-finite numbers"),
 }  # fmt: skip
 
 
@@ -142,10 +142,10 @@ def test_an_adapter_whose_tensors_are_not_those_of_its_layers_is_refused(case, t
 
 
 UNSUPPORTED = {
-    "use_dora": ({"use_dora": True}, "it was made with use_dora"),
+    "use_dora": ({"use_dora": True}, "it was created with use_dora"),
     "PiSSA": ({"init_lora_weights": "pissa"}, "init_lora_weights 'pissa' changed the weights of its base model"),
     "OLoRA": ({"init_lora_weights": "olora"}, "init_lora_weights 'olora' changed the weights"),
-    "modules_to_save": ({"modules_to_save": ["lm_head"]}, "it was made with modules_to_save"),
+    "modules_to_save": ({"modules_to_save": ["lm_head"]}, "it was created with modules_to_save"),
     "biases": ({"bias": "lora_only"}, "it trains biases"),
 }
 
@@ -187,7 +187,9 @@ def test_other_weights_beside_an_adapter_are_refused(tmp_path):
     config = PolicyConfig(model="quickstart/policy", adapter=folder, dtype="float32")
     adapter = read_adapter("policy.adapter", folder)
     for refuse in (lambda: Policy(config, seed=0), lambda: check_fits(adapter, "policy.adapter", config)):
-        with pytest.raises(UsageError, match=r"1 that belong to none \(base_model.model.lm_head.base_layer.weight\)"):
+        with pytest.raises(
+            UsageError, match=r"1 that belong to none of them \(base_model.model.lm_head.base_layer.weight\)"
+        ):
             refuse()
 
 
@@ -214,7 +216,7 @@ def test_an_adapters_value_head_is_kept(tmp_path):
     (tmp_path / "value_head.safetensors").unlink()
     new = Policy(config, seed=9)
     assert not new.value_head_kept and not torch.equal(new.value_head.weight, state.value_head["weight"])
-    for tensors, message in [({"weight": torch.zeros(1, 3)}, "of another policy"), (None, "cannot be read")]:
+    for tensors, message in [({"weight": torch.zeros(1, 3)}, "belongs to another policy"), (None, "cannot be read")]:
         if tensors:
             save_file(tensors, tmp_path / "value_head.safetensors")
         else:
