@@ -1,1 +1,1 @@
-"""What measures: prompts, rollouts, rewards, reference log-probabilities and evaluation metrics."""
+"""Everything that samples and measures: prompts, rollouts, rewards, reference log-probabilities, evaluation metrics."""

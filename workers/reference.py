@@ -9,7 +9,7 @@ from workers.settings import ReferenceSettings
 
 
 class ReferenceWorker:
-    """Gives the log-probabilities that the KL penalty is measured from."""
+    """Computes the log-probabilities that the KL penalty is measured against."""
 
     def __init__(self, settings: ReferenceSettings) -> None:
         self.full = settings.full_logprobs
@@ -25,7 +25,7 @@ class ReferenceWorker:
         return RefLogprobs(unit.key, forced.logprobs, forced.full)
 
     def divergence(self, rollouts: Rollouts, state: PolicyState) -> dict[str, list[float]]:
-        """KL of the policy that sampled from `state` per completion, in nats, by k1 and by k3."""
+        """KL per completion from the sampling policy to `state`, in nats, by k1 and by k3."""
         logprobs = self.logprobs(rollouts, state).logprobs
         return {
             f"kl_{name}": kl_estimate(name, rollouts.logprobs, logprobs)

@@ -1,4 +1,4 @@
-"""Settings of each kind of worker: the sections and numbers that it needs, and no more."""
+"""Settings of each kind of worker: the config sections and numbers that it needs, and no more."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class RolloutSettings:
     policy: PolicyConfig
     rollout: RolloutConfig
     seed: int
-    full_logprobs: bool = False  # log-probabilities of all tokens go to the learner, not only of the chosen ones
+    full_logprobs: bool = False  # send the log-probabilities of all tokens to the learner, not only of the chosen ones
     device: str = "cpu"
 
 
@@ -43,7 +43,7 @@ class SummarizerSettings:
     """Everything the service's policy replicas are built from."""
 
     policy: PolicyConfig
-    template: str  # of the prompt, {text} standing for the dialogue
+    template: str  # of the prompt; {text} is replaced by the dialogue
     max_prompt_tokens: int
     max_new_tokens: int
     seed: int

@@ -265,8 +265,8 @@ def test_bad_requests_get_errors_and_do_not_affect_others(cluster, models, summa
     (tmp_path / "empty").mkdir()
     before, good = replicas(cluster, "summaries"), [SummaryRequest(text) for text in [*dialogues[:6], "", "\ud800"]]
     bad = [
-        (BASE, "word " * 5000, TooLong, "at most 512 are taken"),
-        (str(tmp_path / "other"), dialogues[0], UsageError, "of another model"),
+        (BASE, "word " * 5000, TooLong, "the limit is 512"),
+        (str(tmp_path / "other"), dialogues[0], UsageError, "for another model"),
         (str(tmp_path / "empty"), dialogues[0], UsageError, "holds no adapter"),
         (str(tmp_path / "none"), dialogues[0], UsageError, "holds no adapter"),
     ]

@@ -6,7 +6,7 @@ import pytest
 
 from learner.rewards import kl_estimate
 from workers.evaluation.evaluate_modules import Rouge
-from workers.evaluation.text_metrics import copied, repetition, text_figures
+from workers.evaluation.text_metrics import copied, repetition, text_metrics
 
 
 def test_rouge_matches_hand_computed_and_takes_the_best_reference():
@@ -43,7 +43,7 @@ def test_copied_is_the_share_of_trigrams_that_stand_in_the_source():
 def test_figures_of_a_unit_stand_beside_its_rows(rollout_worker, start, unit):
     rollouts = rollout_worker.summarize(unit, start[0])
     rollouts = replace(rollouts, texts=(unit.references[0][0], "", *rollouts.texts[2:]))
-    first, second = text_figures(rollouts)[:2]
+    first, second = text_metrics(rollouts)[:2]
     assert first["row"] == unit.rows[0] and first["rougeL"] == pytest.approx(100) and second["rougeL"] == 0
     assert first["tokens"] == rollouts.completion_mask[0].sum()
 

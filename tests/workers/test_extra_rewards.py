@@ -73,9 +73,9 @@ def test_score_is_the_weighted_sum_and_each_part_is_reported(rollouts, reward_wo
     ("function", "message"),
     [
         ("picky", r"reward mine raised RuntimeError: rude! \(unit 2 of step 4, row 1, completion 'you idiot b'\)"),
-        ("undefined", r"reward mine gave nan \(unit 2 of step 4, row 1"),
-        ("enormous", r"reward mine gave 1e\+308 \(unit 2 of step 4, row 1"),
-        ("short", r"reward mine gave 2 scores for 3 completions \(unit 2 of step 4, row 0"),
+        ("undefined", r"reward mine returned nan \(unit 2 of step 4, row 1"),
+        ("enormous", r"reward mine returned 1e\+308 \(unit 2 of step 4, row 1"),
+        ("short", r"reward mine returned 2 scores for 3 completions \(unit 2 of step 4, row 0"),
     ],
 )
 def test_a_reward_that_fails_is_named_with_the_sample(rollouts, function, message):
@@ -96,5 +96,5 @@ def test_or_the_sample_is_dropped(rollouts, function, kept):
 
 
 def test_a_function_that_is_not_there_is_named():
-    with pytest.raises(ValueError, match=r"no function tests\.workers\.test_extras:none"):
+    with pytest.raises(ValueError, match=r"cannot load function tests\.workers\.test_extras:none"):
         extra("none")

@@ -132,9 +132,9 @@ def test_labels_that_do_not_exclude_each_other_have_each_a_probability(reward_wo
 
 def test_a_negative_weight_turns_no_label_round():
     """It did, and with it every figure of toxicity the wrong way: now the label's direction is named."""
-    with pytest.raises(UsageError, match=r"reward.label_is: .* label 'hate' names what is good or bad"):
+    with pytest.raises(UsageError, match=r"reward.label_is: .* label 'hate' names something good or bad"):
         RewardWorker(settings_of(small_config(reward__label="hate", reward__weight=-1), "reward")).probe()
-    with pytest.raises(UsageError, match=r"reward.weight: -1 rewards what is bad"):
+    with pytest.raises(UsageError, match=r"reward.weight: -1 rewards bad texts"):
         RewardWorker(
             settings_of(small_config(reward__label="hate", reward__label_is="bad", reward__weight=-1), "reward")
         ).probe()

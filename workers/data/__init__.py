@@ -1,1 +1,1 @@
-"""The data set: prompts made of it, and what is in it."""
+"""The data set: its prompts and its statistics."""

@@ -1,4 +1,4 @@
-"""What is in a data set: counts, lengths, topics, duplicates and samples of its splits, as figures ready for JSON."""
+"""Statistics of a data set, ready for JSON: counts, lengths, topics, duplicates and samples of its splits."""
 
 import random
 from collections import Counter
@@ -14,13 +14,13 @@ from transformers import PreTrainedTokenizerBase
 from configs.data import DataConfig
 
 FATES = ("kept", "empty", "too_short", "too_long", "too_many_tokens")
-"""What the filter makes of a row."""
+"""Outcomes of the filter for a row."""
 BINS, TOPICS, EXAMPLES, SAMPLES, SEED = 30, 20, 3, 5, 0
 
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of a split, column by column; cells that are no strings are left as they are."""
+    """The rows of a split by column; cells that are not strings are left as they are."""
 
     dialogues: Sequence[Any]
     summaries: Sequence[Any]
@@ -28,22 +28,22 @@ class Split:
 
     @cached_property
     def references(self) -> dict[str, list[str]]:
-        """Summaries by dialogue; a further row with the same dialogue is a further reference."""
-        found: dict[str, list[str]] = {}
+        """Summaries by dialogue; each row with the same dialogue adds a reference."""
+        references: dict[str, list[str]] = {}
         for text, summary in zip(self.dialogues, self.summaries, strict=True):
             if isinstance(text, str):
-                found.setdefault(text, []).append(str(summary or ""))
-        return found
+                references.setdefault(text, []).append(str(summary or ""))
+        return references
 
 
 def explore_splits(
     splits: Mapping[str, Split], config: DataConfig, tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, Any]:
-    """All figures of a data set."""
+    """All statistics of a data set."""
     lengths = {name: _lengths(split, config, tokenizer) for name, split in splits.items()}
     shown = config.train_split if config.train_split in splits else next(iter(splits))
     return {
-        "splits": {name: _figures(split, lengths[name], config) for name, split in splits.items()},
+        "splits": {name: _split_statistics(split, lengths[name], config) for name, split in splits.items()},
         "histograms": {measure: _histogram({name: lengths[name][measure] for name in splits}) for measure in
                        next(iter(lengths.values()))},
         "topics": _count_topics(splits),
@@ -53,7 +53,7 @@ def explore_splits(
 
 
 def _lengths(split: Split, config: DataConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
-    """Of each dialogue, once however many references it has, in order; and of each summary that is one."""
+    """Lengths of the distinct dialogues, in order, and of all summaries that are not empty."""
     dialogues, summaries = list(split.references), [s for s in split.summaries if isinstance(s, str) and s]
     prompts = [config.template.replace("{text}", text) for text in dialogues]
     return {
@@ -69,7 +69,7 @@ def _count_tokens(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[
     return [len(ids) for ids in tokenizer(texts)["input_ids"]] if texts else []
 
 
-def _figures(split: Split, lengths: dict[str, list[int]], config: DataConfig) -> dict[str, Any]:
+def _split_statistics(split: Split, lengths: dict[str, list[int]], config: DataConfig) -> dict[str, Any]:
     tokens = dict(zip(split.references, lengths["prompt_tokens"], strict=True))
     fates = Counter(_fate(text, tokens, config) for text in split.dialogues)
     pairs = [(text, summary) for text, summaries in split.references.items() for summary in summaries]
@@ -87,7 +87,7 @@ def _figures(split: Split, lengths: dict[str, list[int]], config: DataConfig) ->
 
 
 def _fate(text: Any, tokens: dict[str, int], config: DataConfig) -> str:
-    """As in workers.data.prompts: characters of the dialogue, tokens of the prompt, bounds included."""
+    """The same rules as in workers.data.prompts: characters of the dialogue, tokens of the prompt, inclusive bounds."""
     if not isinstance(text, str) or (not text and config.min_chars):
         return "empty"
     if len(text) < config.min_chars:
@@ -98,7 +98,7 @@ def _fate(text: Any, tokens: dict[str, int], config: DataConfig) -> str:
 
 
 def _statistics(values: list[int]) -> dict[str, float] | None:
-    """None where there is nothing to be counted: JSON has no NaN."""
+    """None for an empty list: JSON has no NaN."""
     if not values:
         return None
     median, p90 = np.percentile(values, [50, 90]).tolist()
@@ -106,7 +106,7 @@ def _statistics(values: list[int]) -> dict[str, float] | None:
 
 
 def _histogram(lengths: Mapping[str, list[int]]) -> dict[str, Any]:
-    """Counts of every split over the same bins, each as wide as a whole number."""
+    """Counts of every split over the same bins, whose width is a whole number."""
     values = [value for split in lengths.values() for value in split]
     low, high = min(values, default=0), max(values, default=0)
     step = -(-(high - low + 1) // BINS)
@@ -116,7 +116,7 @@ def _histogram(lengths: Mapping[str, list[int]]) -> dict[str, Any]:
 
 
 def _count_topics(splits: Mapping[str, Split]) -> dict[str, Any] | None:
-    """Rows of the most frequent topics in each split, and what the others come to; None where there are none."""
+    """Rows of the most frequent topics in each split, and the total of the others; None without topics."""
     counts = {name: Counter(split.topics) for name, split in splits.items() if split.topics is not None}
     if not counts:
         return None
@@ -133,21 +133,21 @@ def _count_topics(splits: Mapping[str, Split]) -> dict[str, Any] | None:
 
 
 def normalize(text: str) -> str:
-    """What is left when whitespace and case do not matter."""
+    """The text with case folded and whitespace collapsed."""
     return " ".join(text.casefold().split())
 
 
 def _shared(a: str, b: str, splits: Mapping[str, Split]) -> dict[str, Any]:
-    """Dialogues of one split that are in another as well, to the letter or nearly."""
+    """Dialogues of one split that are also in another, exactly or up to case and whitespace."""
     first, second = splits[a].references, splits[b].references
     exact = [text for text in first if text in second]
-    known, there = {normalize(text) for text in exact}, {normalize(text) for text in second}
-    near = {normal: text for text in first if (normal := normalize(text)) in there - known}
+    exact_normal, second_normal = {normalize(text) for text in exact}, {normalize(text) for text in second}
+    near = {normal: text for text in first if (normal := normalize(text)) in second_normal - exact_normal}
     return {"splits": [a, b], "exact": len(exact), "near": len(near), "examples": [*exact, *near.values()][:EXAMPLES]}
 
 
 def _samples(split: Split) -> list[dict[str, Any]]:
-    """Some dialogues, the same ones every time, with all that is known of them."""
+    """A few dialogues, always the same ones, with their references and topics."""
     texts = list(split.references)
     chosen = sorted(random.Random(SEED).sample(range(len(texts)), min(SAMPLES, len(texts))))
     topics: dict[str, list[str]] = {}

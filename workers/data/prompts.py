@@ -1,6 +1,6 @@
-"""Prompts from a data set with dialogues and summaries.
+"""Prompts from a data set of dialogues and summaries.
 
-Rows with the same prompt become one prompt with several references (DialogSum's test split has three for each).
+Rows with the same prompt become one prompt with several references (DialogSum's test split has three each).
 """
 
 import bisect
@@ -19,41 +19,41 @@ SPLIT_FORMATS = {".csv": "csv", ".jsonl": "json"}
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt with what is known of it."""
+    """One prompt with its references, group and topic."""
 
     text: str
     token_ids: tuple[int, ...]
     references: tuple[str, ...]
-    group: str  # by the config's group_by; else each prompt is a group of its own
+    group: str  # by the config's group_by; otherwise each prompt is a group of its own
     topic: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A text of the data with all its references, before it is a prompt."""
+    """A text of the data with all its references, before it becomes a prompt."""
 
     text: str
     references: tuple[str, ...]
-    cell: str  # of the column that groups are made by, if they are
+    cell: str  # value of the column that prompts are grouped by, if any
     topic: str = ""
 
 
 def split_names(config: DataConfig) -> list[str]:
-    """The splits that are there: a file each in a local directory, or what the hub names. Raises `UsageError`."""
+    """The available splits: one per file of a local directory, or as listed by the hub. Raises `UsageError`."""
     if Path(config.path).is_dir():
         return list(_files(config.path))
     try:
         return datasets.get_dataset_split_names(config.path)
-    except Exception as error:  # as many kinds as there are ways to be no data set
+    except Exception as error:  # the hub's client raises many kinds
         raise UsageError(
-            f"data.path: {config.path!r} is no local directory, and its splits cannot be had from the hub: {error}"
+            f"data.path: {config.path!r} is not a local directory, and its splits cannot be listed on the hub: {error}"
         ) from error
 
 
 def read_table(config: DataConfig, split: str, group_by: GroupBy | None = None) -> datasets.Dataset:
-    """A split as it is, nothing left out.
+    """A whole split, unfiltered.
 
-    Raises `UsageError` where the split or a column is missing or a file cannot be read.
+    Raises `UsageError` if the split or a column is missing or a file cannot be read.
     """
     table = _read(config, split)
     columns = {"data.prompt_column": config.prompt_column, "data.reference_column": config.reference_column}
@@ -61,15 +61,15 @@ def read_table(config: DataConfig, split: str, group_by: GroupBy | None = None) 
         columns["algorithm.group_by.column"] = group_by.column
     for field, column in columns.items():
         if column not in table.column_names:
-            found = ", ".join(table.column_names)
-            raise UsageError(f"{field}: {config.path!r} ({split}) has no column {column!r}; it has {found}")
+            columns_found = ", ".join(table.column_names)
+            raise UsageError(f"{field}: {config.path!r} ({split}) has no column {column!r}; it has {columns_found}")
     return table
 
 
 def read_rows(config: DataConfig, split: str, group_by: GroupBy | None = None) -> list[Row]:
-    """The texts of a split whose length in characters is right, in the data's order.
+    """The texts of a split whose length in characters is within bounds, in the data's order.
 
-    Raises `UsageError` where the split or a column is missing or a file cannot be read.
+    Raises `UsageError` if the split or a column is missing or a file cannot be read.
     """
     table = read_table(config, split, group_by)
     cells = _column(table, group_by.column if isinstance(group_by, ByColumn) else None)
@@ -91,9 +91,9 @@ def _column(table: datasets.Dataset, name: str | None) -> list[str]:
 def make_prompts(
     rows: list[Row], config: DataConfig, tokenizer: PreTrainedTokenizerBase, group_by: GroupBy | None = None
 ) -> list[Prompt]:
-    """The prompts of rows, those left out that have too many tokens."""
+    """The prompts of the rows, without those that have too many tokens."""
     prompts = [config.template.replace("{text}", row.text) for row in rows]
-    # All at once, which is where the fast tokenizers are fast.
+    # All in one call: fast tokenizers are fast only on batches.
     token_ids = tokenizer(prompts)["input_ids"] if prompts else []
     return [
         Prompt(prompt, tuple(ids), row.references, _group(group_by, number, len(ids), row.cell), row.topic)
@@ -108,8 +108,8 @@ def _group(group_by: GroupBy | None, number: int, tokens: int, cell: str) -> str
             return cell
         case ByPromptLength(bounds=bounds):
             edges = [0, *bounds]
-            place = bisect.bisect_right(bounds, tokens)
-            return f"{edges[place]}-{bounds[place] - 1} tokens" if place < len(bounds) else f"{edges[place]}+ tokens"
+            index = bisect.bisect_right(bounds, tokens)
+            return f"{edges[index]}-{bounds[index] - 1} tokens" if index < len(bounds) else f"{edges[index]}+ tokens"
     return str(number)
 
 
@@ -118,12 +118,12 @@ def _read(config: DataConfig, split: str) -> datasets.Dataset:
         return _read_hub(config.path, split)
     files = _files(config.path)
     if split not in files:
-        found = ", ".join(files) or "none"
-        raise UsageError(f"data.path: {config.path} has no {split}.csv or {split}.jsonl; splits found: {found}")
+        available = ", ".join(files) or "none"
+        raise UsageError(f"data.path: {config.path} has no {split}.csv or {split}.jsonl; splits found: {available}")
     path = files[split]
     try:
         return datasets.load_dataset(SPLIT_FORMATS[path.suffix], data_files=str(path), split="train")
-    except Exception as error:  # an empty file, a header alone and broken JSON each raise their own
+    except Exception as error:  # an empty file, a header alone and broken JSON each raise another kind
         raise UsageError(f"data.path: {path} cannot be read: {error.__cause__ or error}") from error
 
 
@@ -136,5 +136,5 @@ def _read_hub(name: str, split: str) -> datasets.Dataset:
         return datasets.load_dataset(name, split=split)
     except Exception as error:
         raise UsageError(
-            f"data.path: {name!r} is no local directory, and its split {split!r} cannot be had from the hub: {error}"
+            f"data.path: {name!r} is not a local directory, and split {split!r} cannot be loaded from the hub: {error}"
         ) from error

@@ -1,1 +1,1 @@
-"""What policies are judged by on held-out prompts."""
+"""Evaluation of policies on held-out prompts."""

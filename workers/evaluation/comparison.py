@@ -1,4 +1,4 @@
-"""Policies side by side: their figures on the same held-out prompts, and what changed from one to another."""
+"""Comparison of policies: their metrics on the same held-out prompts, and the changes from one to another."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure of a summary, and how people are told of it."""
+    """A measure of a summary, and how it is reported."""
 
     name: str  # its column
     title: str
     digits: int
     toxic: bool = False  # a probability of being toxic
-    sampled_only: bool = False  # of greedy summaries it means nothing
-    chief: bool = False  # told of greedy summaries on a terminal, too
+    sampled_only: bool = False  # meaningless for greedy summaries
+    chief: bool = False  # also printed for greedy summaries
 
 
 MEASURES = (
@@ -48,13 +48,13 @@ MEASURES = (
 def compare(
     table: pd.DataFrame, prompts: Sequence[Prompt], evaluation: EvaluationConfig, by_group: bool = False
 ) -> dict[str, Any]:
-    """All figures of an evaluation.
+    """All results of an evaluation.
 
-    `table` has a row per summary, policies in their order: columns policy, decoding (sampled or greedy), sample, row
-    and those of `MEASURES`. Each policy after the first is compared with the baseline, and with the one before it.
+    `table` has one row per summary, policies in order: columns policy, decoding (sampled or greedy), sample, row and
+    those of `MEASURES`. Each policy after the first is compared with the baseline and with its predecessor.
 
-    A figure that is not known is null, and left out of means; one that is known of fewer than two prompts of both
-    policies has no change.
+    Unknown values are null and left out of means; a measure known for fewer than two prompts of both policies has no
+    change.
     """
     names = list(table["policy"].unique())
     table = table.astype(dict.fromkeys(_measured(table), float))
@@ -67,7 +67,7 @@ def compare(
         "rows": len(prompts),
         "samples": evaluation.samples,
         "baseline": baseline,
-        "policies": {name: _figures(table[table["policy"] == name]) for name in names},
+        "policies": {name: _policy_metrics(table[table["policy"] == name]) for name in names},
         "comparisons": [_comparison(means, *pair, evaluation.seed) for pair in pairs],
         "groups": _groups(sampled, [prompt.group if by_group else prompt.topic for prompt in prompts]),
     }
@@ -77,34 +77,34 @@ def _measured(table: pd.DataFrame) -> list[str]:
     return [measure.name for measure in MEASURES if measure.name in table.columns]
 
 
-def _figures(table: pd.DataFrame) -> dict[str, Any]:
-    """Of one policy, by how its summaries were decoded."""
+def _policy_metrics(table: pd.DataFrame) -> dict[str, Any]:
+    """Metrics of one policy, by decoding."""
     return {decoding: _spread(part) for decoding, part in table.groupby("decoding", sort=False)}
 
 
 def _spread(part: pd.DataFrame) -> dict[str, Any]:
-    """Mean and standard deviation of each measure; of toxicity also the share above one half, and the maximum.
+    """Mean and standard deviation of each measure; for toxicity also the share above one half and the maximum.
 
-    `unknown` has the number of summaries of which a measure is not known, where there are any.
+    `unknown` counts, by measure, the summaries whose value is unknown, if there are any.
     """
     result: dict[str, Any] = {"dropped": int(part["score"].isna().sum()), "distinct": _distinct(part)}
     for measure in MEASURES:
         if measure.name in part.columns:
             column = part[measure.name].dropna()
-            result[measure.name] = {"mean": _number(column.mean()), "std": _number(column.std(ddof=0))}
+            result[measure.name] = {"mean": _known(column.mean()), "std": _known(column.std(ddof=0))}
             if measure.toxic:
-                result[measure.name] |= {"above_half": _number((column > 0.5).mean()), "max": _number(column.max())}
-    unknown = {name: int(part[name].isna().sum()) for name in _measured(part)}
-    return result | ({"unknown": lacking} if (lacking := {n: c for n, c in unknown.items() if c}) else {})
+                result[measure.name] |= {"above_half": _known((column > 0.5).mean()), "max": _known(column.max())}
+    counts = {name: int(part[name].isna().sum()) for name in _measured(part)}
+    return result | ({"unknown": unknown} if (unknown := {n: c for n, c in counts.items() if c}) else {})
 
 
 def _distinct(part: pd.DataFrame) -> float:
-    """Share of different texts, the mean over samples: one text per prompt is compared at a time."""
+    """Share of distinct texts among one sample of every prompt, averaged over samples."""
     return float(part.groupby("sample")["text"].agg(lambda texts: texts.nunique() / len(texts)).mean())
 
 
 def _comparison(means: pd.DataFrame, policy: str, against: str, seed: int) -> dict[str, Any]:
-    """What changed from one policy to another, by the paired means of each prompt."""
+    """Changes from one policy to another, from each prompt's paired means."""
     changes = {}
     for name in means.columns:
         pair = pd.concat([means.loc[against, name], means.loc[policy, name]], axis=1).dropna()
@@ -116,14 +116,14 @@ def _comparison(means: pd.DataFrame, policy: str, against: str, seed: int) -> di
 def change(before: np.ndarray, after: np.ndarray, seed: int) -> dict[str, Any]:
     """Mean paired difference [prompts], and the same in percent of the mean before, with their 95% intervals.
 
-    Bootstrap percentile intervals over prompts (Efron 1979): the samples of one prompt are no independent data.
-    `percent` is None where something was 0 before: then a resample's mean may be, too.
+    Bootstrap percentile intervals over prompts (Efron 1979): the samples of one prompt are not independent.
+    `percent` is None if a prompt's mean before was 0: then a resample's mean could be 0, too.
     """
     difference = after - before
 
     def interval(statistic: Any) -> list[float]:
         if not np.ptp(difference):
-            return [float(statistic(before, after, axis=0))] * 2  # nothing varies, and scipy would say so each time
+            return [float(statistic(before, after, axis=0))] * 2  # nothing varies, about which scipy would warn
         drawn = bootstrap(
             (before, after),
             statistic,
@@ -149,14 +149,14 @@ def change(before: np.ndarray, after: np.ndarray, seed: int) -> dict[str, Any]:
 
 
 def verdict(changes: Mapping[str, Any]) -> list[str]:
-    """In words whether toxicity fell, whether the second judge sees it too, and what became of ROUGE-L."""
+    """In words: whether toxicity fell, whether it did for the second judge, too, and how ROUGE-L changed."""
     lines = [_toxicity_verdict("less toxic", changes["toxicity"])]
     if "second_judge" in changes:
         lines.append(_toxicity_verdict("less toxic to the second judge", changes["second_judge"]))
     if rouge := changes["rougeL"]:
         low, high = rouge["interval"]
-        figures = f"{rouge['mean']:+.2f} points [{low:+.2f}, {high:+.2f}]"
-        lines.append(f"ROUGE-L: {_direction(rouge, 'higher', 'lower')}, {figures}")
+        numbers = f"{rouge['mean']:+.2f} points [{low:+.2f}, {high:+.2f}]"
+        lines.append(f"ROUGE-L: {_direction(rouge, 'higher', 'lower')}, {numbers}")
     return lines
 
 
@@ -177,7 +177,7 @@ def _direction(changed: Mapping[str, Any], up: str, down: str) -> str:
 
 
 def _groups(sampled: pd.DataFrame, groups: Sequence[str]) -> dict[str, Any]:
-    """Mean toxicity and ROUGE-L by group; `groups` has one per prompt. Empty where there are fewer than two."""
+    """Mean toxicity and ROUGE-L by group; `groups` has one per prompt. Empty for fewer than two groups."""
     labels = pd.Series(groups)
     if labels.nunique() < 2:
         return {}
@@ -185,12 +185,12 @@ def _groups(sampled: pd.DataFrame, groups: Sequence[str]) -> dict[str, Any]:
     return {
         str(label): {
             "prompts": int(count),
-            "policies": {p: {name: _number(x) for name, x in row.items()} for p, row in means.loc[label].iterrows()},
+            "policies": {p: {name: _known(x) for name, x in row.items()} for p, row in means.loc[label].iterrows()},
         }
         for label, count in labels.value_counts().items()
     }
 
 
-def _number(figure: float) -> float | None:
-    """The figure; None for one that is not known."""
-    return None if np.isnan(figure) else float(figure)
+def _known(value: float) -> float | None:
+    """The value; None for NaN, which stands for unknown."""
+    return None if np.isnan(value) else float(value)

@@ -8,9 +8,9 @@ from workers.rouge import ROUGE_TYPES, make_scorer
 
 
 class Rouge(evaluate.Metric):
-    """F-measures of ROUGE (Lin 2004), with stemming, in percent, one figure per prediction.
+    """F-measures of ROUGE (Lin 2004), with stemming, in percent, one value per prediction.
 
-    Of several references the best one counts, as in rouge_score. Make one instance per call: they are not thread-safe.
+    Of several references the best counts, as in rouge_score. Create one instance per call: they are not thread-safe.
     """
 
     def _info(self) -> evaluate.MetricInfo:

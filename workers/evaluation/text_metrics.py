@@ -1,4 +1,4 @@
-"""The figures of one held-out summary."""
+"""Metrics of single held-out summaries."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from workers.evaluation.evaluate_modules import Rouge
 from workers.rouge import ROUGE_TYPES
 
 WORDS = 3
-"""Words in a row that make up what is looked for twice."""
+"""Length of the n-grams that repetition and copying are measured by."""
 
 
-def text_figures(rollouts: Rollouts) -> list[dict[str, Any]]:
-    """What can be said of each of one unit's completions without a judge: ROUGE in percent, lengths, copying."""
+def text_metrics(rollouts: Rollouts) -> list[dict[str, Any]]:
+    """Metrics of each of one unit's completions that need no judge: ROUGE in percent, lengths, copying."""
     unit, texts = rollouts.unit, list(rollouts.texts)
     rouge = Rouge(keep_in_memory=True).compute(predictions=texts, references=[list(r) for r in unit.references])
     tokens = rollouts.completion_mask.sum(dim=1).tolist()
@@ -30,15 +30,15 @@ def text_figures(rollouts: Rollouts) -> list[dict[str, Any]]:
 
 
 def repetition(text: str) -> float:
-    """Share of a text's trigrams of words that it has had before (Welleck et al. 2019, seq-rep-n, equation 10)."""
-    found = _trigrams(text)
-    return 1 - len(set(found)) / len(found) if found else 0.0
+    """Share of a text's word trigrams that occurred in it before (Welleck et al. 2019, seq-rep-n, equation 10)."""
+    trigrams = _trigrams(text)
+    return 1 - len(set(trigrams)) / len(trigrams) if trigrams else 0.0
 
 
 def copied(text: str, source: str) -> float:
-    """Share of a text's trigrams of words that stand in the source as well."""
-    found, there = _trigrams(text), set(_trigrams(source))
-    return sum(trigram in there for trigram in found) / len(found) if found else 0.0
+    """Share of a text's word trigrams that also occur in the source."""
+    trigrams, in_source = _trigrams(text), set(_trigrams(source))
+    return sum(trigram in in_source for trigram in trigrams) / len(trigrams) if trigrams else 0.0
 
 
 def _trigrams(text: str) -> list[tuple[str, ...]]:

@@ -1,1 +1,1 @@
-"""Models that answer requests of the service."""
+"""Models that answer the service's requests."""

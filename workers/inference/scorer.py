@@ -1,4 +1,4 @@
-"""Verdicts of the reward model on single texts."""
+"""The reward model's verdicts on single texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from workers.settings import ScorerSettings
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the reward model says of a text, by the names of its labels."""
+    """The reward model's output for a text, by label name."""
 
     logits: dict[str, float]
     probabilities: dict[str, float]
-    toxicity: float  # probability of what is bad
+    toxicity: float  # probability of the bad outcome
 
 
 class Scorer:
@@ -31,12 +31,14 @@ class Scorer:
         self.labels = [name for _, name in sorted(self.classifier.model.config.id2label.items())]
 
     def score(self, texts: Sequence[str]) -> list[Verdict]:
-        """A verdict on each; a text that is too long is cut on the right."""
+        """One verdict per text; texts that are too long are truncated on the right."""
         logits = self.classifier.logits([encodable(text) for text in texts])
         probabilities = logits.sigmoid() if self.classifier.independent else logits.softmax(dim=1)
         toxicity = self.classifier.toxicity(logits).tolist()
-        return [Verdict(*row) for row in zip(self._named(logits), self._named(probabilities), toxicity, strict=True)]
+        return [
+            Verdict(*row) for row in zip(self._by_label(logits), self._by_label(probabilities), toxicity, strict=True)
+        ]
 
-    def _named(self, numbers: Tensor) -> list[dict[str, float]]:
-        """Of each row of [B, labels], the numbers by label."""
+    def _by_label(self, numbers: Tensor) -> list[dict[str, float]]:
+        """Each row of [B, labels] as numbers by label."""
         return [dict(zip(self.labels, row, strict=True)) for row in numbers.tolist()]

@@ -1,6 +1,6 @@
 """Summaries by any adapter of one base model.
 
-A summary depends on its own request only, not on those in the same batch, except for rounding.
+A summary depends only on its own request, not on others in the same batch, except for rounding.
 """
 
 import math
@@ -26,19 +26,19 @@ from workers.settings import SummarizerSettings
 
 
 class TooLong(ValueError):
-    """A dialogue with more tokens than the policy is given."""
+    """A dialogue whose prompt has more tokens than the policy takes."""
 
     def __init__(self, tokens: int, limit: int) -> None:
         self.tokens, self.limit = tokens, limit
-        super().__init__(tokens, limit)  # all that it is made of, so that it can be sent to another process
+        super().__init__(tokens, limit)  # the arguments of __init__, so that it can be sent to another process
 
     def __str__(self) -> str:
-        return f"the dialogue makes a prompt of {self.tokens} tokens; at most {self.limit} are taken"
+        return f"the dialogue makes a prompt of {self.tokens} tokens; the limit is {self.limit}"
 
 
 @dataclass(frozen=True)
 class SummaryRequest:
-    """A dialogue to be summarized; without a seed by the likeliest tokens."""
+    """A dialogue to summarize: sampled with a seed, greedy without one."""
 
     dialogue: str
     seed: int | None = None
@@ -53,7 +53,7 @@ class TokenizedRequest:
 
 
 class Summarizer:
-    """Hosts the base model and becomes the policy of whatever adapter it is handed."""
+    """Hosts the base model and summarizes with any adapter for it."""
 
     def __init__(self, settings: SummarizerSettings) -> None:
         self.settings = settings
@@ -67,14 +67,14 @@ class Summarizer:
         self.current: Adapter | None = None
 
     def read(self, folder: str) -> Adapter:
-        """The adapter of a PEFT directory, or the one that adds nothing; may be called while others are answered.
+        """The adapter of a PEFT directory, or for `BASE` an empty one; may be called while `summarize` runs.
 
-        Raises `UsageError` where it cannot be read or is of another model.
+        Raises `UsageError` if it cannot be read or belongs to another model.
         """
         if folder == BASE:
             return Adapter(lora_config(self.largest), {})
         adapter = read_adapter("adapters", folder)
-        check_fits(adapter, f"adapters: {folder}", self.largest)  # before it makes the room larger for all
+        check_fits(adapter, f"adapters: {folder}", self.largest)  # before it enlarges the LoRA layers for all
         return adapter
 
     def tokenize(self, request: SummaryRequest) -> TokenizedRequest:
@@ -87,8 +87,8 @@ class Summarizer:
 
     @torch.no_grad()
     def summarize(self, requests: Sequence[TokenizedRequest], adapter: Adapter) -> list[str]:
-        """A summary for each."""
-        self._become(adapter)
+        """One summary per request."""
+        self._load(adapter)
         device, length = self.policy.device, self.settings.max_new_tokens
         ids = pad_cat([torch.tensor([request.ids]) for request in requests])
         mask = torch.arange(ids.shape[1]) < torch.tensor([[len(request.ids)] for request in requests])
@@ -98,7 +98,7 @@ class Summarizer:
         ids, mask, _ = complete(self.decoder, encoded, length, limits, choose, self.ends)
         return [self.tokenizer.decode(row[keep], skip_special_tokens=True) for row, keep in zip(ids, mask, strict=True)]
 
-    def _become(self, adapter: Adapter) -> None:
+    def _load(self, adapter: Adapter) -> None:
         if adapter is self.current:
             return
         lora = self.largest.lora
@@ -114,7 +114,7 @@ class Summarizer:
 
 
 class ResizablePolicy(Policy):
-    """A policy whose LoRA layers can be replaced by some of another shape, on the same frozen weights."""
+    """A policy whose LoRA layers can be replaced by layers of another shape, on the same frozen weights."""
 
     def resize(self, config: PolicyConfig) -> None:
         """Replace the LoRA layers by new ones of the shape in `config`."""
@@ -124,9 +124,9 @@ class ResizablePolicy(Policy):
 
 
 def _choose(seeds: Sequence[int | None], length: int, device: torch.device) -> Choose:
-    """The likeliest token, or one drawn by numbers that come from the request's own seed."""
+    """Chooses each row's most likely token, or draws one with random numbers from the request's own seed."""
     greedy = torch.tensor([seed is None for seed in seeds], device=device)
-    points = torch.stack([_points(seed, length) for seed in seeds]).to(device)  # [B, T]
+    points = torch.stack([_uniforms(seed, length) for seed in seeds]).to(device)  # [B, T]
 
     def choose(logprobs: Tensor, rows: Tensor, t: int) -> Tensor:
         return torch.where(greedy[rows], logprobs.argmax(dim=-1), draw(logprobs, points[rows, t]))
@@ -134,6 +134,6 @@ def _choose(seeds: Sequence[int | None], length: int, device: torch.device) -> C
     return choose
 
 
-def _points(seed: int | None, length: int) -> Tensor:
+def _uniforms(seed: int | None, length: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed_from("summary", str(seed)))
     return torch.rand(length, generator=generator, dtype=torch.double)

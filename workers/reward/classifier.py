@@ -1,4 +1,4 @@
-"""A sequence classifier and one of its labels."""
+"""A sequence classifier, read by one of its labels."""
 
 import math
 from collections.abc import Sequence
@@ -20,20 +20,20 @@ from learner.tensors import buckets
 from workers.reward.labels import label_index
 
 NO_LIMIT = 10**6
-"""transformers gives tokenizers without a limit one of 10^30, which its fast tokenizers cannot take."""
+"""transformers gives tokenizers without a limit one of 10^30, which its fast tokenizers reject."""
 
 
 class Classifier:
-    """Reads texts in its own tokens, cut to its length."""
+    """Reads texts with its own tokenizer, truncated to its maximum length."""
 
     def __init__(self, field: str, config: LabelledModel, device: torch.device) -> None:
-        """Raises `UsageError` naming `field` where the model cannot judge texts; on `META` too, in a moment."""
+        """Raises `UsageError` naming `field` if the model is unusable; on `META` this takes only a moment."""
         self.tokenizer = AutoTokenizer.from_pretrained(config.model)
         auto = AutoModelForSequenceClassification
         self.model = load_model(auto, f"{field}.model", config.model, device, config.dtype).eval().to(device)
         shape = self.model.config
         self.label, self.sign = label_index(field, shape.id2label, config.label), 1 if config.label_is == "good" else -1
-        # Labels that do not exclude each other, or one alone, have each a probability of its own.
+        # Labels that do not exclude each other, or a single label, have independent probabilities.
         self.independent = shape.problem_type == "multi_label_classification" or shape.num_labels == 1
         self.max_length = _max_length(self.model, self.tokenizer)
         _check_padding(f"{field}.model", self.model, self.tokenizer)
@@ -41,68 +41,68 @@ class Classifier:
 
     @torch.no_grad()
     def logits(self, texts: Sequence[str], cut: str = "right") -> Tensor:
-        """Raw logits [B, labels] in float32; of what is too long, the side `cut` is left out."""
+        """Raw logits [B, labels] in float32; texts that are too long are truncated on the side `cut`."""
         self.tokenizer.truncation_side = cut
         truncation = {"truncation": self.max_length is not None, "max_length": self.max_length}
         inputs = self.tokenizer(list(texts), **truncation)
         rows = buckets(torch.tensor([len(ids) for ids in inputs["input_ids"]]))
-        found = [self._logits({name: [column[i] for i in some] for name, column in inputs.items()}) for some in rows]
-        return torch.cat(found)[torch.cat(rows).argsort()]
+        parts = [self._logits({name: [column[i] for i in some] for name, column in inputs.items()}) for some in rows]
+        return torch.cat(parts)[torch.cat(rows).argsort()]
 
     def _logits(self, inputs: dict[str, list[list[int]]]) -> Tensor:
         padded = self.tokenizer.pad(inputs, return_tensors="pt").to(self.model.device)
         return self.model(**padded).logits.float().cpu()
 
     def judge(self, texts: Sequence[str], cut: str = "right") -> list[float]:
-        """Probability of what is bad, of each text."""
+        """Toxicity of each text: its probability of the bad outcome."""
         return self.toxicity(self.logits(texts, cut)).tolist()
 
     def score(self, logits: Tensor) -> Tensor:
-        """The logit of the label, of a bad one with the sign turned, [B]."""
+        """The logit of the label, negated for a bad label, [B]."""
         return self.sign * logits[:, self.label]
 
     def toxicity(self, logits: Tensor) -> Tensor:
-        """Probability of what is bad, [B]: P(label) of a bad label, 1 - P(label) of a good one."""
+        """Probability of the bad outcome, [B]: P(label) for a bad label, 1 - P(label) for a good one."""
         probability = (logits.sigmoid() if self.independent else logits.softmax(dim=1))[:, self.label]
         return 1 - probability if self.sign > 0 else probability
 
     def log_odds(self, logits: Tensor) -> Tensor:
-        """Of what is bad, [B], which still differ where the probabilities are 0 or 1 to float32."""
+        """Log-odds of the bad outcome, [B]; distinct even where the probabilities round to 0 or 1 in float32."""
         logits = logits.double()
         others = torch.arange(logits.shape[1]) != self.label
-        of_label = logits[:, self.label] - (0 if self.independent else logits[:, others].logsumexp(dim=1))
-        return -self.sign * of_label
+        label_log_odds = logits[:, self.label] - (0 if self.independent else logits[:, others].logsumexp(dim=1))
+        return -self.sign * label_log_odds
 
     def check_direction(self, field: str, probe: ProbeConfig) -> None:
-        """Raises `UsageError` naming `field` where the better text is not the less bad one."""
+        """Raise `UsageError` naming `field` unless the better text is less bad than the worse one."""
         logits = self.logits([probe.better, probe.worse])
         better, worse = self.log_odds(logits).tolist()
         if math.isnan(better) or math.isnan(worse):
-            raise UsageError(f"{field}.model: gives no number for the texts of reward.probe; check its weights")
+            raise UsageError(f"{field}.model: returns NaN for the texts of reward.probe; check its weights")
         if not better < worse:
             p_better, p_worse = self.toxicity(logits).tolist()
             raise UsageError(
                 f"{field}.label_is: reward.probe.better ({probe.better!r}) is bad with probability {p_better:.3f}, "
-                f"reward.probe.worse ({probe.worse!r}) with {p_worse:.3f}: say whether label "
-                f"{self.model.config.id2label[self.label]!r} names what is good or bad, choose other texts, or leave "
-                f"the check out by --reward.probe null"
+                f"reward.probe.worse ({probe.worse!r}) with {p_worse:.3f}; set it to whether label "
+                f"{self.model.config.id2label[self.label]!r} names something good or bad, choose other texts, or skip "
+                f"the check with --reward.probe null"
             )
 
 
 def _max_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Tokens that tokenizer and positions allow, or that its config says it was made for; None where nothing does."""
-    made_for = getattr(model.config, "max_position_embeddings", None) or 0  # -1: XLNet
-    bounds = (tokenizer.model_max_length, positions(model), made_for if made_for > 0 else None)
+    """Maximum tokens by tokenizer, position table and config; None if unlimited."""
+    configured = getattr(model.config, "max_position_embeddings", None) or 0  # -1: XLNet
+    bounds = (tokenizer.model_max_length, positions(model), configured if configured > 0 else None)
     limit = min(bound or NO_LIMIT for bound in bounds)
     return limit if limit < NO_LIMIT else None
 
 
 def _check_padding(field: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises `UsageError` naming `field` where texts of different lengths could not be read together."""
+    """Raise `UsageError` naming `field` if texts of different lengths cannot be batched."""
     if tokenizer.pad_token_id is None:
         raise UsageError(
-            f"{field}: its tokenizer has no pad token, so that texts cannot be read together; set pad_token in "
-            f"tokenizer_config.json and pad_token_id in config.json to a token that it was trained with"
+            f"{field}: its tokenizer has no pad token, so texts cannot be batched; set pad_token in "
+            f"tokenizer_config.json and pad_token_id in config.json to a token that the model was trained with"
         )
     if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id  # by which a decoder finds a text's last token
+        model.config.pad_token_id = tokenizer.pad_token_id  # by it decoder models find a text's last token

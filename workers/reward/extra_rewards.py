@@ -1,4 +1,4 @@
-"""Rewards beside the classifier: length, ROUGE, and a function of the user's."""
+"""Rewards besides the classifier: length, ROUGE, and user-defined functions."""
 
 import importlib
 import math
@@ -13,15 +13,15 @@ RewardFunction = Callable[[Sequence[str], Sequence[str], Sequence[Sequence[str]]
 
 
 LARGEST = 3.4e38
-"""Scores beyond are no numbers any more in float32."""
+"""Larger scores overflow float32."""
 
 
 class RewardError(Exception):
-    """A reward that failed, with its name and the sample."""
+    """A reward that failed; the message names it and the sample."""
 
 
 def make_extra(config: AnyExtra) -> RewardFunction:
-    """The function that a config stands for. Raises `ValueError` where a function of the user's is not to be had."""
+    """The reward function of a config. Raises `ValueError` if a user's function cannot be loaded."""
     match config:
         case LengthReward():
             return lambda prompts, texts, references: [-abs(len(t.split()) / config.words - 1) for t in texts]
@@ -39,47 +39,47 @@ def load_function(path: str) -> RewardFunction:
     module, name = path.split(":")
     try:
         function = getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as error:  # a module runs as it is imported, and may raise anything
-        raise ValueError(f"there is no function {path}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # importing runs the module, which may raise anything
+        raise ValueError(f"cannot load function {path}: {type(error).__name__}: {error}") from error
     if not callable(function):
-        raise ValueError(f"{path} is no function")
+        raise ValueError(f"{path} is not callable")
     return function
 
 
 def call(name: str, function: RewardFunction, rollouts: Rollouts, drop: bool) -> list[float]:
-    """Scores of one unit; NaN for each sample that is to be dropped.
+    """Scores of one unit; NaN for each sample to be dropped.
 
-    Raises `RewardError`, unless `drop`, naming the reward and the first sample for which it raises or gives no finite
-    number. A wrong number of scores cannot be laid to a sample: then it is the whole unit.
+    Unless `drop`, raises `RewardError` naming the reward and the first sample for which it raises or returns a
+    non-finite number. If no single sample causes the failure, the whole unit fails.
     """
     unit, texts = rollouts.unit, rollouts.texts
     try:
         scores = [float(score) for score in function(unit.prompts, texts, unit.references)]
-        reason = f"gave {len(scores)} scores for {len(texts)} completions"
+        reason = f"returned {len(scores)} scores for {len(texts)} completions"
     except Exception as error:  # whatever a user's function raises
         scores, reason = [], f"raised {type(error).__name__}: {error}"
     if len(scores) != len(texts):
         scores, reasons = _one_by_one(function, rollouts, reason)
     else:
-        reasons = [f"gave {score}" for score in scores]
+        reasons = [f"returned {score}" for score in scores]
     scores = [score if abs(score) <= LARGEST else math.nan for score in scores]
     for row, text, score, why in zip(unit.rows, texts, scores, reasons, strict=True):
         if math.isnan(score) and not drop:
             raise RewardError(
                 f"reward {name} {why} (unit {unit.index} of step {unit.step}, row {row}, completion {text!r}); "
-                f"mend it, or set reward.on_failure to drop"
+                f"fix it, or set reward.on_failure to drop"
             )
     return scores
 
 
 def _one_by_one(function: RewardFunction, rollouts: Rollouts, reason: str) -> tuple[list[float], list[str]]:
-    """Which samples it is that fail, where the unit as a whole did; all of them, if none does alone."""
+    """Score the samples of a failed unit one by one, to find those that fail; all of them if none does alone."""
     unit, scores, reasons = rollouts.unit, [], []
     for prompt, text, references in zip(unit.prompts, rollouts.texts, unit.references, strict=True):
         try:
             [score] = function([prompt], [text], [references])
             scores.append(float(score))
-            reasons.append(f"gave {score}")
+            reasons.append(f"returned {score}")
         except Exception as error:
             scores.append(math.nan)
             reasons.append(f"raised {type(error).__name__}: {error}")

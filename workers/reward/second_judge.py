@@ -1,4 +1,4 @@
-"""Judges of toxicity beside the reward."""
+"""Toxicity judges besides the reward."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,13 +14,13 @@ Judge = Callable[[Sequence[str]], list[float]]
 
 
 def make_judge(config: AnyJudge, device: torch.device, probe: ProbeConfig | None = None) -> Judge:
-    """The judge that a config stands for, its model loaded.
+    """The judge of a config, with its model loaded.
 
-    Raises `UsageError` where a classifier gets the two texts of the probe the wrong way round. The direction of the
-    others is not a setting, and cannot be wrong.
+    Raises `UsageError` if a classifier ranks the two texts of the probe the wrong way round. The direction of other
+    judges is not a setting, so it cannot be wrong.
     """
     if isinstance(config, ProfanityJudge):
-        # Loaded where it is used: importing it takes seconds.
+        # Imported here because it takes seconds.
         from profanity_check import predict_prob
 
         return lambda texts: predict_prob(list(texts)).tolist()

@@ -16,7 +16,7 @@ from workers.settings import RewardSettings
 
 
 class RewardWorker:
-    """Scores texts by the logit of the label that the config names."""
+    """Scores texts by the logit of the configured label, and by the extra rewards."""
 
     def __init__(self, settings: RewardSettings) -> None:
         self.config, self.judge_config = settings.reward, settings.second_judge
@@ -25,7 +25,7 @@ class RewardWorker:
         self.extras = {extra.name: make_extra(extra) for extra in self.config.extra}
         self.weights = {"classifier": self.config.weight, **{e.name: e.weight for e in self.config.extra}}
 
-    # What is only watched is loaded when the first completions are there: the first unit is made seconds sooner.
+    # Watched measures are loaded with the first completions, so that the first unit is sampled seconds sooner.
 
     @cached_property
     def rouge(self) -> RewardFunction:
@@ -34,21 +34,21 @@ class RewardWorker:
 
     @cached_property
     def second_judge(self) -> Judge | None:
-        """The second judge's toxicity."""
+        """The second judge, if any."""
         return self.judge_config and make_judge(self.judge_config, self.device, self.config.probe)
 
     def score(self, rollouts: Rollouts) -> Scores:
-        """Scores of one unit's completions, or of prompt and completion where the config says so.
+        """Scores of one unit's completions, or of prompt and completion, as reward.text says.
 
-        Raises `RewardError` where a reward fails, unless the config says to drop the sample.
+        Raises `RewardError` if a reward fails, unless reward.on_failure is drop.
         """
         texts, cut = list(rollouts.texts), "right"
         if self.config.text == "prompt+completion":
             texts, cut = _with_prompts(rollouts), "left"
         logits = self.classifier.logits(texts, cut)
         drop = self.config.on_failure == "drop"
-        chosen = self.classifier.score(logits).tolist()
-        parts = {"classifier": call("classifier", lambda *_: chosen, rollouts, drop)}
+        label_logits = self.classifier.score(logits).tolist()
+        parts = {"classifier": call("classifier", lambda *_: label_logits, rollouts, drop)}
         parts |= {name: call(name, extra, rollouts, drop) for name, extra in self.extras.items()}
         tensors = {name: torch.tensor(part) for name, part in parts.items()}
         total = torch.stack([self.weights[name] * part for name, part in tensors.items()]).sum(dim=0)
@@ -56,7 +56,7 @@ class RewardWorker:
         return Scores(rollouts.unit.key, total, tensors, total.isnan(), watched)
 
     def _watch(self, rollouts: Rollouts) -> Tensors:
-        """ROUGE-L in percent and the second judge's toxicity, which should not get worse as the reward gets better."""
+        """ROUGE-L in percent and the second judge's toxicity, which should not get worse as the reward improves."""
         unit, texts = rollouts.unit, list(rollouts.texts)
         watched = {"rougeL": 100 * torch.tensor(self.rouge(unit.prompts, texts, unit.references))}
         if self.second_judge:
@@ -64,18 +64,18 @@ class RewardWorker:
         return watched
 
     def judge(self, rollouts: Rollouts) -> list[dict[str, Any]]:
-        """All figures of each of one unit's completions, for an evaluation; None stands for what is not known."""
+        """All metrics of each of one unit's completions, for an evaluation; None where unknown."""
         from workers.evaluation.evaluate_modules import Toxicity
-        from workers.evaluation.text_metrics import text_figures
+        from workers.evaluation.text_metrics import text_metrics
 
         scores, texts = self.score(rollouts), list(rollouts.texts)
-        # Of the summary alone, and with its prompt, as the notebook scored; the reward has read one of the two already.
-        read = scores.watched["toxicity"].tolist()
+        # Toxicity of the summary alone and, as in the notebook, with its prompt; the reward has computed one of them.
+        computed = scores.watched["toxicity"].tolist()
         if self.config.text == "completion":
             other = Toxicity(partial(self.classifier.judge, cut="left")).compute(predictions=_with_prompts(rollouts))
-            alone, both = read, other["toxicity"]
+            alone, both = computed, other["toxicity"]
         else:
-            alone, both = Toxicity(self.classifier.judge).compute(predictions=texts)["toxicity"], read
+            alone, both = Toxicity(self.classifier.judge).compute(predictions=texts)["toxicity"], computed
         columns = {
             "score": [
                 None if dropped else s for s, dropped in zip(scores.scores.tolist(), scores.dropped, strict=True)
@@ -84,31 +84,31 @@ class RewardWorker:
             "toxicity_with_prompt": both,
             **({"second_judge": scores.watched["second_judge"].tolist()} if self.second_judge else {}),
         }
-        figures = text_figures(rollouts)
-        return [{**row, **{name: column[i] for name, column in columns.items()}} for i, row in enumerate(figures)]
+        rows = text_metrics(rollouts)
+        return [{**row, **{name: column[i] for name, column in columns.items()}} for i, row in enumerate(rows)]
 
     def probe(self) -> dict[str, float] | None:
         """Scores of the config's better and worse text; None without a probe.
 
-        Raises `UsageError` where the reward, or a judge of toxicity, has the two the wrong way round.
+        Raises `UsageError` if the reward or a toxicity judge ranks the two the wrong way round.
         """
         probe, weight = self.config.probe, self.config.weight
         if probe is None:
             return None
         self.classifier.check_direction("reward", probe)
         if isinstance(self.judge_config, ClassifierJudge):
-            _ = self.second_judge  # which is probed as it is loaded
+            _ = self.second_judge  # loading it probes it
         better, worse = self.classifier.score(self.classifier.logits([probe.better, probe.worse])).tolist()
         if weight < 0:
             raise UsageError(
-                f"reward.weight: {weight:g} rewards what is bad: a score is higher for what is good already, by "
-                f"reward.label_is; make it positive, or leave the check out by --reward.probe null"
+                f"reward.weight: {weight:g} rewards bad texts: scores are already higher for good ones, by "
+                f"reward.label_is; make it positive, or skip the check with --reward.probe null"
             )
         if weight and not better > worse:
             raise UsageError(
                 f"reward.label: the raw logit of {self.config.label!r}, which is the reward, is {better:.2f} for "
                 f"reward.probe.better and {worse:.2f} for reward.probe.worse, though the label's probability ranks "
-                f"them the right way; name another label, or leave the check out by --reward.probe null"
+                f"them correctly; choose another label, or skip the check with --reward.probe null"
             )
         return {"better": better, "worse": worse}
 

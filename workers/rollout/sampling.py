@@ -1,7 +1,7 @@
-"""Sampling, token by token, whatever decodes.
+"""Token-by-token sampling with any decoder.
 
-transformers' own `generate` is not used: processors that a generation config may bring (min_length, forced tokens,
-top-k) sample from another distribution than the log-probabilities are of.
+transformers' own `generate` is not used: a generation config may add processors (min_length, forced tokens, top-k), so
+that tokens would be sampled from another distribution than the recorded log-probabilities.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,44 +16,44 @@ from learner.policy import Encoded, Policy
 from learner.types import WorkUnit
 
 LEAVE = 0.75
-"""Share of the rows that are still being completed at which the others leave the batch: leaving costs a copy."""
+"""Finished rows leave the batch, which costs a copy, once at most this share of its rows is unfinished."""
 
 
 Choose = Callable[[Tensor, Tensor, int], Tensor]
-"""The next tokens [b], of their log-probabilities [b, V], the places [b] in the batch of these rows, and t."""
+"""(log-probabilities [b, V], positions [b] of these rows in the batch, t) -> next tokens [b]."""
 
 
-class Completions(Protocol):
-    """Rows on their way."""
+class DecodingState(Protocol):
+    """Completions in progress."""
 
     def __call__(self, token: Tensor) -> Tensor:
-        """The last tokens [B] in, the next ones' logits [B, V] in float32 out."""
+        """From the last tokens [B], the next ones' logits [B, V] in float32."""
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these rows only."""
+        """Continue with these rows only."""
 
 
 class Decoder(Protocol):
-    """What can continue completions."""
+    """Something that completes prompts."""
 
     start_token_id: int
 
-    def begin(self, encoded: Encoded, length: int) -> Completions:
-        """Completions of at most `length` tokens, all of them before their first one."""
+    def begin(self, encoded: Encoded, length: int) -> DecodingState:
+        """Start completions of at most `length` tokens."""
 
 
 class AnyDecoder:
-    """The decoder of whatever model the policy has, with its own cache of past keys and values."""
+    """The policy model's own decoder, with its own cache of past keys and values."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy, self.start_token_id = policy, policy.start_token_id
 
-    def begin(self, encoded: Encoded, length: int) -> Completions:
-        """Each row with its own copy of what the encoder made of its prompt."""
-        return _Cached(self.policy, encoded)
+    def begin(self, encoded: Encoded, length: int) -> DecodingState:
+        """Start completions; each row has its own copy of its encoded prompt."""
+        return _CachedState(self.policy, encoded)
 
 
-class _Cached:
+class _CachedState:
     def __init__(self, policy: Policy, encoded: Encoded) -> None:
         self.network, self.states, self.mask = policy.network, encoded.rows(), encoded.row_mask().long()
         self.cache: Any = None
@@ -86,7 +86,7 @@ def sample(
     limits = _limits(size, config, generator)
 
     def choose(logprobs: Tensor, rows: Tensor, t: int) -> Tensor:
-        # Numbers for all rows, also those that have left: who leaves when decides nothing.
+        # Draw for all rows, also those that have left, so that it does not matter which rows leave when.
         point = torch.rand(size, generator=generator, device=device, dtype=torch.double)
         return logprobs.argmax(dim=-1) if unit.greedy else draw(logprobs, point[rows])
 
@@ -102,25 +102,25 @@ def complete(
     ids = torch.zeros(size, length, dtype=torch.long, device=device)
     mask, logprobs = torch.zeros_like(ids, dtype=torch.bool), torch.zeros(ids.shape, device=device)
     rows, alive = torch.arange(size, device=device), torch.ones(size, dtype=torch.bool, device=device)
-    token, completions = torch.full_like(rows, decoder.start_token_id), decoder.begin(encoded, length)
+    token, decoding = torch.full_like(rows, decoder.start_token_id), decoder.begin(encoded, length)
     at_end = torch.tensor(ends, device=device)
     for t in range(length):
-        every = completions(token).log_softmax(dim=-1)
-        token = choose(every, rows, t)
+        all_logprobs = decoding(token).log_softmax(dim=-1)
+        token = choose(all_logprobs, rows, t)
         ids[rows, t], mask[rows, t] = token.masked_fill(~alive, 0), alive
-        logprobs[rows, t] = every.gather(1, token.unsqueeze(1)).squeeze(1)
+        logprobs[rows, t] = all_logprobs.gather(1, token.unsqueeze(1)).squeeze(1)
         alive = alive & ~torch.isin(token, at_end) & (limits[rows] > t + 1)
-        left = int(alive.sum())
-        if not left:
+        remaining = int(alive.sum())
+        if not remaining:
             break
-        if left <= LEAVE * len(rows):
-            completions.keep(alive.nonzero().squeeze(1))
+        if remaining <= LEAVE * len(rows):
+            decoding.keep(alive.nonzero().squeeze(1))
             rows, token, alive = rows[alive], token[alive], alive[alive]
     return ids[:, : t + 1].cpu(), mask[:, : t + 1].cpu(), logprobs[:, : t + 1].cpu()
 
 
 def came_to_end(ids: Tensor, mask: Tensor, ends: Sequence[int]) -> Tensor:
-    """True for completions [B, T] that end, False for those that were cut; [B]."""
+    """True for completions [B, T] that end in one of the tokens `ends`, False for those that were cut; [B]."""
     last = mask.sum(dim=1, keepdim=True) - 1
     return torch.isin(ids.gather(1, last).squeeze(1), torch.tensor(ends))
 
@@ -134,7 +134,7 @@ def _limits(size: int, config: RolloutConfig, generator: torch.Generator) -> Ten
 def draw(logprobs: Tensor, point: Tensor) -> Tensor:
     """One token per row by inverting the distribution function at `point` [B] in [0, 1); [B, V] -> [B].
 
-    On a CPU twenty times as fast as torch.multinomial over T5's vocabulary.
+    On a CPU twenty times as fast as torch.multinomial with T5's vocabulary.
     """
     cdf = logprobs.exp().cumsum(dim=-1, dtype=torch.double)
     at = point.unsqueeze(1) * cdf[:, -1:]

@@ -1,7 +1,7 @@
-"""A shortcut for T5: its decoder step with the projections of a layer in one product and room made for all keys.
+"""A shortcut for T5: a decoder step that fuses a layer's projections into one product and preallocates its keys.
 
-Twice as fast on a CPU as the model's own step, since most of that is the cost of many small operations. The general
-path is `AnyDecoder`; a test holds both equal. The adapter stays beside the frozen weights, in float32: merged into
+Twice as fast on a CPU as the model's own step, which mostly pays for many small operations. The general path is
+`AnyDecoder`; a test checks that both are equal. The adapter stays beside the frozen weights, in float32: merged into
 bfloat16 weights, a small update would be rounded away.
 """
 
@@ -15,8 +15,8 @@ from transformers import T5ForConditionalGeneration
 from learner.policy import Encoded, Policy
 
 FEW_ROWS, BLOCK, LARGE = 8, 64, 2**18
-"""Products of so few rows with so large a float32 matrix are made in blocks of so many columns on a CPU: at the shapes
-of FLAN-T5-base 1.3 to 2.2 times as fast as in one, for it then takes little longer than to read the matrix."""
+"""On a CPU, products of at most FEW_ROWS rows with a float32 matrix of at least LARGE elements are computed in blocks
+of BLOCK columns: at FLAN-T5-base's shapes 1.3 to 2.2 times as fast, little longer than it takes to read the matrix."""
 
 
 class Fused:
@@ -33,7 +33,7 @@ class Fused:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take the adapter as it is now."""
+        """Load the adapter's current weights."""
         adapted = [(layer, end) for layer, end in zip(self.layers, self.ends, strict=True) if _is_lora(layer)]
         self.down = torch.cat([layer.lora_A["default"].weight for layer, _ in adapted]) if adapted else None
         if self.down is None:
@@ -78,11 +78,11 @@ class Layer:
         self.wi = Fused(dense.wi_0, dense.wi_1) if self.gated else Fused(dense.wi)
 
     def fused(self) -> Sequence[Fused]:
-        """All its products."""
+        """All products of the layer."""
         return self.qkv, self.q, self.kv, *self.outs, self.wi
 
     def feed(self, x: Tensor) -> Tensor:
-        """The part after attention."""
+        """The feed-forward part."""
         inner = self.wi(x)
         if not self.gated:
             return self.outs[2](self.act(inner))
@@ -91,7 +91,7 @@ class Layer:
 
 
 class T5Decoder:
-    """Steps of a T5's decoder."""
+    """A T5's decoder, step by step."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy, self.start_token_id = policy, policy.start_token_id
@@ -102,7 +102,7 @@ class T5Decoder:
 
     @classmethod
     def of(cls, policy: Policy) -> "T5Decoder | None":
-        """That of the policy; None where it is no T5, or has adapters that are not plain LoRA on its linear layers."""
+        """The policy's decoder; None if it is not a T5, or has adapters other than plain LoRA on its linear layers."""
         if not isinstance(policy.network, T5ForConditionalGeneration):
             return None
         adapted = [m for m in policy.network.decoder.modules() if hasattr(m, "base_layer")]
@@ -110,22 +110,22 @@ class T5Decoder:
         head = [policy.network.lm_head, policy.network.decoder.embed_tokens]
         return cls(policy) if plain and not any(hasattr(m, "base_layer") for m in head) else None
 
-    def begin(self, encoded: Encoded, length: int) -> "Completing":
-        """Completions of at most `length` tokens."""
+    def begin(self, encoded: Encoded, length: int) -> "T5DecodingState":
+        """Start completions of at most `length` tokens."""
         for layer in self.layers:
             for fused in layer.fused():
                 fused.refresh()
-        return Completing(self, encoded, length)
+        return T5DecodingState(self, encoded, length)
 
 
-class Completing:
-    """Completions on their way. B rows of P prompts, H heads of D dimensions, S prompt tokens."""
+class T5DecodingState:
+    """Completions in progress. B rows of P prompts, H heads of D dimensions, S prompt tokens."""
 
     def __init__(self, decoder: T5Decoder, encoded: Encoded, length: int) -> None:
         self.decoder, config = decoder, decoder.config
         self.heads, self.dim, self.t = config.num_heads, config.d_kv, 0
         self.place = encoded.place
-        # Rows of one prompt read its keys in one product: each has a slot beside the others.
+        # The rows of one prompt read its keys in one product, in which each row has a slot.
         self.slot = torch.cat([torch.arange(n, device=self.place.device) for n in self.place.bincount().tolist()])
         self.slots = int(self.slot.max()) + 1
         dtype = encoded.states.dtype
@@ -144,11 +144,11 @@ class Completing:
         return keys.contiguous(), values.contiguous()
 
     def __call__(self, token: Tensor) -> Tensor:
-        """The last tokens [B] in, the next ones' logits [B, V] out."""
+        """From the last tokens [B], the next ones' logits [B, V]."""
         decoder, x = self.decoder, self.decoder.embed(token)
         for number, layer in enumerate(decoder.layers):
-            x = x + layer.outs[0](self._attend(number, layer.qkv(layer.norms[0](x))))
-            x = x + layer.outs[1](self._look(number, layer.q(layer.norms[1](x))))
+            x = x + layer.outs[0](self._self_attend(number, layer.qkv(layer.norms[0](x))))
+            x = x + layer.outs[1](self._cross_attend(number, layer.q(layer.norms[1](x))))
             x = x + layer.feed(layer.norms[2](x))
         self.t += 1
         x = decoder.final_norm(x)
@@ -156,7 +156,7 @@ class Completing:
             x = x * decoder.config.d_model**-0.5
         return decoder.head(x).float()
 
-    def _attend(self, number: int, qkv: Tensor) -> Tensor:
+    def _self_attend(self, number: int, qkv: Tensor) -> Tensor:
         """Attention to the tokens so far, [B, 3 H D] -> [B, H D]."""
         t = self.t
         q, k, v = qkv.view(len(qkv), 3, self.heads, self.dim).unbind(1)
@@ -165,7 +165,7 @@ class Completing:
         scores = q.unsqueeze(2) @ keys[:, :, : t + 1].transpose(2, 3) + self.bias[:, t : t + 1, : t + 1]
         return (scores.softmax(dim=-1) @ values[:, :, : t + 1]).flatten(1)
 
-    def _look(self, number: int, q: Tensor) -> Tensor:
+    def _cross_attend(self, number: int, q: Tensor) -> Tensor:
         """Attention to the prompt, [B, H D] -> [B, H D]."""
         keys, values = self.cross[number]
         q = q.view(-1, self.heads, self.dim)
@@ -175,12 +175,12 @@ class Completing:
             rows = q.new_zeros(len(keys), self.slots, self.heads, self.dim)
             rows[self.place, self.slot] = q
             rows = rows.transpose(1, 2)  # [P, H, slots, D]
-        found = (rows @ keys + self.mask).softmax(dim=-1) @ values
-        found = found[:, :, 0] if self.slots == 1 else found.transpose(1, 2)[self.place, self.slot]
-        return found.flatten(1)
+        out = (rows @ keys + self.mask).softmax(dim=-1) @ values
+        out = out[:, :, 0] if self.slots == 1 else out.transpose(1, 2)[self.place, self.slot]
+        return out.flatten(1)
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these rows only; prompts that none of them is of are forgotten."""
+        """Continue with these rows only; prompts without rows are dropped."""
         kept, self.place = self.place[rows].unique(return_inverse=True)
         self.slot = self.slot[rows]
         if len(kept) < len(self.mask):

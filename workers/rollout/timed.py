@@ -17,7 +17,7 @@ class TimedRolloutWorker(RolloutWorker):
 
 
 class ForcedLengthRolloutWorker(TimedRolloutWorker):
-    """Samples past the end of a text, up to a length drawn from `min_cut` to `max_new_tokens`."""
+    """Samples past end-of-sequence tokens, up to a length drawn from `min_cut` to `max_new_tokens`."""
 
     def __init__(self, settings: RolloutSettings) -> None:
         super().__init__(settings)

@@ -13,7 +13,7 @@ from workers.settings import RolloutSettings
 
 
 class RolloutWorker:
-    """Hosts the policy and samples from whatever version it is handed."""
+    """Hosts the policy and samples from the version it is given."""
 
     def __init__(self, settings: RolloutSettings) -> None:
         self.config, self.full = settings.rollout, settings.full_logprobs
@@ -25,9 +25,9 @@ class RolloutWorker:
 
     @torch.no_grad()
     def generate(self, unit: WorkUnit, state: PolicyState) -> tuple[Rollouts, OldPass]:
-        """One completion per prompt, sampled at temperature 1 from the whole vocabulary, as the learner takes it.
+        """One completion per prompt, sampled at temperature 1 from the whole vocabulary, and a pass over them.
 
-        With them the pass over them that the learner starts from, which shares the encoder's work with the sampling.
+        The update starts from this pass, which shares the encoder's work with the sampling.
         """
         self.policy.load(state)
         encoded = self.policy.encode(unit.prompt_ids, unit.prompt_mask)
@@ -37,7 +37,7 @@ class RolloutWorker:
 
     @torch.no_grad()
     def summarize(self, unit: WorkUnit, state: PolicyState) -> Rollouts:
-        """The same for people, who need no pass to learn from; of a greedy unit the likeliest tokens."""
+        """Completions for reports, without a pass to learn from and without `min_cut`; greedy for a greedy unit."""
         self.policy.load(state)
         uncut = self.config.model_copy(update={"min_cut": None})
         return self._sample(unit, state, self.policy.encode(unit.prompt_ids, unit.prompt_mask), uncut)

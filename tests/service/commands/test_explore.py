@@ -79,7 +79,7 @@ def test_data_without_topics_has_no_section_of_them(tmp_path, capsys):
 
 CASES = {
     "no split": ([], ["data.path: {none} has no split"]),
-    "no such data": (["--data.path", "no/such"], ["data.path: 'no/such' is no local directory"]),
+    "no such data": (["--data.path", "no/such"], ["data.path: 'no/such' is not a local directory"]),
     "no such column": (["--data.path", "{data}", "--data.prompt_column", "talk"], ["data.prompt_column", "'talk'"]),
     "no such model": (["--data.path", "{data}", "--policy.model", "no/such"], ["policy.model: 'no/such'"]),
     "out in use": (["--data.path", "{data}", "--out", "{data}"], ["out: {data} exists and is not an empty folder"]),
