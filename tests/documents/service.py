@@ -18,7 +18,7 @@ from tests.documents.ways import Failed, Place, Way, arguments
 LOG = "serve.log"
 SERVED = {"base": "quickstart", "evaluation": {"rows": 4, "samples": 1}, "cluster": {"backend": "inline"}}
 """The preset `quickstart` of the service that is tried."""
-PATIENCE = 180.0
+PATIENCE = 300.0
 """Seconds that a run of the service may take to get anywhere."""
 
 
