@@ -12,10 +12,11 @@ from pathlib import Path
 
 import yaml
 
+from tests.clusters import head
 from tests.documents.pages import ROOT
 from tests.documents.ways import Failed, Place, Way, arguments
 
-LOG = "serve.log"
+LOG, PORT = "serve.log", 28379
 SERVED = {"base": "quickstart", "evaluation": {"rows": 4, "samples": 1}, "cluster": {"backend": "inline"}}
 """The preset `quickstart` of the service that is tried."""
 PATIENCE = 300.0
@@ -24,7 +25,7 @@ PATIENCE = 300.0
 
 @dataclass(frozen=True)
 class Serve(Way):
-    """The service, on any free port, for the requests that follow."""
+    """The service, on any free port and a Ray of its own ports, for the requests that follow."""
 
     def try_out(self, command: str, place: Place) -> None:
         preset = place.folder / "presets/quickstart.yaml"
@@ -32,11 +33,13 @@ class Serve(Way):
         preset.write_text(yaml.safe_dump(SERVED))
         extra = ["--serve.port=0", f"--serve.folder={place.folder / 'served'}", "--serve.summary_replicas=1",
                  "--serve.score_replicas=1", f"--serve.presets={json.dumps([str(preset)])}"]  # fmt: skip
-        log = (place.folder / LOG).open("w")
-        process = subprocess.Popen(
-            [sys.executable, "ray_job.py", *arguments(command), *extra], cwd=ROOT, stdout=subprocess.PIPE, stderr=log,
-            text=True,
-        )  # fmt: skip
+        home, log = place.folder / "home", (place.folder / LOG).open("w")
+        home.mkdir()
+        ray = head(home, PORT)
+        env = ray.__enter__() | {"RAY_ADDRESS": f"127.0.0.1:{PORT}"}
+        place.open.callback(ray.__exit__, None, None, None)  # also where a command fails
+        words = [sys.executable, "ray_job.py", *arguments(command), *extra]
+        process = subprocess.Popen(words, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=log, text=True)
         place.open.callback(ended, process)
         place.url = process.stdout.readline().strip()
         if not place.url.startswith("http://127.0.0.1:"):
@@ -56,8 +59,8 @@ class Curl(Way):
         try:
             self._send(command, place)
         except Failed as error:
-            log = (place.folder / LOG).read_text().splitlines()[-20:]
-            raise Failed("\n".join([str(error), "the service's log:", *log])) from error
+            log = [line for line in (place.folder / LOG).read_text().splitlines() if '"status": 200' not in line]
+            raise Failed("\n".join([str(error), "the service's log:", *log[-20:]])) from error
 
     def _send(self, command: str, place: Place) -> None:
         if self.states:
