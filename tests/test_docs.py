@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from configs.load import field_names, load_request
+from configs.load import load_request
+from configs.problems import field_names
 from configs.schema import Config
 from tests.conftest import ROOT
 from tests.documents.pages import PAGES, blocks, documented, metric_names

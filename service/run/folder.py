@@ -11,7 +11,8 @@ from torch.utils.tensorboard import SummaryWriter
 from cluster.driver import Start, StepReport
 from cluster.plan import Plan
 from configs.errors import RunError
-from configs.load import changes, read_yaml, validate
+from configs.load import changes, validate
+from configs.presets import read_yaml
 from configs.schema import Config
 from learner.atomic_files import replace_file
 from learner.checkpoints import load_newest, save_checkpoint

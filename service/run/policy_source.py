@@ -6,8 +6,9 @@ from pathlib import Path
 
 from cluster.preflight.models import check_format
 from configs.errors import UsageError
-from configs.load import read_yaml, validate
+from configs.load import validate
 from configs.policy import PolicyConfig
+from configs.presets import read_yaml
 from learner.adapter import BASE, Adapter, read_adapter
 from learner.checkpoints import DamagedCheckpoint, load_checkpoint
 from learner.lora import check_fits, lora_config

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from configs.errors import UsageError
-from configs.load import PRESETS, load_config, validate
+from configs.load import load_config, validate
+from configs.presets import PRESETS
 from configs.schema import Config
 
 

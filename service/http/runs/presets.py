@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UsageError
-from configs.load import merge, read_yaml, validate
+from configs.load import validate
+from configs.presets import merge, read_yaml
 from configs.schema import Config
 from service.http.runs.request_rules import check_config, check_request
 

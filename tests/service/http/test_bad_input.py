@@ -12,7 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from configs.errors import UsageError
-from configs.load import merge, read_yaml, validate
+from configs.load import validate
+from configs.presets import merge, read_yaml
 from configs.schema import Config
 from service.http.models.schemas import ScoresRequest, SummariesRequest
 from service.http.runs.request_rules import CLOSED

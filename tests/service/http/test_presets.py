@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from configs.errors import UsageError
-from configs.load import PRESETS, load_config
+from configs.load import load_config
+from configs.presets import PRESETS
 from configs.schema import Config
 from configs.service import ServeConfig
 from service.http.runs.presets import Presets

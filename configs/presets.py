@@ -1,0 +1,86 @@
+"""YAML files of settings: presets, and files of users that may build on them."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from configs.errors import UsageError
+from configs.installation import CODE
+
+PRESETS = CODE / "configs"
+SHIPPED = (("policy", "model"), ("reward", "model"), ("data", "path"))
+"""Settings that may name what ships with the project, as presets do: quickstart/policy."""
+
+
+def read_yaml(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Contents of a YAML file or of the preset of that name, merged over those of its `base` if it names one."""
+    preset = PRESETS / f"{name}.yaml"
+    path = preset if is_file(preset) else Path(name)
+    if name in above:
+        raise UsageError(f"--config: circular base: {' -> '.join([*above, name])}")
+    if not is_file(path):
+        presets = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
+        raise UsageError(f"--config: no file or preset {name!r}; presets are: {presets}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"--config: {path} is not valid YAML: {reason}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"--config: {path} must map keys to values, but is a {type(values).__name__}")
+    base = values.pop("base", None)
+    if base is not None and not isinstance(base, str):
+        raise UsageError(f"--config: {path}: base must be the name of a preset or file, not {base!r}")
+    return merge(read_yaml(base, (*above, name)), values) if base else values
+
+
+def is_file(path: Path) -> bool:
+    """True for an existing file; False also for names that no file can have."""
+    return _is_there(path) and path.is_file()
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # not a valid file name
+        return False
+
+
+def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` merged over `below`, section by section; another `type` replaces the whole tagged section."""
+    if "type" in above and above["type"] != below.get("type"):
+        return above
+    merged = dict(below)
+    for key, value in above.items():
+        nested = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = merge(below[key], value) if nested else value
+    return merged
+
+
+def find_shipped(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with full paths for models and data that are not seen from the current folder, but ship with the code.
+
+    What is seen from it keeps its name, so that a run is the same wherever its clone or job lies.
+    """
+    found = dict(values)
+    for section, key in SHIPPED:
+        inner = values.get(section)
+        name = inner.get(key) if isinstance(inner, dict) else None
+        if isinstance(name, str) and not _is_there(Path(name)) and _is_there(CODE / name):
+            found[section] = {**inner, key: str(CODE / name)}
+    return found
+
+
+def refuse_code(file: dict[str, Any]) -> None:
+    """Refuse settings that run code: config files are passed around, commands are not."""
+    reward = file.get("reward")
+    extras = reward.get("extra") if isinstance(reward, dict) else None
+    for extra in extras if isinstance(extras, list) else []:
+        if isinstance(extra, dict) and extra.get("type") == "function":
+            raise UsageError(
+                "reward.extra: a reward of type function can be given on the command line only (--reward.extra)"
+            )
+    policy = file.get("policy")
+    if isinstance(policy, dict) and policy.get("adapter_bin"):
+        raise UsageError("policy.adapter_bin: can be set on the command line only (--policy.adapter_bin true)")
