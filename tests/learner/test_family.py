@@ -157,7 +157,7 @@ def test_grouped_ppo_reports_each_group():
     _, _, metrics = run.learner.update(*run.state, *run.parts)
     names = {n for p in run.parts[::4] for n in p.unit.groups}
     assert names <= {"0-99 tokens", "100-114 tokens", "115+ tokens"}
-    for figure in ("score", "advantage", "kl", "toxicity", "completions"):
+    for figure in ("reward", "advantage", "kl", "watch/toxicity", "completions"):
         assert {f"group/{name}/{figure}" for name in names} <= set(metrics)
     assert sum(metrics[f"group/{name}/completions"] for name in names) == 8
 
@@ -187,7 +187,7 @@ def test_completions_that_are_all_the_same_teach_a_group_nothing():
     ids, mask = (t[:1].expand_as(t).contiguous() for t in (rollouts.completion_ids, rollouts.completion_mask))
     same = replace(rollouts, completion_ids=ids, completion_mask=mask)
     verdict = replace(scores, scores=torch.full_like(scores.scores, 0.7))
-    reference = ReferenceWorker(settings_of(run.config, "reference")).logprobs(same, run.state[0])
+    reference = ReferenceWorker(settings_of(config_of(run.case), "reference")).logprobs(same, run.state[0])
     old = replace(run.parts[1], logprobs=reference.logprobs, values=torch.zeros(mask.shape))
     metrics = run.learner.update(*run.state, same, old, verdict, reference)[2]
     assert metrics["optimizer/grad_norm"] == pytest.approx(0, abs=1e-5) and metrics["optimizer/rejected_steps"] == 0

@@ -48,7 +48,7 @@ def rollouts(rollout_worker, start, prompts):
 
 def extra(function):
     [config] = reward(
-        {"type": "function", "name": "mine", "function": f"tests.workers.test_extras:{function}"}
+        {"type": "function", "name": "mine", "function": f"tests.workers.test_extra_rewards:{function}"}
     ).reward.extra
     return make_extra(config)
 
@@ -89,7 +89,7 @@ def test_a_reward_that_fails_is_named_with_the_sample(rollouts, function, messag
 def test_or_the_sample_is_dropped(rollouts, function, kept):
     scores = call("mine", extra(function), rollouts, drop=True)
     assert [i for i, score in enumerate(scores) if not math.isnan(score)] == kept
-    path = f"tests.workers.test_extras:{function}"
+    path = f"tests.workers.test_extra_rewards:{function}"
     config = reward({"type": "function", "name": "mine", "function": path}, reward__on_failure="drop")
     dropped = RewardWorker(settings_of(config, "reward")).score(rollouts).dropped.tolist()
     assert dropped == [i not in kept for i in range(3)]

@@ -159,7 +159,7 @@ def test_adapters_of_other_models_are_refused_and_leave_everything_as_it_was(sum
     wide = T5ForConditionalGeneration(T5Config(**sizes))
     layers = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
     bart = BartForConditionalGeneration(BartConfig(vocab_size=100, d_model=16, **layers))
-    room, questions = summarizer.room, [SummaryRequest(text) for text in dialogues[:4]]
+    room, questions = summarizer.largest, [SummaryRequest(text) for text in dialogues[:4]]
     before = answers(summarizer, questions, base)
     for name, model, modules in (("t5", wide, ["q"]), ("bart", bart, ["q_proj"]), ("embedding", wide, ["shared"])):
         folder = str(tmp_path / name)
@@ -168,7 +168,7 @@ def test_adapters_of_other_models_are_refused_and_leave_everything_as_it_was(sum
             summarizer.read(folder)
     with pytest.raises(UsageError, match="cannot be loaded as an adapter"):
         summarizer.read(str(tmp_path))
-    assert summarizer.room is room
+    assert summarizer.largest is room
     assert answers(summarizer, questions, base) == before
 
 

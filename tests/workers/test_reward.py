@@ -246,7 +246,7 @@ def test_what_is_watched_is_measured_beside_and_not_rewarded(reward_worker, roll
     assert scores.watched["second_judge"].tolist() == pytest.approx(predict_prob(list(rollouts.texts)).tolist())
     assert set(scores.parts) == {"classifier"}
     none = RewardWorker(settings_of(small_config(evaluation__second_judge="null"), "reward")).score(rollouts)
-    assert set(none.watched) == {"rougeL"} and torch.equal(none.scores, scores.scores)
+    assert set(none.watched) == {"toxicity", "rougeL"} and torch.equal(none.scores, scores.scores)
 
 
 def test_a_judged_summary_has_all_its_figures(reward_worker, rollout_worker, start, unit):
