@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from configs.errors import RunError, UsageError
+from configs.installation import COMMAND
 
 
 def _config(arguments: list[str]) -> tuple[Any, ...]:
@@ -96,7 +97,7 @@ def main(arguments: list[str]) -> int:
 
 def _overview() -> str:
     lines = [f"  {verb.name:<10}{verb.help}" for verb in VERBS]
-    return "\n".join(["usage: ray_job.py [COMMAND] [--config FILE] [--key value ...]", "", "commands:", *lines, ""])
+    return "\n".join([f"usage: {COMMAND} [COMMAND] [--config FILE] [--key value ...]", "", "commands:", *lines, ""])
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

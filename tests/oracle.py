@@ -94,7 +94,7 @@ class Replay(Learner):
             seen = (torch.nn.functional.pad(x.detach(), (0, cut)) for x in (forward.logprobs, forward.values))
             self.passes.append(tuple(seen))
 
-    def _minibatches(self, batch: Batch, step: int, epoch: int) -> Sequence[Tensor]:
+    def _epoch_minibatches(self, batch: Batch, step: int, epoch: int) -> Sequence[Tensor]:
         return torch.tensor(self.step["permutations"][epoch]).split(self.algorithm.minibatch_size)
 
     def _chunks(self, batch: Batch) -> list[Batch]:
@@ -192,7 +192,10 @@ def replay(case: Path) -> Differences:
         "reward": {"model": "none", "label": "none"}, "data": {"path": "none"},
         "rollout": {"batch_size": settings["ppo"]["batch_size"]}, "algorithm": algorithm,
     })  # fmt: skip
-    learner, reference = Replay(config, settings["ppo"]), ReferenceWorker(settings_of(config, "reference"))
+    learner, reference = (
+        Replay(settings_of(config, "learner"), settings["ppo"]),
+        ReferenceWorker(settings_of(config, "reference")),
+    )
     anchor = reference_state(case, settings["reference"])
     policy, state = policy_state(load_file(case / "weights_0.safetensors"), 0), learner.initial_state()[1]
     differences = Differences()

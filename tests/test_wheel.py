@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import ray_job
 from service.commands import launch
+from service.commands.serve import EXTRA
 from tests.conftest import ROOT, small_arguments
 
 PACKAGES = ("configs", "learner", "workers", "cluster", "service", "quickstart")
@@ -83,3 +85,19 @@ def test_a_folder_with_packages_of_the_same_names_is_refused(tmp_path, monkeypat
     with pytest.raises(SystemExit) as caught:
         launch.main()
     assert caught.value.code == 2 and "configs in this folder" in capsys.readouterr().err
+
+
+def test_the_other_commands_do_without_the_service_extra():
+    modules = [f"service.commands.{path.stem}" for path in (ROOT / "service/commands").glob("[a-z]*.py")]
+    modules += ["service.http.keys", "service.report.page", "cluster.sft", "cluster.pools.ray_pools"]
+    absent = dict.fromkeys([*EXTRA, "starlette", "ray.serve"])
+    code = f"import sys; sys.modules.update({absent}); import {', '.join(modules)}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_serve_says_how_its_packages_are_installed(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert ray_job.main(["serve"]) == 2
+    told = 'error: serve: not installed: gradio; install them by: pip install "seqrlhf[service]"\n'
+    assert capsys.readouterr().err == told

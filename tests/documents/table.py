@@ -8,6 +8,14 @@ TABLE: dict[str, Way] = {
     "make test": Shell(),
     "make bench": Shell(),
     "source .venv/bin/activate": Shell(),
+    # tests/test_wheel.py installs a wheel that it builds; what pip downloads is not tried.
+    "pip install .": Elsewhere("tests/test_wheel.py", '"install", wheel'),
+    'pip install "git+https://HOST/PATH/seqrlhf"': Elsewhere("tests/test_wheel.py", '"install", wheel'),
+    'pip install ".[service]"': Elsewhere("tests/test_wheel.py", '"install", wheel'),
+    'pip install ".[trackers]"': Elsewhere("tests/test_wheel.py", '"install", wheel'),
+    "seqrlhf --help": Elsewhere("tests/test_wheel.py", '"--help"'),
+    "seqrlhf": Elsewhere("tests/test_wheel.py", '"train"'),
+    "seqrlhf train --steps 3": Elsewhere("tests/test_wheel.py", '"train"'),
     "export RAY_AUTH_MODE=token": Elsewhere("tests/clusters.py", "RAY_AUTH_MODE"),
     "ray get-auth-token --generate > /dev/null && chmod 600 ~/.ray/auth_token": Elsewhere(
         "tests/clusters.py", '"get-auth-token", "--generate"'

@@ -96,5 +96,5 @@ def test_or_the_sample_is_dropped(rollouts, function, kept):
 
 
 def test_a_function_that_is_not_there_is_named():
-    with pytest.raises(ValueError, match=r"cannot load function tests\.workers\.test_extras:none"):
+    with pytest.raises(ValueError, match=r"cannot load function tests\.workers\.test_extra_rewards:none"):
         extra("none")

@@ -171,7 +171,7 @@ def test_curves_grow_with_the_run_and_its_files_are_linked(client, open_page):
         file.write(json.dumps({"step": 2, "reward/mean": 1.0, "watch/rougeL": 80.0}) + "\n")
     page.until(lambda: ["Reward", 3] in page.curves())
     assert [title for title, *_ in page.curves()] == [
-        "Reward", "KL from the reference, nats per summary", "Toxicity", "ROUGE-L of the step's summaries"
+        "Reward", "KL from the reference, nats per summary", "Toxicity", "ROUGE-L of the training summaries"
     ]  # fmt: skip
     page.choose("run", f"{older} · quickstart · succeeded")
     page.until(lambda: page.value("state") == "succeeded, 7 of 45 steps")
