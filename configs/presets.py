@@ -1,4 +1,4 @@
-"""YAML files of settings: presets, and files of users that may build on them."""
+"""YAML files of settings: presets, and users' files, which may build on presets."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from configs.installation import CODE
 
 PRESETS = CODE / "configs"
 SHIPPED = (("policy", "model"), ("reward", "model"), ("data", "path"))
-"""Settings that may name what ships with the project, as presets do: quickstart/policy."""
+"""Settings that may name files shipped with the project, as presets do: quickstart/policy."""
 
 
 def read_yaml(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -59,9 +59,9 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_shipped(values: dict[str, Any]) -> dict[str, Any]:
-    """The values with full paths for models and data that are not seen from the current folder, but ship with the code.
+    """The values, with absolute paths for shipped models and data that are not in the current folder.
 
-    What is seen from it keeps its name, so that a run is the same wherever its clone or job lies.
+    Paths that exist in the current folder stay as they are, so a run's config does not depend on its clone's place.
     """
     found = dict(values)
     for section, key in SHIPPED:

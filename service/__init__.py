@@ -1,1 +1,1 @@
-"""How people reach a run: its folder, its progress and its report."""
+"""How users reach the project: commands, reports, the HTTP service and its page."""

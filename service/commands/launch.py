@@ -1,28 +1,28 @@
-"""The command `seqrlhf` of an installed project: ray_job.py, run as a script.
+"""The command `seqrlhf` of an installed project: runs ray_job.py as a script.
 
-As a script and not as a function, so that Python puts the folder that ray_job.py lies in first on its path, and Ray
-adds it to its workers': there the code finds itself by the names that it has in a clone (`from configs...`), of which
-none lies at the top of the installed packages. Nothing of the project can be imported here.
+As a script, because Python then puts the folder of ray_job.py first on its path, and Ray adds it to its workers':
+imports such as `from configs...` work as in a clone, although no such package is installed at the top level. This
+module itself cannot import anything of the project.
 """
 
 import os
 import sys
 from pathlib import Path
 
-CODE = Path(__file__).resolve().parents[2]  # resolved, as Ray resolves a script's: it takes no other for the path
+CODE = Path(__file__).resolve().parents[2]  # resolved, because Ray resolves the script's path too
 
 
 def main() -> None:
-    """Become `python ray_job.py`, with the same arguments and in the same folder."""
+    """Replace this process by `python ray_job.py` with the same arguments, in the same folder."""
     if names := shadows(Path.cwd()):
         found = ", ".join(names)
-        print(f"error: {found} in this folder would be loaded in the place of seqrlhf's own; start it from another "
-              "folder, or in a clone of the project by `python ray_job.py`", file=sys.stderr)  # fmt: skip
+        print(f"error: {found} in this folder would be imported instead of seqrlhf's own; start it from another "
+              "folder, or with `python ray_job.py` in a clone", file=sys.stderr)  # fmt: skip
         sys.exit(2)
     os.execv(sys.executable, [sys.executable, str(CODE / "ray_job.py"), *sys.argv[1:]])
 
 
 def shadows(folder: Path) -> list[str]:
-    """Modules in the folder that are called like packages of the project: Ray's workers look into the current first."""
+    """Modules in the folder named like the project's packages: Ray's workers search the current folder first."""
     names = sorted(path.parent.name for path in CODE.glob("*/__init__.py")) if folder.resolve() != CODE else []
     return [n for n in names if (folder / n / "__init__.py").exists() or (folder / f"{n}.py").exists()]
