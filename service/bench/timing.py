@@ -19,10 +19,10 @@ PHASES = {"generate": "rollout", "score": "reward", "reference": "reference", "u
 HANDOVERS = 5
 
 
-def step_lines(config: Config, plan: Plan, pools: Pools, begin: Start, flops: StepFlops) -> Iterator[dict[str, Any]]:
+def step_lines(config: Config, plan: Plan, pools: Pools, initial: Start, flops: StepFlops) -> Iterator[dict[str, Any]]:
     """Run the steps; yields each step's seconds, tokens and utilisation."""
     idle = psutil.cpu_times().idle
-    for report in train(config, plan, pools, begin):
+    for report in train(config, plan, pools, initial):
         metrics, units = report.metrics, plan.units(report.step)
         seconds = metrics["time/step"]
         prompt, new = sum(int(unit.prompt_mask.sum()) for unit in units), int(metrics["tokens/completions"])
@@ -35,7 +35,7 @@ def step_lines(config: Config, plan: Plan, pools: Pools, begin: Start, flops: St
 
 
 def summarise(lines: list[dict[str, Any]], peaks: Mapping[str, float], flops: StepFlops) -> dict[str, Any]:
-    """Medians over the steps, and what holds for all of them."""
+    """Medians over the steps, with data type, peak rate and peak memory."""
     names = [name for name in lines[0] if name != "step"]
     medians = {name: round(statistics.median(line[name] for line in lines), 3) for name in names}
     return {
@@ -48,7 +48,7 @@ def summarise(lines: list[dict[str, Any]], peaks: Mapping[str, float], flops: St
 
 
 def hand_over(pools: Pools, policy: PolicyState) -> float:
-    """Seconds until all rollout workers have taken over a policy held by the driver; median of several times."""
+    """Seconds until all rollout workers have loaded a policy held by the driver; median of several measurements."""
     found = []
     for _ in range(HANDOVERS):
         began = time.perf_counter()

@@ -1,7 +1,7 @@
 """`ray_job.py bench`: measure how long a step takes, and where time and memory go.
 
-Prints a JSON line per step and one for all of them. Times of phases are worker-seconds: the busy time of all workers of
-a role within a step. With `bench.vs` the steps alternate with another command's: that command is paused while one of
+Prints a JSON line per step and one with the medians. Times of phases are worker-seconds: the busy time of all workers
+of a role within a step. With `bench.vs` the steps alternate with another command's: that command is paused while one of
 these steps runs, so that both have the machine to themselves and share its fluctuations evenly.
 """
 
@@ -31,7 +31,7 @@ from service.run.progress import Display, silence_libraries
 
 
 def timed_workers(config: Config, layout: Layout) -> dict[str, WorkerSpec]:
-    """The workers of a run, with rollouts of the lengths that `bench.min_new` and `bench.max_new` ask for."""
+    """The workers of a run, with completion lengths forced to `bench.min_new` to `bench.max_new` if set."""
     settings, bench = rollout_settings(config, layout), config.bench
     rollout = WorkerSpec("workers.rollout.timed:TimedRolloutWorker", settings)
     if bench.max_new:
@@ -55,9 +55,9 @@ def bench(config: Config) -> None:
     flops, supervisor = StepFlops(config), ConsoleSupervisor(display.say)
     with compared_command(config.bench.vs) as other, open_pools(config, supervisor, timed_workers) as pools:
         lines, theirs, memory = [], [], PeakMemory(pools, other)
-        begin = start(pools)
+        initial = start(pools)
         memory.start()
-        for line in step_lines(config, plan, pools, begin, flops):
+        for line in step_lines(config, plan, pools, initial, flops):
             memory.stop()  # after the first step, which is a warm-up: sampling takes time
             if other:
                 theirs.append(other.step(config.cluster.update_timeout))
@@ -65,7 +65,7 @@ def bench(config: Config) -> None:
                 lines.append(line | ({"other": round(theirs[-1], 3)} if other else {}))
                 print(json.dumps(lines[-1]), flush=True)
         summary = summarise(lines, memory.peaks, flops)
-        summary["hand_over"] = round(hand_over(pools, begin.state.policy), 6)
+        summary["hand_over"] = round(hand_over(pools, initial.state.policy), 6)
     print(json.dumps(summary), flush=True)
     if other:
         print(_comparison(config.bench.vs, lines, theirs[1:]))

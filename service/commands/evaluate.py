@@ -38,20 +38,20 @@ def evaluate(texts: Sequence[str], config: Config, resume: Path | None = None) -
         adapters = {source.name: source.read(config.policy) for source in sources}
     config = _with_shape(config, adapters)
     if config.evaluation.baseline not in (None, *adapters):
-        raise UsageError(f"evaluation.baseline: {config.evaluation.baseline!r} is none of {', '.join(adapters)}")
+        raise UsageError(f"evaluation.baseline: {config.evaluation.baseline!r} is not one of {', '.join(adapters)}")
     with display.phase("checking models and data"):
         plan = preflight(config, resume, learns=False)
     path = resume or (Path(config.out) if config.out else new_folder())
     path.mkdir(parents=True, exist_ok=True)
     with lock_folder(path):
         display.folder = path
-        with started(config, path, display) as (pools, begin):
+        with started(config, path, display) as (pools, initial):
             write_config(path, config)  # not before: an evaluation that cannot start writes nothing
             replace_file(path / POLICIES, json.dumps({source.name: source.where for source in sources}).encode())
-            policies = _policies(adapters, begin.reference, config)
+            policies = _policies(adapters, initial.reference, config)
             table = judge_policies(path, plan, pools, policies, summary_settings(config), display)
         hashes = {name: tensors_sha256(policy.adapter) for name, policy in policies.items()}
-        facts = {"policies": hashes, "seed": config.evaluation.seed, "model": begin.model}
+        facts = {"policies": hashes, "seed": config.evaluation.seed, "model": initial.model}
         facts["seconds"] = time.perf_counter() - began
         write_report(path, Findings.of(config, plan, table), facts, display)
         display.done()
@@ -60,7 +60,7 @@ def evaluate(texts: Sequence[str], config: Config, resume: Path | None = None) -
 
 
 def _sources(texts: Sequence[str], resume: Path | None) -> list[PolicySource]:
-    """The policies named on the command line, or those of the evaluation that is resumed."""
+    """The policies named on the command line, or the policies of the resumed evaluation."""
     if resume and not texts:
         saved = json.loads((resume / POLICIES).read_bytes())
         return [PolicySource(name, where) for name, where in saved.items()]

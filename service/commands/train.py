@@ -35,9 +35,9 @@ POLICIES = 2
 
 
 def run(config: Config, resume: Path | None = None) -> None:
-    """Train, evaluate before and after, and report; the last line of standard output is the run folder.
+    """Train, evaluate the policy before and after, and report; the last line of standard output is the run folder.
 
-    With `resume`, the folder of a run that ended early, continue where it ended.
+    `resume` is the folder of a run that ended early; it continues from its newest checkpoint.
 
     Raises `UsageError` before anything starts, `RunError` if the run fails.
     """
@@ -70,47 +70,49 @@ class Beginning:
     began: float  # time.perf_counter() at the start of the command
 
 
-def _run(of: Beginning, folder: RunFolder) -> None:
+def _run(beginning: Beginning, folder: RunFolder) -> None:
     """Train, save, evaluate and report; the workers stop before the report is written."""
-    config, plan, path, display = of.config, of.plan, folder.path, folder.display
+    config, plan, path, display = beginning.config, beginning.plan, folder.path, folder.display
     display.folder = path
-    with started(config, path, display, of.resumed) as (pools, begin):
-        _announce(of, begin.model, display)
-        folder.open(begin, plan)  # not before: a run that cannot start writes nothing
-        state = _train(of, pools, begin, folder)
-        save_adapter(state.policy, of.shape, config.policy.model, path / "adapter")  # before anything else can fail
+    with started(config, path, display, beginning.resumed) as (pools, initial):
+        _announce(beginning, initial.model, display)
+        folder.open(initial, plan)  # not before: a run that cannot start writes nothing
+        state = _train(beginning, pools, initial, folder)
+        save_adapter(
+            state.policy, beginning.shape, config.policy.model, path / "adapter"
+        )  # before anything else can fail
         display.say(f"the trained adapter is in {path / 'adapter'}")
         with _after_training(path):
-            policies = {"before": begin.reference, "after": state.policy}
+            policies = {"before": initial.reference, "after": state.policy}
             table = judge_policies(path, plan, pools, policies, summary_settings(config), display)
     with _after_training(path):
         # Imported only now: its libraries would delay the first step by seconds.
         from service.report.report import Findings, write_report
 
         facts = {"adapter_sha256": tensors_sha256(state.policy.adapter), "steps": config.steps, "seed": config.seed}
-        facts |= _facts(begin, of, read_steps(path)[0])
+        facts |= _facts(initial, beginning, read_steps(path)[0])
         write_report(path, Findings.of(config, plan, table), facts, display)
     display.done()
 
 
-def _announce(of: Beginning, model: Mapping[str, Any], display: Display) -> None:
+def _announce(beginning: Beginning, model: Mapping[str, Any], display: Display) -> None:
     display.say(model_line(model))
-    if of.config.policy.adapter and isinstance(of.config.algorithm, WithValues):
+    if beginning.config.policy.adapter and isinstance(beginning.config.algorithm, WithValues):
         kept, new = "using the value head saved with policy.adapter", "policy.adapter has no value head"
         display.say(kept if model["value_head_kept"] else f"{new}: training a new one")
-    display.say(evaluation_line(of.plan))
+    display.say(evaluation_line(beginning.plan))
 
 
-def _train(of: Beginning, pools: Pools, begin: Start, folder: RunFolder) -> TrainState:
+def _train(beginning: Beginning, pools: Pools, initial: Start, folder: RunFolder) -> TrainState:
     """Run the remaining steps; returns the final state."""
-    config, display, state, first = of.config, folder.display, begin.state, begin.state.version
+    config, display, state, first = beginning.config, folder.display, initial.state, initial.state.version
     watcher = HackingWatcher(read_steps(folder.path), config.watch, display.say)
-    for report in display.steps(train(config, of.plan, pools, begin), first, config.steps):
+    for report in display.steps(train(config, beginning.plan, pools, initial), first, config.steps):
         folder.add(report)
         watcher.add(report.metrics)
         state = report.state
         if report.step == min(first + 1, config.steps - 1):  # the first step waits for workers that are still loading
-            seconds = evaluation_seconds(of, pools, report.metrics)
+            seconds = evaluation_seconds(beginning, pools, report.metrics)
             display.say(f"the evaluation after the last step will take about {seconds:.0f} s")
     return state
 
@@ -125,15 +127,15 @@ def evaluation_line(plan: Plan) -> str:
     )
 
 
-def evaluation_seconds(of: Beginning, pools: Pools, metrics: Mapping[str, float]) -> float:
+def evaluation_seconds(beginning: Beginning, pools: Pools, metrics: Mapping[str, float]) -> float:
     """Estimate of the evaluation's duration, at the pace of a training step without its update."""
-    config = of.config
+    config = beginning.config
     alone = metrics["time/step"] - metrics["time/learner"] / config.workers.learner
-    # If the update overlaps with sampling, that is too low. No pace can exceed that of always busy workers.
+    # If the update overlaps with sampling, that is too low. No evaluation is faster than workers that are always busy.
     workers = sum(getattr(pools, role).workers for role in EVALUATION_ROLES)
     together = sum(metrics[f"time/{role}"] for role in EVALUATION_ROLES) / workers
     pace = max(alone, together) / config.rollout.batch_size
-    return POLICIES * len(of.plan.held_out) * (config.evaluation.samples + 1) * pace
+    return POLICIES * len(beginning.plan.held_out) * (config.evaluation.samples + 1) * pace
 
 
 @contextmanager
@@ -149,14 +151,14 @@ def _after_training(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _facts(begin: Start, of: Beginning, first: dict[str, Any]) -> dict[str, Any]:
+def _facts(initial: Start, beginning: Beginning, first: dict[str, Any]) -> dict[str, Any]:
     """Facts for the report besides the evaluation."""
     return {
         # The ratio gap is None if the first step's update was rejected.
         "checks": {"first_kl": first["objective/kl"], "first_ratio_gap": first.get("policy/first_ratio_gap")},
-        "model": begin.model,
-        "seconds": time.perf_counter() - of.began,
-        "resumed_after_step": of.resumed.version if of.resumed else None,
+        "model": initial.model,
+        "seconds": time.perf_counter() - beginning.began,
+        "resumed_after_step": beginning.resumed.version if beginning.resumed else None,
     }
 
 

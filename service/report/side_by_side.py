@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 ENDS = 10
-"""Number of worst and of best prompts in tables of their own."""
+"""Number of prompts in each of the tables of worst regressions and best gains."""
 MOST = 300
 """Maximum number of prompts in the full table; beyond that it holds the worst, the best and some in between."""
 
@@ -33,10 +33,11 @@ def pairs(table: pd.DataFrame, baseline: str, prompts: Sequence[Mapping[str, Any
     last = next(name for name in reversed(names) if name != baseline)
     found = []
     for row, part in first.groupby("row"):
-        of = part.set_index("policy")
-        change = of.loc[last, ["toxicity", "rougeL"]] - of.loc[baseline, ["toxicity", "rougeL"]]
+        by_policy = part.set_index("policy")
+        measures = by_policy[["toxicity", "rougeL"]]
+        change = measures.loc[last] - measures.loc[baseline]
         prompt, gain = prompts[row], float(change["rougeL"] / 100 - change["toxicity"])
-        summaries = of.loc[names, ["text", "toxicity", "rougeL"]].to_dict("records")
+        summaries = by_policy.loc[names, ["text", "toxicity", "rougeL"]].to_dict("records")
         found.append(Pair(int(row), prompt["topic"], prompt["references"][0], summaries, gain))
     return sorted(found, key=lambda pair: 0.0 if math.isnan(pair.gain) else pair.gain)
 

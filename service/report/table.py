@@ -35,7 +35,7 @@ def _rows(measure: Measure, spreads: list[Any], changes: list[str], suffix: str,
     """The row of a measure's mean; with `spread` also rows for the spread of toxicity."""
 
     def row(title: str, key: str) -> list[str]:
-        numbers = [of[measure.name][key] for of in spreads]
+        numbers = [policy[measure.name][key] for policy in spreads]
         return [
             title + suffix,
             *[UNKNOWN if x is None else f"{round(x, measure.digits) + 0:.{measure.digits}f}" for x in numbers],

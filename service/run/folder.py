@@ -51,20 +51,20 @@ class RunFolder:
         return state
 
     def is_complete(self) -> bool:
-        """True once the report of the last step is written, with the same settings as now."""
+        """True if the report of the last step exists and the settings have not changed since."""
         own = validate(read_yaml(str(self.path / "config.yaml")))
         return reported_steps(self.path) == self.config.steps and not changes(own, self.config)
 
-    def open(self, begin: Start, plan: Plan) -> None:
+    def open(self, initial: Start, plan: Plan) -> None:
         """Create the folder, or reopen a resumed one, once the workers have started."""
         if not self._lock:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = lock_folder(self.path)
-        record_start(self.path, self.config, begin, plan)
+        record_start(self.path, self.config, initial, plan)
         write_config(self.path, self.config)
         self._steps = (self.path / STEPS).open("a", encoding="utf-8")
         # purge_step hides the events of steps that are about to be repeated.
-        self._board = SummaryWriter(self.path / "tensorboard", purge_step=begin.state.version)
+        self._board = SummaryWriter(self.path / "tensorboard", purge_step=initial.state.version)
         self._trackers = Trackers(self.config, self.path, self.display.say)
 
     def __enter__(self) -> "RunFolder":

@@ -16,7 +16,7 @@ FILE = "start.json"
 MAX_FINGERPRINT_GAP = 0.1
 """Difference of log-probabilities, in nats, that other hardware may cause with the same weights."""
 DATA_SETTINGS = ("data.", "algorithm.type", "algorithm.group_by", "policy.model")
-"""Prefixes of the settings that decide a run's prompts."""
+"""Prefixes of the settings that determine a run's prompts and their groups."""
 
 
 def read_start(folder: Path) -> dict[str, Any]:
@@ -25,9 +25,9 @@ def read_start(folder: Path) -> dict[str, Any]:
     return json.loads(file.read_bytes()) if file.exists() else {}
 
 
-def record_start(folder: Path, config: Config, begin: Start, plan: Plan) -> None:
+def record_start(folder: Path, config: Config, initial: Start, plan: Plan) -> None:
     """Write the record, or update it for a resumed run. Raises `RunError` if the weights have changed."""
-    facts = {"fingerprint": begin.model["fingerprint"], "data_sha256": plan.sha256(), **plan.hashes}
+    facts = {"fingerprint": initial.model["fingerprint"], "data_sha256": plan.sha256(), **plan.hashes}
     facts["settings"] = data_settings(config)
     if before := read_start(folder):
         _check_weights(folder, before["fingerprint"], facts["fingerprint"])
@@ -45,7 +45,7 @@ def _check_weights(folder: Path, before: list[float], now: list[float]) -> None:
 
 
 def check_data(folder: Path, config: Config, plan: Plan, say: Callable[[str], None]) -> None:
-    """Raises `UsageError` if the dialogues have changed since the run started although no setting asks for that."""
+    """Raises `UsageError` if the dialogues have changed since the run started but none of `data_settings` has."""
     before, now, data = read_start(folder), data_settings(config), config.data
     for name, what, split in (
         ("train_sha256", "training", data.train_split),
@@ -63,6 +63,6 @@ def check_data(folder: Path, config: Config, plan: Plan, say: Callable[[str], No
 
 
 def data_settings(config: Config) -> dict[str, Any]:
-    """The settings that decide which dialogues there are and how they are grouped, by dotted name."""
+    """The settings that determine a run's prompts and their groups, by dotted name."""
     known = settings(config.model_dump(mode="json"))
     return {name: value for name, value in known if name.startswith(DATA_SETTINGS)}

@@ -21,5 +21,5 @@ def started(
     with ExitStack() as stack:
         with display.phase("starting workers and loading models"):
             pools = stack.enter_context(open_pools(config, RunSupervisor(folder, display.say)))
-            begin = start(pools, resumed)
-        yield pools, begin
+            initial = start(pools, resumed)
+        yield pools, initial

@@ -1,4 +1,4 @@
-"""What a request may change of a preset: no code, files or hosts, and numbers and texts within limits."""
+"""What a request may change in a preset: no code, files or hosts, and only numbers and texts within limits."""
 
 import re
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def check_request(request: dict[str, Any]) -> list[str]:
 
 def check_config(request: dict[str, Any], config: Config) -> list[str]:
     """Problems of the config that a request results in: code, or values that exceed the limits."""
-    return [*_code(config), *_excessive(request, config)]
+    return [*_function_rewards(config), *_excessive(request, config)]
 
 
 def _entries(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -58,14 +58,14 @@ def _entries(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     waiting: list[tuple[str, Any]] = [("", body)]
     while waiting:
         name, value = waiting.pop()
-        places = enumerate(value) if isinstance(value, list | tuple) else ()
-        for key, part in value.items() if isinstance(value, dict) else places:
+        items = enumerate(value) if isinstance(value, list | tuple) else ()
+        for key, part in value.items() if isinstance(value, dict) else items:
             yield (full := f"{name}.{key}" if name else str(key)), part
             waiting.append((full, part))
 
 
 def _oversized(body: dict[str, Any]) -> Iterator[str]:
-    """The first reason for which a request cannot be checked setting by setting, or stored."""
+    """The first reason why a request cannot be checked setting by setting, or stored."""
     for number, (name, value) in enumerate(_entries(body)):
         texts = [text for text in (name, value) if isinstance(text, str)]
         if number == MAX_ENTRIES:
@@ -86,7 +86,7 @@ def _closed(body: dict[str, Any]) -> Iterator[str]:
             yield f"{field}: cannot be set over HTTP: {reason}"
 
 
-def _code(config: Config) -> Iterator[str]:
+def _function_rewards(config: Config) -> Iterator[str]:
     if any(extra.type == "function" for extra in config.reward.extra):
         yield "reward.extra: a reward of type function is accepted on the command line only"
 
