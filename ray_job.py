@@ -45,7 +45,7 @@ class Verb:
     help: str
     function: str  # module:function
     read: Callable[[list[str]], tuple[Any, ...]] = _request
-    """From the command line to the function's arguments. Raises `UsageError`."""
+    """Turns the command line into the function's arguments. Raises `UsageError`."""
 
 
 VERBS = (
@@ -105,6 +105,6 @@ def _stop(signum: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.append(os.getcwd())  # as Ray's workers have it: user-defined reward functions live there (reward.extra)
+    sys.path.append(os.getcwd())  # as for Ray's workers: user-defined reward functions live there (reward.extra)
     signal.signal(signal.SIGTERM, _stop)  # sent by `ray job stop` and batch systems: end as after Ctrl-C
     sys.exit(main(sys.argv[1:]))

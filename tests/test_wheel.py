@@ -99,5 +99,5 @@ def test_the_other_commands_do_without_the_service_extra():
 def test_serve_says_how_its_packages_are_installed(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert ray_job.main(["serve"]) == 2
-    told = 'error: serve: not installed: gradio; install them by: pip install "seqrlhf[service]"\n'
+    told = 'error: serve: not installed: gradio; install them with: pip install "seqrlhf[service]"\n'
     assert capsys.readouterr().err == told

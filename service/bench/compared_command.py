@@ -31,7 +31,7 @@ class ComparedCommand:
         return {process, *process.children(recursive=True)}
 
     def step(self, limit: float) -> float:
-        """Seconds until its next step. Raises `RunError` if it ends before; it is killed after `limit` seconds."""
+        """Seconds until its next step is done. Raises `RunError` if it ends earlier; killed after `limit` seconds."""
         self._signal(signal.SIGCONT)
         began, timer = time.perf_counter(), threading.Timer(limit, self.kill)
         timer.start()

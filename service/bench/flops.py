@@ -35,7 +35,7 @@ class StepFlops:
         self.rate = matmul_rate(dtype, device) * (Machine.here().gpus or Machine.here().cpus)
 
     def operations(self, prompt: int, new: int) -> float:
-        """Operations of a step with so many prompt tokens (counted once per completion) and completion tokens.
+        """Operations of a step: `prompt` tokens, counted once per completion, and `new` completion tokens.
 
         Two per weight and token in a forward pass, and two more for the gradient of a layer's input; frozen weights
         have no gradient of their own. Sampling, its teacher-forced pass, the reference and the reward are forward

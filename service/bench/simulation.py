@@ -1,4 +1,4 @@
-"""How busy the driver keeps many workers: they only sleep, but run through the real pools, dispatcher and Ray."""
+"""How busy the driver keeps many workers, which only sleep but run in the real pools, dispatcher and Ray."""
 
 import json
 import time
@@ -35,7 +35,7 @@ def _settings(config: Config, number: int) -> Config:
 
 
 def simulated_workers(config: Config, layout: Layout) -> dict[str, WorkerSpec]:
-    """A worker for each role that only takes time."""
+    """A worker for each role that only sleeps."""
     return dict.fromkeys(ROLES, WorkerSpec("workers.simulated:SimulatedWorker", config.bench.simulate_seconds))
 
 
@@ -63,6 +63,6 @@ def _simulate(config: Config, number: int, say: Callable[[str], None]) -> dict[s
 
 
 def _wait_until_ready(pools: Pools) -> None:
-    """Make calls until every worker is ready or given up, so that none starts during the measurement."""
+    """Make calls until every worker is ready or has been given up, so that none starts during the measurement."""
     while len(pools.processes()) < sum(getattr(pools, role).workers for role in ROLES):
         pools.get([pools.reward.submit("score", None, about="a first call")])

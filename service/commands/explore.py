@@ -1,4 +1,4 @@
-"""`ray_job.py explore`: an overview of the data set, as tables on the terminal, as a page and as JSON."""
+"""`ray_job.py explore`: an overview of the data set, on the terminal, as a page and as JSON."""
 
 import json
 from pathlib import Path

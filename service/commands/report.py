@@ -4,11 +4,12 @@ import argparse
 from pathlib import Path
 
 from configs.errors import UsageError
+from configs.installation import COMMAND
 
 
 def report(arguments: list[str]) -> None:
     """Write the page; the last line of standard output is its path."""
-    parser = argparse.ArgumentParser(prog="ray_job.py report", description=__doc__)
+    parser = argparse.ArgumentParser(f"{COMMAND} report", description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="folder of a run or an evaluation")
     parser.add_argument("--out", type=Path, help="file to write; default: report.html in the (first) folder")
     given = parser.parse_args(arguments)

@@ -21,7 +21,7 @@ def scale(arguments: list[str]) -> None:
     """
     folder, numbers = _parse(arguments)
     if not is_running(folder):
-        raise UsageError(f"{folder}: no run is running in this folder on this machine's file system")
+        raise UsageError(f"{folder}: no run is running in this folder, as seen from this machine")
     request = folder / REQUEST
     request_workers(folder, numbers)
     until = time.monotonic() + PATIENCE
@@ -44,5 +44,5 @@ def _parse(arguments: list[str]) -> tuple[Path, dict[str, int]]:
     numbers = {role: number for role, number in given.items() if number is not None}
     wrong = [f"--{role}: {number} workers; at least 1 is required" for role, number in numbers.items() if number < 1]
     if wrong or not numbers:
-        raise UsageError(*(wrong or ["name at least one role and its number of workers, such as --reward 4"]))
+        raise UsageError(*(wrong or ["no role given; pass a role and its number of workers, such as --reward 4"]))
     return folder, numbers

@@ -84,9 +84,11 @@ def _answer(app: Any, listening: socket.socket) -> None:
 
 
 def check_extra() -> None:
-    """Raises `UsageError` where packages of the service are not installed."""
+    """Raises `UsageError` if packages of the service are not installed."""
     if missing := [name for name in EXTRA if not find_spec(name)]:
-        raise UsageError(f'serve: not installed: {", ".join(missing)}; install them by: pip install "seqrlhf[service]"')
+        raise UsageError(
+            f'serve: not installed: {", ".join(missing)}; install them with: pip install "seqrlhf[service]"'
+        )
 
 
 def check_address(settings: ServeConfig) -> None:

@@ -26,7 +26,7 @@ POLL_SECONDS = 0.3
 
 
 def sft(config: Config, resume: Path | None = None) -> Path:
-    """Fine-tune an adapter, or resume that; prints and returns the folder.
+    """Fine-tune an adapter, or resume a folder's fine-tuning; prints and returns the folder.
 
     Raises `UsageError` before anything starts, `RunError` if it fails.
     """
@@ -100,7 +100,7 @@ def _shown(line: dict) -> str:
 
 
 def is_complete(folder: Path) -> bool:
-    """True if a training has finished in the folder and its adapter is the one that training made."""
+    """True if fine-tuning has finished in the folder and its adapter has not changed since."""
     try:
         made = json.loads((folder / RESULT).read_bytes())["adapter_sha256"]
         return made == tensors_sha256(load_file(folder / "adapter/adapter_model.safetensors"))

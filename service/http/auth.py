@@ -15,7 +15,7 @@ CHALLENGE = {"WWW-Authenticate": 'Bearer, Basic realm="seqrlhf: any name, the ke
 
 
 def authenticate(scope: Scope, keys: KeyFile, authorization: str | None) -> ApiKey:
-    """The key of a request, which is also put into the request's state. Raises `HTTPException` 401."""
+    """The key of a request, also stored in the request's state. Raises `HTTPException` 401."""
     key = keys.authenticate(authorization)
     if key is None:
         raise HTTPException(401, "missing or unknown key; send Authorization: Bearer KEY", CHALLENGE)
@@ -41,4 +41,4 @@ def requires(scope: str) -> Any:
 
 
 Reader, Generator, Submitter = (Annotated[ApiKey, requires(scope)] for scope in ("read", "generate", "submit"))
-"""What a route declares as the type of its parameter `key`: the scope that the key needs."""
+"""Types for a route's parameter `key`: each requires a scope."""

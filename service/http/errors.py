@@ -1,4 +1,4 @@
-"""Errors as clients get them: JSON with a message each and, where one is at fault, the field."""
+"""Error responses: JSON with the message of each problem and, if one is at fault, the field."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,7 +31,7 @@ STATUS: dict[type[Exception], tuple[int, int | None]] = {
     Unavailable: (503, 5),
     TooSlow: (504, None),
 }
-"""HTTP status of each error of ours, and the Retry-After in seconds where retrying makes sense."""
+"""HTTP status of each of our errors, and Retry-After in seconds if retrying makes sense."""
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -52,7 +52,7 @@ def error_response(
 
 
 def split_field(problem: str) -> dict[str, str]:
-    """Field and message of a sentence that may start with the name of a field."""
+    """Field and message of a problem, which may start with the name of a field."""
     field, colon, message = problem.partition(": ")
     return {"field": field, "message": message} if colon and " " not in field else {"message": problem}
 

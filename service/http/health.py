@@ -98,5 +98,5 @@ async def ready(request: Request, response: Response) -> Readiness:
     responses={200: {"content": {"text/plain": {"example": 'seqrlhf_texts_total{kind="summary"} 12.0'}}}},
 )
 def metrics(runs: Runs, key: Reader) -> Response:
-    """Get metrics for Prometheus. Ray exports those of replicas, workers and nodes on each node's metrics port."""
+    """Get metrics for Prometheus. Ray exports metrics of replicas, workers and nodes on each node's metrics port."""
     return Response(generate_latest(registry) + run_metrics(runs), media_type=CONTENT_TYPE_LATEST)

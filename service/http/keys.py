@@ -16,7 +16,7 @@ from configs.installation import COMMAND
 from learner.atomic_files import replace_file
 
 SCOPES = ("read", "generate", "annotate", "submit")
-"""View runs; request summaries and scores; annotate summaries; start, stop, resume and scale runs."""
+"""View runs; request summaries and scores; annotate (no route needs it yet); start, stop, resume and scale runs."""
 
 
 @dataclass(frozen=True)

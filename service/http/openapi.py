@@ -1,4 +1,4 @@
-"""OpenAPI document: what FastAPI derives from the routes, with the schema of configs/ for the body of a new run."""
+"""The OpenAPI document that FastAPI generates, with the schema of configs/ for the body of `POST /runs`."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from service.http.runs.request_rules import CLOSED, MAX_CHARS, MAX_INTEGER, MAX_
 ABOUT = """Submit runs, follow them, and request summaries and scores.
 
 If the service has keys, requests need the header `Authorization: Bearer KEY`. GET requests need the scope `read`,
-summaries and scores `generate`, all that starts or changes runs `submit`."""
+summaries and scores need `generate`, and starting or changing runs needs `submit`."""
 ERROR = {
     "type": "object",
     "required": ["errors", "request_id"],
@@ -107,7 +107,7 @@ def _remove_closed(schema: dict[str, Any], sections: dict[str, Any]) -> None:
 
 
 def _without_tags(schema: Any) -> Any:
-    """The schema without discriminators: a section may omit its `type`, which is then that of the preset."""
+    """The schema without discriminators: a section may omit its `type`, which then comes from the preset."""
     if isinstance(schema, list):
         return [_without_tags(part) for part in schema]
     if not isinstance(schema, dict):

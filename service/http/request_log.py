@@ -1,4 +1,4 @@
-"""Log and metrics of requests. Each request has an id, which all its log lines and its response carry."""
+"""Log and metrics of requests. Each request has an id, which is in all its log lines and its response."""
 
 import logging
 import re

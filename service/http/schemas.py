@@ -1,4 +1,4 @@
-"""What all schemas of the API have in common."""
+"""The base class of the API's schemas."""
 
 from pydantic import BaseModel, ConfigDict
 

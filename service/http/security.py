@@ -64,7 +64,7 @@ class SecurityMiddleware:
         return limited
 
     def _check(self, scope: Scope) -> None:
-        """Raises `HTTPException` for a request that is refused."""
+        """Raises `HTTPException` if the request must be refused."""
         headers = Headers(scope=scope)
         self._check_host(headers)
         if scope["method"] not in SAFE:
@@ -88,7 +88,7 @@ class SecurityMiddleware:
             raise HTTPException(421, f"this service does not serve the host {host!r}; add it to serve.hosts")
 
     def _match(self, scope: Scope) -> Match:
-        """How far the API has a route for the request; `PARTIAL`: for other methods only."""
+        """How well the API's routes match the request; `PARTIAL`: one exists, but for other methods only."""
         return max((route.matches(scope)[0] for route in self.routes), key=lambda match: match.value)
 
 

@@ -1,4 +1,4 @@
-"""Security headers of responses: the content security policy and what else restricts browsers."""
+"""Security headers of responses: the content security policy and other restrictions for browsers."""
 
 import secrets
 

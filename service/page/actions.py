@@ -1,4 +1,4 @@
-"""Event handlers of the page. They do what the API does, with the scopes of the same key."""
+"""Event handlers of the page. They do what the API does and check the same scopes."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,7 +27,7 @@ EXPECTED = tuple(STATUS)
 
 @dataclass(frozen=True)
 class Actions:
-    """Each handler takes the values of the page's components and returns new values of others."""
+    """Each handler takes the values of the page's components and returns new values for others."""
 
     runs: RunService
     models: ModelService

@@ -43,7 +43,7 @@ def state_text(run: Run) -> str:
 
 def _activity(activity: Activity) -> str:
     text = activity.phase
-    if activity.total is not None and activity.phase != "training":  # whose steps are shown already
+    if activity.total is not None and activity.phase != "training":  # its steps are already shown
         text += f" {activity.done} of {activity.total}"
     return text if activity.seconds_left is None else f"{text}, about {activity.seconds_left:.0f} s left"
 

@@ -11,7 +11,7 @@ from service.report.plots import LIVE
 REFRESH = 2.0
 """Seconds between two updates of the runs."""
 CONCURRENCY = 16
-"""Users whose click on the same button is handled at the same time; Gradio's default is one."""
+"""Clicks on the same button that are handled at the same time; Gradio's default is one."""
 EXAMPLE = """#Person1#: Good morning. I am a train passenger. Are you the station master?
 #Person2#: Yes, I am. What can I do for you?
 #Person1#: Let me remind you that the ferry had no free seats last night.
@@ -40,7 +40,7 @@ class Page(gr.Blocks):
     """Blocks whose components take texts and numbers only."""
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
-        """Refuse objects: Gradio would open the path or URL that an object in the form of a file names."""
+        """Refuse objects: Gradio would open the path or URL in an object that looks like a file."""
         if any(isinstance(value, dict | list) for value in inputs):
             raise gr.Error("Invalid input: only texts and numbers are accepted.", print_exception=False)
         return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
@@ -68,7 +68,7 @@ def _playground(page: gr.Blocks, tab: gr.Tab, actions: Actions) -> None:
         with gr.Column():
             dialogue = gr.Textbox(EXAMPLE, label="Dialogue", lines=8, max_lines=20, elem_id="dialogue")
             with gr.Row():
-                after = gr.Dropdown([], label="Trained by run", elem_id="adapter")
+                after = gr.Dropdown([], label="Trained model (run)", elem_id="adapter")
                 seed = gr.Number(1, precision=0, minimum=0, label="Seed", info="For sampling; empty: greedy decoding")
             button = gr.Button("Summarize", variant="primary", elem_id="summarize")
     with gr.Row():

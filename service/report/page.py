@@ -23,7 +23,7 @@ from service.run.step_log import read_steps
 
 FACTS = ("seed", "steps", "seconds", "resumed_after_step", "adapter_sha256")
 PROGRESS = {"reward": "reward/mean", "toxicity": "watch/toxicity", "ROUGE-L": "watch/rougeL"}
-"""Title -> metric of what is shown of an unfinished run."""
+"""Title -> metric, for the metrics shown for an unfinished run."""
 
 
 class RunReport:
@@ -109,7 +109,7 @@ def _group(name: str, group: Mapping[str, Any], policies: Sequence[str]) -> dict
 
 
 def _change(values: Sequence[float | None]) -> float | None:
-    """From the first policy to the last."""
+    """Change from the first policy to the last; None if unknown."""
     return None if None in (values[0], values[-1]) else values[-1] - values[0]
 
 

@@ -24,22 +24,22 @@ from workers.data.prompts import Prompt
 from workers.evaluation.comparison import compare
 
 WIDTH = 140
-"""Columns of a table that is written to a file."""
+"""Columns of the table if standard output is not a terminal."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What an evaluation found, and the settings that its report depends on."""
+    """The summaries of an evaluation, and the settings that its report depends on."""
 
     table: pd.DataFrame  # a row per summary
     prompts: Sequence[Prompt]
     settings: EvaluationConfig
-    by_group: bool  # True where measures are given by the algorithm's groups, False: by topic
+    by_group: bool  # True if the report groups prompts as the algorithm does, False: by topic
     watch: WatchConfig
 
     @classmethod
     def of(cls, config: Config, plan: Plan, table: pd.DataFrame) -> "Findings":
-        """The findings of a command."""
+        """The findings of an evaluation by this config and plan."""
         return cls(table, plan.held_out, config.evaluation, config.algorithm.prompt_groups is not None, config.watch)
 
 

@@ -54,7 +54,7 @@ def zipped(adapter: Path) -> bytes:
 
 
 def reported_steps(folder: Path) -> int | None:
-    """Number of steps in the run's report, which is the last thing that a run writes; None while there is no report."""
+    """Number of steps in the run's report, which a run writes last; None while there is no report."""
     try:
         steps = json.loads((folder / "report.json").read_bytes())["steps"]
         return steps if (folder / "report.html").is_file() else None

@@ -23,7 +23,7 @@ PROMPTS = f"{FOLDER}/prompts.json"
 
 
 class SummaryFile:
-    """`evaluation/<policy>.jsonl`: a header line of facts, then a line per unit. Other facts reset the file."""
+    """`evaluation/<policy>.jsonl`: a header line of facts, then a line per unit. Reset if its facts differ."""
 
     def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
         head, whole = json.dumps(facts), []
@@ -57,9 +57,9 @@ def judge_policies(
     settings: Mapping[str, Any],
     display: Display,
 ) -> pd.DataFrame:
-    """Evaluate every policy on what the folder does not hold yet; returns a row per summary.
+    """Evaluate every policy on the units that the folder does not hold yet; returns a row per summary.
 
-    `settings` are those of `summary_settings`.
+    `settings` come from `summary_settings`.
     """
     (folder / FOLDER).mkdir(exist_ok=True)
     prompts = [{"topic": prompt.topic, "references": prompt.references} for prompt in plan.held_out]

@@ -1,4 +1,4 @@
-"""A long-running phase: its progress, and how long it will still take."""
+"""A long-running phase: its progress and estimated time left."""
 
 import time
 from collections.abc import Callable

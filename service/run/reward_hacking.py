@@ -12,7 +12,7 @@ ERRORS = 4
 ROUGE_LOSS = 0.05
 """Relative loss of ROUGE-L that causes a warning."""
 LENGTHS = (0.5, 2.0)
-"""Range of the final length, relative to the first, outside of which summaries have collapsed or grown."""
+"""Range of the final length, relative to the first; outside it, summaries have collapsed or grown."""
 COMMONEST = 0.5
 """Share of prompts that may get the same summary."""
 

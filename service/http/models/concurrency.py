@@ -1,4 +1,4 @@
-"""Concurrent calls of which none is left running when its caller fails or is gone."""
+"""Concurrent calls that are all cancelled when one fails or the caller disconnects."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence

@@ -1,4 +1,4 @@
-"""Requests to the models: validates them, and takes on no more texts than can be answered in time."""
+"""Requests to the models: validates them and limits the number of texts in progress."""
 
 import asyncio
 from collections import Counter
@@ -19,7 +19,7 @@ from workers.inference.summarizer import SummaryRequest
 
 
 class Busy(Exception):
-    """The maximum number of texts is waiting."""
+    """The maximum number of texts is already waiting or in progress."""
 
 
 class ModelService:
@@ -89,7 +89,7 @@ class ModelService:
 
     @contextmanager
     def _admit(self, kind: str, count: int) -> Iterator[None]:
-        """Take on a whole request or none of it, so that no work is wasted on one that is then refused."""
+        """Admit a whole request or none of it, so that no work is wasted on one that is then refused."""
         # Counted here: simultaneous requests can exceed Ray Serve's own limit, and its queue leaves replicas idle.
         if self._pending[kind] and self._pending[kind] + count > self.limits.queue:
             raise Busy(f"{self._pending[kind]} texts are already waiting; try again later")

@@ -1,1 +1,1 @@
-"""Runs: presets, submission, records, and what runs produce."""
+"""Runs: presets, submission, records and output."""

@@ -1,4 +1,4 @@
-"""What routes of runs share."""
+"""Dependencies shared by the routes of runs."""
 
 from typing import Annotated
 
@@ -16,11 +16,11 @@ async def _run_service(request: Request) -> RunService:
 
 
 Runs = Annotated[RunService, Depends(_run_service)]
-"""What a route declares as the type of a parameter to get the service of runs."""
+"""Type of a route's parameter that receives the `RunService`."""
 
 
 def get_run(runs: RunService, id: str) -> RunRecord:
-    """The run of an id. Raises `NotFound`."""
+    """The run with this id. Raises `NotFound`."""
     run_id.set(id)
     try:
         return runs.store.get(id)

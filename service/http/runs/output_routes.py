@@ -1,4 +1,4 @@
-"""Routes to what a run produces: steps, live events, its log and files."""
+"""Routes to a run's output: steps, live events, log and files."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ def file(runs: Runs, key: Reader, run: RunId, name: Annotated[str, Path(examples
     """Download one of the run's `files`."""
     artifact = artifacts(runs.folder(get_run(runs, run).id)).get(name)
     if not artifact:
-        raise NotFound(f"run {run} has no file {name!r} (yet); its `files` are those available")
+        raise NotFound(f"run {run} has no file {name!r} (yet); `files` of the run lists what is available")
     if artifact.name == ADAPTER:
         headers = {"Content-Disposition": f'attachment; filename="adapter-{run}.zip"'}
         return Response(zipped(artifact.path), media_type=artifact.media_type, headers=headers)

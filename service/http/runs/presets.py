@@ -24,9 +24,9 @@ class Presets:
                 self.registered.setdefault(field, set()).add(name)
 
     def make_config(self, body: Mapping[str, Any]) -> tuple[str, Config]:
-        """Preset and config of a request: its settings, laid over those of the preset that `base` names.
+        """Preset and config of a request: its settings, merged over the preset that `base` names.
 
-        Raises `UsageError` with all that is invalid or not allowed over HTTP.
+        Raises `UsageError` listing everything that is invalid or not allowed over HTTP.
         """
         request = dict(body)
         base = request.pop("base", next(iter(self.values)))

@@ -37,7 +37,7 @@ def submit(
     body: Annotated[dict[str, Any], Body(openapi_examples=EXAMPLES)],
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> Run:
-    """Submit a run. The body holds settings as a YAML file would, laid over those of the preset that `base` names."""
+    """Submit a run. The body holds settings as a YAML file would, merged over the preset that `base` names."""
     record, new = runs.submit(body, key.name, idempotency_key)
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/runs/{record.id}"

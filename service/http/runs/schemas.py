@@ -1,4 +1,4 @@
-"""Bodies of requests and responses about runs. The config of a run is not here: its schema is that of configs/."""
+"""Bodies of requests and responses about runs. A run's config is not here: configs/ defines its schema."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,7 +53,7 @@ class Activity(Schema):
     done: int
     """Units of the phase that are done: steps, or units of held-out prompts."""
     total: int | None
-    """Units in all; null if unknown."""
+    """Units in total; null if unknown."""
     seconds: float
     """Seconds since the phase started."""
     seconds_left: float | None
@@ -80,7 +80,7 @@ class Run(Schema):
     step: int
     """Steps done."""
     steps: int
-    """Steps in all."""
+    """Steps in total."""
     doing: Activity | None
     """Current phase, also before the first and after the last step; null unless the run is running."""
     workers: dict[str, dict[str, int]]
@@ -92,7 +92,7 @@ class Run(Schema):
 
     @classmethod
     def of(cls, record: RunRecord, folder: Path) -> "Run":
-        """The run of a record, with what its folder holds now."""
+        """The run of a record, with the current state of its folder."""
         files = [
             File(name=a.name, media_type=a.media_type, url=f"/runs/{record.id}/files/{a.name}")
             for a in artifacts(folder).values()

@@ -1,4 +1,4 @@
-"""What requests can do with runs: submit, stop, resume and scale them. Each run is a Ray job."""
+"""Operations on runs: submit, stop, resume and scale. Each run is a Ray job."""
 
 import secrets
 import sqlite3
@@ -22,7 +22,7 @@ from service.run.supervisor import request_workers
 
 
 class TooManyRuns(Exception):
-    """The maximum number of runs is waiting or running."""
+    """The maximum number of runs is already waiting or running."""
 
 
 class Conflict(Exception):
@@ -30,7 +30,7 @@ class Conflict(Exception):
 
 
 class RunService:
-    """Runs of the service. Calls wait for disk and cluster, so they must not be made on an event loop's thread."""
+    """Runs of the service. Methods block on disk and cluster, so they must not be called on an event loop's thread."""
 
     def __init__(self, folder: Path, max_runs: int, presets: Presets, jobs: Jobs) -> None:
         """`max_runs` may be waiting or running at a time; `folder` is created if it does not exist."""
@@ -58,7 +58,7 @@ class RunService:
         return job_log(self.jobs, record)
 
     def submit(self, body: Mapping[str, Any], owner: str, token: str | None = None) -> tuple[RunRecord, bool]:
-        """The submitted run, and whether it is new: a token that was used before returns the run of then.
+        """The submitted run, and whether it is new: a token that was used before returns the run that it created.
 
         Raises `UsageError` for an invalid body, `TooManyRuns`, and `Conflict` if the token was used for another body.
         """

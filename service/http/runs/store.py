@@ -31,7 +31,7 @@ create table if not exists runs (
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run as the service remembers it; the columns are explained in TABLE."""
+    """A row of the table of runs; TABLE explains its columns."""
 
     id: str
     created: float
@@ -82,11 +82,11 @@ class RunStore:
             raise KeyError(new.token) from error
 
     def get(self, id: str) -> RunRecord:
-        """The run of an id. Raises `KeyError`."""
+        """The run with this id. Raises `KeyError`."""
         return self._one("id = ?", id)
 
     def by_token(self, owner: str, token: str) -> RunRecord:
-        """The run that was submitted with a token. Raises `KeyError`."""
+        """The run that this owner submitted with this token. Raises `KeyError`."""
         return self._one("owner = ? and token = ?", owner, token)
 
     def newest(self, limit: int = -1, offset: int = 0) -> list[RunRecord]:
@@ -98,7 +98,7 @@ class RunStore:
         return self._select(f"state not in {ENDED} order by created")
 
     def change(self, record: RunRecord, state: str, message: str = "", attempt: int | None = None) -> bool:
-        """Change the state of a run; False if the stored state or attempt is no longer that of `record`."""
+        """Change the state of a run; False if the stored state or attempt differs from `record`'s."""
         values = (state, message, attempt or record.attempt, record.id, record.state, record.attempt)
         where = "id = ? and state = ? and attempt = ?"
         return bool(self._do(f"update runs set state = ?, message = ?, attempt = ? where {where}", *values).rowcount)
