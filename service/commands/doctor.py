@@ -58,7 +58,7 @@ class Doctor:
             raise Skipped
 
     def _worker(self, role: str) -> Any:
-        """A worker of the run, in this process and on its CPU."""
+        """A worker of the run in this process, on the CPU unless its settings reserve GPUs explicitly."""
         layout = resolve(LayoutRequest.of(self.config), [replace(Machine.here(), gpus=0)])
         return make_worker(worker_specs(self.config, layout)[role], threads=1)
 
