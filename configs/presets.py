@@ -37,10 +37,10 @@ def read_yaml(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def is_file(path: Path) -> bool:
     """True for an existing file; False also for names that no file can have."""
-    return _is_there(path) and path.is_file()
+    return _exists(path) and path.is_file()
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except (OSError, ValueError):  # not a valid file name
@@ -67,7 +67,7 @@ def find_shipped(values: dict[str, Any]) -> dict[str, Any]:
     for section, key in SHIPPED:
         inner = values.get(section)
         name = inner.get(key) if isinstance(inner, dict) else None
-        if isinstance(name, str) and not _is_there(Path(name)) and _is_there(CODE / name):
+        if isinstance(name, str) and not _exists(Path(name)) and _exists(CODE / name):
             found[section] = {**inner, key: str(CODE / name)}
     return found
 

@@ -39,7 +39,7 @@ class Learner:
         self.fingerprint = self.policy.fingerprint()
 
     def describe(self) -> dict[str, Any]:
-        """Parameter counts, data type and fingerprint of the frozen weights, and if a saved value head was loaded."""
+        """Parameter counts, data type fingerprint of the frozen weights, and whether a saved value head was loaded."""
         dtype = str(self.policy.network.dtype).removeprefix("torch.")
         return {
             **self.policy.parameter_counts(),

@@ -105,4 +105,4 @@ def _check_padding(field: str, model: PreTrainedModel, tokenizer: PreTrainedToke
             f"tokenizer_config.json and pad_token_id in config.json to a token that the model was trained with"
         )
     if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id  # by it decoder models find a text's last token
+        model.config.pad_token_id = tokenizer.pad_token_id  # decoder models find a text's last token by it
