@@ -45,9 +45,9 @@ class StepReport:
 
 
 def start(pools: Pools, resumed: TrainState | None = None) -> Start:
-    """The state before the first step, `resumed` where given, after the reward workers have checked their probe.
+    """The state before the first step (`resumed` if given), after a reward worker has checked the probe.
 
-    Raises `UsageError` where a classifier prefers the worse text of its probe, or a resumed adapter has another shape.
+    Raises `UsageError` if a classifier prefers the worse text of its probe, or a resumed adapter has another shape.
     """
     policy, learner = pools.learner.submit("initial_state", results=2, about="the initial state")
     model = pools.learner.submit("describe", about="the model")
@@ -59,7 +59,7 @@ def start(pools: Pools, resumed: TrainState | None = None) -> Start:
 
 
 def check_shapes(resumed: PolicyState, policy: PolicyState) -> None:
-    """Raises `UsageError` where the adapter of a resumed run differs in shape from the one its config describes."""
+    """Raises `UsageError` if the adapter of a resumed run differs in shape from the one its config describes."""
     old, new = ({name: t.shape for name, t in state.adapter.items()} for state in (resumed, policy))
     if old != new:
         differing = min(set(old.items()) ^ set(new.items()))[0]
@@ -115,7 +115,7 @@ def update(
 
 
 def check(step: int, metrics: dict[str, float]) -> None:
-    """Raises `RunError` where a step violates an invariant without which its metrics would be meaningless."""
+    """Raises `RunError` if a step violates an invariant without which its metrics would be meaningless."""
     # `not x <= limit`, so that NaN fails too.
     if step == 0 and not metrics["objective/kl_k3"] <= MAX_FIRST_KL:
         kl = metrics["objective/kl_k3"]

@@ -9,7 +9,7 @@ from configs.errors import UsageError
 
 
 def check_fit(request: LayoutRequest, machines: Sequence[Machine]) -> Layout:
-    """The resolved layout. Raises `UsageError` with settings that fit where its workers cannot all be placed."""
+    """The resolved layout. Raises `UsageError`, suggesting settings that fit, if its workers cannot all be placed."""
     layout = resolve(request, machines)
     if _fits(layout, machines):
         return layout
@@ -31,7 +31,7 @@ def _needed(layout: Layout, kind: str) -> str:
 
 
 def _suggest(request: LayoutRequest, machines: Sequence[Machine]) -> str:
-    """Settings that fit: fewer workers; where one per role is still too many, resources left to `auto`."""
+    """Settings that fit: fewer workers; if one per role is still too many, resources left to `auto`."""
     counts = {role: each.fewest for role, each in resolve(request, machines).items()}
     while max(counts.values()) > 1:
         counts[max(counts, key=counts.__getitem__)] -= 1

@@ -26,7 +26,7 @@ class Jobs:
     def submit(self, name: str, command: Sequence[str]) -> None:
         """Submit a command as the job `name`. Submitting it again has no effect.
 
-        Raises `RunError` where the cluster rejects it.
+        Raises `RunError` if the cluster rejects it.
         """
         try:
             self.client.submit_job(
@@ -37,9 +37,9 @@ class Jobs:
                 raise RunError(f"the cluster rejected the job: {_reason(error)}") from error
 
     def state(self, name: str) -> str | None:
-        """pending, running, stopped, succeeded or failed; None where the cluster does not know the job.
+        """pending, running, stopped, succeeded or failed; None if the cluster does not know the job.
 
-        Raises `RunError` where the cluster does not respond.
+        Raises `RunError` if the cluster does not respond.
         """
         try:
             return str(self.client.get_job_status(name).value).lower()
@@ -51,14 +51,14 @@ class Jobs:
             raise RunError(f"the cluster does not respond: {error}") from error
 
     def stop(self, name: str) -> None:
-        """Stop the job, as Ctrl-C would. Raises `RunError` where the cluster fails to."""
+        """Stop the job, as Ctrl-C would. Raises `RunError` if the cluster fails to."""
         try:
             self.client.stop_job(name)
         except (RuntimeError, OSError) as error:
             raise RunError(f"the cluster did not stop the job: {str(error).splitlines()[-1]}") from error
 
     def log(self, name: str) -> str:
-        """Last lines of the job's output; empty where the job is unknown."""
+        """Last lines of the job's output; empty if the job is unknown."""
         try:
             return "\n".join(self.client.get_job_logs(name).splitlines()[-LOG_LINES:])
         except (RuntimeError, OSError):

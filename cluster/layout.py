@@ -23,7 +23,7 @@ class RoleLayout:
 
     @property
     def device(self) -> str:
-        """cuda where a GPU or a fraction of one is reserved; otherwise cpu, even on a machine with GPUs."""
+        """cuda if a GPU or a fraction of one is reserved; otherwise cpu, even on a machine with GPUs."""
         return "cuda" if self.gpus else "cpu"
 
 

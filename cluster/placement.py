@@ -50,7 +50,7 @@ class _Free:
 
 
 def _place(cpus: float, gpus: float, node: _Free, devices: list[_Free]) -> bool:
-    """Reserve resources on a machine; returns False where it has too few."""
+    """Reserve resources on a machine; returns False if it has too few."""
     part = min(gpus, 1)
     chosen = [device for device in devices if part and device.has(part)][: max(1, int(gpus))]
     if not node.has(cpus) or (gpus and len(chosen) < gpus):

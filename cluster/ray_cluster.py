@@ -22,13 +22,13 @@ from configs.errors import RunError
 def connected(address: str | None, dashboard: bool = False) -> Iterator[list[Machine]]:
     """Join the cluster at the address, or start a local one; yields its machines, and disconnects at the end.
 
-    `dashboard` adds the dashboard to a local cluster, as jobs require. Raises `RunError` where no cluster is at the
+    `dashboard` adds the dashboard to a local cluster, as jobs require. Raises `RunError` if no cluster is at the
     address.
     """
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         prepare_token(address)
-        # `include_dashboard` applies to a cluster started here; Ray ignores it where one is joined.
+        # `include_dashboard` applies to a cluster started here; Ray ignores it when joining one.
         ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
         raise RunError(f"cluster.address: no Ray cluster at {address!r}: {error}") from error

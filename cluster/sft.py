@@ -27,7 +27,7 @@ from workers.rouge import ROUGE_TYPES
 def run_sft(config: Config, folder: Path) -> None:
     """Train, on Ray or in this process, and write the adapter to the folder, to which all workers need access.
 
-    Raises `UsageError` where the workers do not fit the cluster, `RunError` where training fails.
+    Raises `UsageError` if the workers do not fit the cluster, `RunError` if training fails.
     """
     folder = folder.resolve()
     if config.cluster.backend == "inline":
@@ -61,7 +61,7 @@ def run_sft(config: Config, folder: Path) -> None:
 
 
 def _share(config: Config, machines: Sequence[Machine]) -> tuple[float, float]:
-    """CPUs and GPUs of a worker: as many as a learner has, but a whole GPU where that has any share of one."""
+    """CPUs and GPUs of a worker: as many as a learner has, but a whole GPU if a learner has any share of one."""
     learner = resolve(LayoutRequest.of(config), machines)["learner"]
     cpus = learner.threads if config.cluster.resources.learner.cpus == "auto" else learner.cpus
     return cpus, int(learner.gpus > 0)

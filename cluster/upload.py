@@ -15,7 +15,7 @@ from configs.errors import UsageError
 def examine_upload(folder: Path) -> str:
     """Size and largest parts of the package that Ray would make of the folder, in one line.
 
-    Raises `UsageError` where Ray would refuse it.
+    Raises `UsageError` if Ray would refuse it.
     """
     quiet = logging.getLogger("seqrlhf.upload")
     quiet.setLevel(logging.ERROR)

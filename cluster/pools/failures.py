@@ -5,7 +5,7 @@ from ray.exceptions import ObjectLostError, OutOfMemoryError, RayError
 
 
 def is_lost_object(error: Exception) -> bool:
-    """True where the value of a result was lost with its node."""
+    """True if the value of a result was lost with its node."""
     return isinstance(error, ObjectLostError) or isinstance(getattr(error, "cause", None), ObjectLostError)
 
 

@@ -27,7 +27,7 @@ def make_worker(spec: WorkerSpec, threads: int) -> Any:
 
 
 def set_threads(threads: int) -> None:
-    """Set torch's number of threads where this process has loaded torch; simulated workers do without it."""
+    """Set torch's number of threads if this process has loaded torch; simulated workers do without it."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)
 
@@ -42,7 +42,7 @@ class Pool(Protocol):
     def submit(self, method: str, *args: Any, about: str, results: int = 1) -> Any:
         """Call a method on one worker; handles among `args` are replaced by their values.
 
-        `about` names what the call works on, for messages. Returns at once: a handle, or a list of handles where the
+        `about` names what the call works on, for messages. Returns at once: a handle, or a list of handles if the
         method has several results.
         """
 
@@ -82,7 +82,7 @@ class Pools:
     get: Callable[[Sequence[Handle]], list[Any]]
     """Wait for handles; returns their values.
 
-    Raises `RunError` where a worker failed or a limit was exceeded, `UsageError` where a worker raised one."""
+    Raises `RunError` if a worker failed or a limit was exceeded, `UsageError` if a worker raised one."""
     put: Callable[[Any], Handle]
     """A handle for a value that many calls need."""
     retries: Counter[str] = field(default_factory=Counter)

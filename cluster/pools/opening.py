@@ -17,7 +17,7 @@ def open_pools(
 ) -> Iterator[Pools]:
     """Start the workers that the config requests, as specified by `specs`; they stop on leaving the context.
 
-    Raises `UsageError` before any worker starts where they do not all fit the cluster.
+    Raises `UsageError` before any worker starts if they do not all fit the cluster.
     """
     if config.cluster.backend == "inline":
         layout = resolve(LayoutRequest.of(config), [Machine.here()])

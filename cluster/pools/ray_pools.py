@@ -40,7 +40,7 @@ class RayPool:
 def open_ray_pools(config: Config, supervisor: Supervisor, specs: SpecFactory) -> Iterator[Pools]:
     """Start all workers in parallel on a Ray cluster; they stop on leaving the context.
 
-    Raises `UsageError` before any worker starts where they do not all fit the cluster.
+    Raises `UsageError` before any worker starts if they do not all fit the cluster.
     """
     with connected(config.cluster.address) as machines:
         layout = check_fit(LayoutRequest.of(config), machines)

@@ -98,7 +98,7 @@ class WorkerGroup:
         return len(overdue)
 
     def make_room(self, groups: Iterable["WorkerGroup"]) -> None:
-        """Shrink the role with most workers where this role has none and none can be placed."""
+        """Shrink the role with the most workers if this role has none and none can be placed."""
         if not self.workers or any(worker.state != "pending" for worker in self.workers):
             return
         groups = list(groups)

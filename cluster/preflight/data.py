@@ -14,7 +14,7 @@ from workers.data.prompts import Prompt, Row, make_prompts, read_rows
 
 
 def read_run_splits(config: Config) -> list[list[Row]]:
-    """Rows of the training split and of the held-out split. Raises `UsageError` where these are the same."""
+    """Rows of the training split and of the held-out split. Raises `UsageError` if these are the same."""
     data = config.data
     if data.train_split == data.eval_split:
         raise UsageError(
@@ -24,7 +24,7 @@ def read_run_splits(config: Config) -> list[list[Row]]:
 
 
 def check_prompts(config: Config, policy: Policy, prompts: Sequence[Prompt]) -> None:
-    """Raises `UsageError` where a prompt has more tokens than the policy has positions."""
+    """Raises `UsageError` if a prompt has more tokens than the policy has positions."""
     limit, longest = prompt_positions(policy.network), max((len(p.token_ids) for p in prompts), default=0)
     if limit and longest > limit:
         raise UsageError(
@@ -43,7 +43,7 @@ def too_few(data: DataConfig, split: str, count: int, needed: int) -> str:
 
 
 def make_plan(config: Config, tokenizer: PreTrainedTokenizerBase, splits: list[list[Row]]) -> Plan:
-    """The run's plan. Raises `UsageError` where a split has too few prompts, or a weighted group has none."""
+    """The run's plan. Raises `UsageError` if a split has too few prompts, or a weighted group has none."""
     data, group_by = config.data, config.algorithm.prompt_groups
     train, held_out = (make_prompts(rows, data, tokenizer, group_by) for rows in splits)
     for split, prompts, needed in [

@@ -9,7 +9,7 @@ from configs.schema import Config
 
 
 def check_cluster(config: Config) -> None:
-    """Raises `UsageError` where nothing listens at the cluster's address, which Ray would retry for many minutes."""
+    """Raises `UsageError` if nothing listens at the cluster's address, which Ray would retry for many minutes."""
     address = config.cluster.address or os.environ.get("RAY_ADDRESS", "")
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if config.cluster.backend == "ray" and port.isdigit() and not answers(host, int(port)):
@@ -19,7 +19,7 @@ def check_cluster(config: Config) -> None:
 
 
 def check_sft_workers(config: Config) -> None:
-    """Raises `UsageError` where the number of fine-tuning workers does not suit the batch size or the backend."""
+    """Raises `UsageError` if the number of fine-tuning workers does not suit the batch size or the backend."""
     sft, inline = config.sft, config.cluster.backend == "inline"
     if sft.batch_size % sft.workers:
         raise UsageError(f"sft.batch_size ({sft.batch_size}) must be a multiple of sft.workers ({sft.workers})")

@@ -14,7 +14,7 @@ from learner.pretrained import one_line
 
 
 def hub_is_reachable() -> bool:
-    """True if a connection to the Hugging Face hub can be opened; assumed where a proxy is configured."""
+    """True if a connection to the Hugging Face hub can be opened; assumed if a proxy is configured."""
     if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
         return True
     address = urlsplit(huggingface_hub.constants.ENDPOINT)
@@ -22,7 +22,7 @@ def hub_is_reachable() -> bool:
 
 
 def answers(host: str, port: int) -> bool:
-    """True where something listens at the address."""
+    """True if something listens at the address."""
     try:
         socket.create_connection((host, port), timeout=3).close()
     except (OSError, UnicodeError):

@@ -33,7 +33,7 @@ TOKENIZER = "tokenizer.json|tokenizer_config.json|*.model|vocab.*"
 def check_policy(config: Config) -> Policy:
     """The policy without its weights, made by the constructor that workers use.
 
-    Raises `UsageError` where the model is not an encoder-decoder, or the adapter is missing or of another model.
+    Raises `UsageError` if the model is not an encoder-decoder, or the adapter is missing or of another model.
     """
     name, adapter = config.policy.model, config.policy.adapter
     shape = load_named("policy.model", name, AutoConfig.from_pretrained, "config.json", WEIGHTS)
@@ -61,27 +61,27 @@ def _construct(field: str, kind: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def check_reach(config: Config, policy: Policy) -> None:
-    """Raises `UsageError` where an adapted layer would never receive a gradient."""
+    """Raises `UsageError` if an adapted layer would never receive a gradient."""
     if idle := unreached(policy.peft):
         raise UsageError(never_reached(config.policy, idle))
 
 
 def check_lengths(config: Config, policy: Policy, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises `UsageError` where the tokenizer does not fit, no token ends a completion, or completions are too long."""
+    """Raises `UsageError` if the tokenizer does not fit, no token ends a completion, or completions are too long."""
     check_vocabulary("policy.model", policy.network, tokenizer)
     end_ids("policy.model", policy.network, tokenizer)
     _check_length("rollout.max_new_tokens", config.rollout.max_new_tokens, policy, config.policy.model)
 
 
 def _check_length(field: str, tokens: int, policy: Policy, model: str) -> None:
-    """Raises `UsageError` naming `field` where completions have more tokens than the policy has positions."""
+    """Raises `UsageError` naming `field` if completions have more tokens than the policy has positions."""
     limit = completion_positions(policy.network)
     if limit and tokens > limit:
         raise UsageError(f"{field}: {tokens}, but {model} has positions for {limit} tokens; lower it")
 
 
 def check_targets(config: Config, policy: Policy, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises `UsageError` where target summaries cannot be padded, or are longer than the policy can write."""
+    """Raises `UsageError` if target summaries cannot be padded, or are longer than the policy can write."""
     if tokenizer.pad_token_id is None:
         raise UsageError(
             f"policy.model: the tokenizer of {config.policy.model} has no pad token, which batches of summaries need; "
@@ -104,25 +104,25 @@ def check_format(policy: PolicyConfig) -> None:
 
 
 def check_reward(config: Config) -> None:
-    """Raises `UsageError` where the reward model cannot be used."""
+    """Raises `UsageError` if the reward model cannot be used."""
     _check_classifier("reward", config.reward)
 
 
 def check_judge(config: Config) -> None:
-    """Raises `UsageError` where the second judge is a classifier that cannot be used."""
+    """Raises `UsageError` if the second judge is a classifier that cannot be used."""
     if isinstance(judge := config.evaluation.second_judge, ClassifierJudge):
         _check_classifier("evaluation.second_judge", judge)
 
 
 def _check_classifier(field: str, config: LabelledModel) -> None:
-    """Raises `UsageError` where the model cannot be loaded, has no such label, or does not fit its tokenizer."""
+    """Raises `UsageError` if the model cannot be loaded, has no such label, or does not fit its tokenizer."""
     load_named(f"{field}.model", config.model, AutoConfig.from_pretrained, "config.json", WEIGHTS)
     load_named(f"{field}.model", config.model, AutoTokenizer.from_pretrained, TOKENIZER)
     _construct(f"{field}.model", Classifier, field, config, META)
 
 
 def check_extras(config: Config) -> None:
-    """Raises `UsageError` where an additional reward cannot be made."""
+    """Raises `UsageError` if an additional reward cannot be made."""
     for extra in config.reward.extra:
         try:
             make_extra(extra)
@@ -131,5 +131,5 @@ def check_extras(config: Config) -> None:
 
 
 def check_tokenizer(config: Config) -> PreTrainedTokenizerBase:
-    """The policy's tokenizer. Raises `UsageError` where it cannot be loaded."""
+    """The policy's tokenizer. Raises `UsageError` if it cannot be loaded."""
     return load_named("policy.model", config.policy.model, AutoTokenizer.from_pretrained, TOKENIZER)

@@ -14,7 +14,7 @@ MIN_FREE = 200e6
 def check_out(config: Config) -> None:
     """Create the output folder: only doing so shows that it can be done.
 
-    Raises `UsageError` where it cannot be created, or holds anything but traces of a run that failed to start.
+    Raises `UsageError` if it cannot be created, or holds anything but traces of a run that failed to start.
     """
     if config.out is None:
         return
@@ -33,7 +33,7 @@ def _is_trace(path: Path) -> bool:
 
 
 def check_disk(folder: Path) -> None:
-    """Raises `UsageError` where the disk of the folder is nearly full."""
+    """Raises `UsageError` if the disk of the folder is nearly full."""
     existing = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.exists())
     free = shutil.disk_usage(existing).free
     if free < MIN_FREE:

@@ -78,7 +78,7 @@ def check_serving(config: Config) -> None:
 
 
 def collect(problems: list[str], check: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of a check; where it raises `UsageError`, adds to `problems` and returns None."""
+    """The result of a check; if it raises `UsageError`, adds its problems to `problems` and returns None."""
     try:
         return check(*arguments)
     except UsageError as error:
@@ -91,7 +91,7 @@ def _raise_all(problems: list[str]) -> None:
 
 
 def _choose_hub_access(config: Config, *more: str) -> None:
-    """Go offline where a model or data set is not local and the hub cannot be reached."""
+    """Go offline if a model or data set is not local and the hub cannot be reached."""
     names = [config.policy.model, config.policy.adapter, config.data.path, *more]
     if any(name and not Path(name).exists() for name in names) and not hub_is_reachable():
         go_offline()

@@ -24,7 +24,7 @@ def running_replicas() -> dict[str, int]:
 
 
 def stop_apps() -> None:
-    """Stop the replicas of this service or an earlier one, and Serve itself where it runs nothing else.
+    """Stop the replicas of this service or an earlier one, and Serve itself if it runs nothing else.
 
     Serve would otherwise keep importing code from the folder of the process that started it.
     """

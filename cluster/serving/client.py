@@ -40,7 +40,7 @@ class ModelClient:
     async def summarize(self, adapter: str, request: SummaryRequest) -> str:
         """The summary by an adapter: `base`, or a folder, whose path must not come from a client.
 
-        Raises `TooLong`; `UsageError` where the adapter is missing or of another model; `TooSlow` or `Unavailable`.
+        Raises `TooLong`; `UsageError` if the adapter is missing or of another model; `TooSlow` or `Unavailable`.
         """
         return await self._request("summaries", adapter_version(adapter), request)
 

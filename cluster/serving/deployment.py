@@ -28,13 +28,13 @@ HEALTH_CHECK = 1.0
 GRACE = 5.0
 """Seconds that a stopping replica may take to finish; requests it drops are repeated."""
 REFUSED = f"{UsageError.__module__}.{UsageError.__qualname__}: "
-"""Prefix of Serve's message, which is all it passes on, where a replica refused its settings."""
+"""Prefix of Serve's message if a replica refused its settings; Serve passes on messages, not exceptions."""
 
 
 def start_models(config: Config, machines: Sequence[Machine]) -> ModelClient:
     """Start replicas of both models on the joined cluster, replacing any of an earlier service.
 
-    Raises `RunError` where they do not start or are not placed within `cluster.start_timeout`, `UsageError` where a
+    Raises `RunError` if they do not start or are not placed within `cluster.start_timeout`, `UsageError` if a
     model refuses its settings.
     """
     logging.getLogger("ray.serve").setLevel(logging.ERROR)

@@ -62,7 +62,7 @@ class Replica:
                 self.since = None
 
     def check_health(self) -> None:
-        """Raises `RuntimeError` where a batch has taken too long; Serve then replaces the replica."""
+        """Raises `RuntimeError` if a batch has taken too long; Serve then replaces the replica."""
         if self.since and time.monotonic() - self.since > self.timeout:
             raise RuntimeError(f"no answer within {self.timeout:g} s (cluster.call_timeout)")
 
