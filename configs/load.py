@@ -100,7 +100,7 @@ def _functions(overrides: dict[str, Any]) -> dict[str, Any]:
 
 def changes(own: Config, config: Config) -> list[str]:
     """One sentence per changed setting that would make a resumed run compute different numbers."""
-    before, now = (dict(settings(c.model_dump(mode="json"))) for c in (own, config))
+    before, now = (dict(flat_settings(c.model_dump(mode="json"))) for c in (own, config))
     return [
         f"{name}: the run was started with {before.get(name)!r}, not {now.get(name)!r}"
         for name in {**before, **now}
@@ -108,11 +108,11 @@ def changes(own: Config, config: Config) -> list[str]:
     ]
 
 
-def settings(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat_settings(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted names and values of all settings."""
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from settings(value, f"{prefix}{key}.")
+            yield from flat_settings(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 

@@ -28,21 +28,23 @@ class Encoded(NamedTuple):
 
     states: Tensor  # [P, S, d_model]
     mask: Tensor  # [P, S]
-    place: Tensor  # [B], index of each sequence's prompt
+    prompt_index: Tensor  # [B], index of each sequence's prompt
 
     def rows(self) -> Tensor:
         """One row per sequence, [B, S, d_model]."""
-        return self.states.index_select(0, self.place)  # its gradient has the same bits for any number of threads
+        return self.states.index_select(
+            0, self.prompt_index
+        )  # its gradient has the same bits for any number of threads
 
     def row_mask(self) -> Tensor:
         """One row of the mask per sequence, [B, S]."""
-        return self.mask[self.place]
+        return self.mask[self.prompt_index]
 
     def select(self, rows: Tensor) -> "Encoded":
         """Some of the sequences, trimmed to their longest prompt."""
-        kept, place = self.place[rows].unique(return_inverse=True)
+        kept, prompt_index = self.prompt_index[rows].unique(return_inverse=True)
         end = width(self.mask[kept])
-        return Encoded(self.states[kept, :end], self.mask[kept, :end], place)
+        return Encoded(self.states[kept, :end], self.mask[kept, :end], prompt_index)
 
 
 class Policy(nn.Module):
@@ -87,14 +89,14 @@ class Policy(nn.Module):
     def encode(self, prompt_ids: Tensor, prompt_mask: Tensor) -> Encoded:
         """Encode the prompts [B, S]; equal neighbours, such as a group's, are encoded once."""
         prompt_ids, prompt_mask = prompt_ids.to(self.device), prompt_mask.to(self.device)
-        _, place, copies = torch.cat([prompt_ids, prompt_mask], dim=1).unique_consecutive(
+        _, prompt_index, copies = torch.cat([prompt_ids, prompt_mask], dim=1).unique_consecutive(
             dim=0, return_inverse=True, return_counts=True
         )
         first = copies.cumsum(0) - copies
         prompt_ids, prompt_mask = prompt_ids[first], prompt_mask[first]
         parts = [(rows, self._encode(prompt_ids[rows], prompt_mask[rows])) for rows in buckets(prompt_mask.sum(1))]
         states = pad_cat([part for _, part in parts], prompt_ids.shape[1])
-        return Encoded(states[torch.cat([rows for rows, _ in parts]).argsort()], prompt_mask, place)
+        return Encoded(states[torch.cat([rows for rows, _ in parts]).argsort()], prompt_mask, prompt_index)
 
     def _encode(self, prompt_ids: Tensor, prompt_mask: Tensor) -> Tensor:
         """Hidden states [P, S, d_model], without the columns that are padding in every row."""
@@ -122,7 +124,7 @@ class Policy(nn.Module):
         return Forward(logprobs, full, values)
 
     @torch.no_grad()
-    def recall(self, encoded: Encoded, completion_ids: Tensor, mask: Tensor, full: bool = False) -> Forward:
+    def teacher_forced(self, encoded: Encoded, completion_ids: Tensor, mask: Tensor, full: bool = False) -> Forward:
         """Teacher-forced pass over completions of different lengths, without gradients; results are on the CPU.
 
         `full`: also return the log-probabilities of all tokens; otherwise they are [B, T, 0].

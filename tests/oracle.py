@@ -168,7 +168,7 @@ def old_pass(learner: Replay, policy: PolicyState, sampled: Rollouts) -> OldPass
     """What the rollout worker would send along with the completions."""
     learner.policy.load(policy, cached=False)
     encoded = learner.policy.encode(sampled.unit.prompt_ids, sampled.unit.prompt_mask)
-    forced = learner.policy.recall(encoded, sampled.completion_ids, sampled.completion_mask, full=True)
+    forced = learner.policy.teacher_forced(encoded, sampled.completion_ids, sampled.completion_mask, full=True)
     return OldPass(sampled.unit.key, forced.logprobs, forced.values, forced.full)
 
 

@@ -21,7 +21,7 @@ class ReferenceWorker:
         self.policy.load(state)
         unit = rollouts.unit
         encoded = self.policy.encode(unit.prompt_ids, unit.prompt_mask)
-        forced = self.policy.recall(encoded, rollouts.completion_ids, rollouts.completion_mask, self.full)
+        forced = self.policy.teacher_forced(encoded, rollouts.completion_ids, rollouts.completion_mask, self.full)
         return RefLogprobs(unit.key, forced.logprobs, forced.full)
 
     def divergence(self, rollouts: Rollouts, state: PolicyState) -> dict[str, list[float]]:

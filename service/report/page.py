@@ -9,7 +9,7 @@ import yaml
 
 from configs.errors import UsageError
 from configs.evaluation import WatchConfig
-from configs.load import settings
+from configs.load import flat_settings
 from learner.atomic_files import replace_file
 from service.report.html import render
 from service.report.plots import curves, distributions
@@ -135,6 +135,6 @@ def write_page(folders: Sequence[Path], target: Path) -> None:
 
 def _differences(runs: Sequence[RunReport]) -> list[list[Any]]:
     """Settings that differ between the runs, with their values."""
-    flat = [dict(settings(run.settings)) for run in runs]
+    flat = [dict(flat_settings(run.settings)) for run in runs]
     names = dict.fromkeys(name for one in flat for name in one)
     return [[name, *(one.get(name) for one in flat)] for name in names if len({repr(o.get(name)) for o in flat}) > 1]

@@ -8,7 +8,7 @@ from typing import Any
 from cluster.driver import Start
 from cluster.plan import Plan
 from configs.errors import RunError, UsageError
-from configs.load import settings
+from configs.load import flat_settings
 from configs.schema import Config
 from learner.atomic_files import replace_file
 
@@ -64,5 +64,5 @@ def check_data(folder: Path, config: Config, plan: Plan, say: Callable[[str], No
 
 def data_settings(config: Config) -> dict[str, Any]:
     """The settings that determine a run's prompts and their groups, by dotted name."""
-    known = settings(config.model_dump(mode="json"))
+    known = flat_settings(config.model_dump(mode="json"))
     return {name: value for name, value in known if name.startswith(DATA_SETTINGS)}

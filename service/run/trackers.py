@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UsageError
-from configs.load import settings
+from configs.load import flat_settings
 from configs.schema import Config
 
 PROJECT = "seqrlhf"
@@ -34,7 +34,7 @@ class Trackers:
             self.open[kind] = LOGGER_TYPE_TO_CLASS[kind](**arguments[kind])
             try:
                 self.open[kind].start()
-                flat = {key: str(value) for key, value in settings(config.model_dump(mode="json"))}
+                flat = {key: str(value) for key, value in flat_settings(config.model_dump(mode="json"))}
                 self.open[kind].store_init_configuration(flat)
             except Exception as error:  # every tracker has its own exceptions
                 raise UsageError(f"trackers: {kind} could not be started: {error}") from error

@@ -9,7 +9,7 @@ import torch
 
 from cluster.plan import make_unit
 from tests.conftest import settings_of, small_config
-from workers.reward.extra_rewards import RewardError, call, make_extra
+from workers.reward.extra_rewards import RewardError, call_reward, make_extra
 from workers.reward.worker import RewardWorker
 
 
@@ -80,14 +80,14 @@ def test_score_is_the_weighted_sum_and_each_part_is_reported(rollouts, reward_wo
 )
 def test_a_reward_that_fails_is_named_with_the_sample(rollouts, function, message):
     with pytest.raises(RewardError, match=message):
-        call("mine", extra(function), rollouts, drop=False)
+        call_reward("mine", extra(function), rollouts, drop=False)
 
 
 @pytest.mark.parametrize(
     ("function", "kept"), [("picky", [0, 2]), ("undefined", [0, 2]), ("enormous", [0, 2]), ("short", [])]
 )
 def test_or_the_sample_is_dropped(rollouts, function, kept):
-    scores = call("mine", extra(function), rollouts, drop=True)
+    scores = call_reward("mine", extra(function), rollouts, drop=True)
     assert [i for i, score in enumerate(scores) if not math.isnan(score)] == kept
     path = f"tests.workers.test_extra_rewards:{function}"
     config = reward({"type": "function", "name": "mine", "function": path}, reward__on_failure="drop")

@@ -10,7 +10,7 @@ from cluster.plan import make_unit
 from configs.rollout import RolloutConfig
 from learner.policy import Encoded
 from tests.conftest import settings_of, small_config
-from workers.rollout.sampling import came_to_end, draw, sample
+from workers.rollout.sampling import draw, reached_end, sample
 from workers.rollout.worker import RolloutWorker
 
 
@@ -98,8 +98,8 @@ def test_completions_that_came_to_their_end_are_told_from_those_that_were_cut(st
         )
         assert rollouts.ended.tolist() == [ended] * 4
     ids, mask = torch.tensor([[5, 6, 1], [7, 2, 0], [1, 0, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0]]).bool()
-    assert came_to_end(ids, mask, [1]).tolist() == [True, False, True]
-    assert came_to_end(ids, mask, [1, 2]).tolist() == [True, True, True]
+    assert reached_end(ids, mask, [1]).tolist() == [True, False, True]
+    assert reached_end(ids, mask, [1, 2]).tolist() == [True, True, True]
 
 
 def test_each_of_several_ends_ends_a_completion(two):

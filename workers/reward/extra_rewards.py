@@ -46,7 +46,7 @@ def load_function(path: str) -> RewardFunction:
     return function
 
 
-def call(name: str, function: RewardFunction, rollouts: Rollouts, drop: bool) -> list[float]:
+def call_reward(name: str, function: RewardFunction, rollouts: Rollouts, drop: bool) -> list[float]:
     """Scores of one unit; NaN for each sample to be dropped.
 
     Unless `drop`, raises `RewardError` naming the reward and the first sample for which it raises or returns a

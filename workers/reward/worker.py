@@ -10,7 +10,7 @@ from configs.evaluation import ClassifierJudge
 from configs.rewards import RougeReward
 from learner.types import Rollouts, Scores, Tensors
 from workers.reward.classifier import Classifier
-from workers.reward.extra_rewards import RewardFunction, call, make_extra
+from workers.reward.extra_rewards import RewardFunction, call_reward, make_extra
 from workers.reward.second_judge import Judge, make_judge
 from workers.settings import RewardSettings
 
@@ -48,8 +48,8 @@ class RewardWorker:
         logits = self.classifier.logits(texts, cut)
         drop = self.config.on_failure == "drop"
         label_logits = self.classifier.score(logits).tolist()
-        parts = {"classifier": call("classifier", lambda *_: label_logits, rollouts, drop)}
-        parts |= {name: call(name, extra, rollouts, drop) for name, extra in self.extras.items()}
+        parts = {"classifier": call_reward("classifier", lambda *_: label_logits, rollouts, drop)}
+        parts |= {name: call_reward(name, extra, rollouts, drop) for name, extra in self.extras.items()}
         tensors = {name: torch.tensor(part) for name, part in parts.items()}
         total = torch.stack([self.weights[name] * part for name, part in tensors.items()]).sum(dim=0)
         watched = {"toxicity": self.classifier.toxicity(logits), **self._watch(rollouts)}

@@ -81,7 +81,7 @@ def sample(
 
     Returns completion ids, completion mask (True through EOS) and log-probabilities, each [B, T] on the CPU.
     """
-    device, size = encoded.states.device, len(encoded.place)
+    device, size = encoded.states.device, len(encoded.prompt_index)
     generator = torch.Generator(device).manual_seed(unit.seed)
     limits = _limits(size, config, generator)
 
@@ -98,7 +98,7 @@ def complete(
     decoder: Decoder, encoded: Encoded, length: int, limits: Tensor, choose: Choose, ends: Sequence[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Complete prompts token by token, each up to its limit [B] of at most `length`; returns what `sample` does."""
-    device, size = encoded.states.device, len(encoded.place)
+    device, size = encoded.states.device, len(encoded.prompt_index)
     ids = torch.zeros(size, length, dtype=torch.long, device=device)
     mask, logprobs = torch.zeros_like(ids, dtype=torch.bool), torch.zeros(ids.shape, device=device)
     rows, alive = torch.arange(size, device=device), torch.ones(size, dtype=torch.bool, device=device)
@@ -119,7 +119,7 @@ def complete(
     return ids[:, : t + 1].cpu(), mask[:, : t + 1].cpu(), logprobs[:, : t + 1].cpu()
 
 
-def came_to_end(ids: Tensor, mask: Tensor, ends: Sequence[int]) -> Tensor:
+def reached_end(ids: Tensor, mask: Tensor, ends: Sequence[int]) -> Tensor:
     """True for completions [B, T] that end in one of the tokens `ends`, False for those that were cut; [B]."""
     last = mask.sum(dim=1, keepdim=True) - 1
     return torch.isin(ids.gather(1, last).squeeze(1), torch.tensor(ends))

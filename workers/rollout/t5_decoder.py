@@ -124,16 +124,16 @@ class T5DecodingState:
     def __init__(self, decoder: T5Decoder, encoded: Encoded, length: int) -> None:
         self.decoder, config = decoder, decoder.config
         self.heads, self.dim, self.t = config.num_heads, config.d_kv, 0
-        self.place = encoded.place
+        self.prompt_index = index = encoded.prompt_index
         # The rows of one prompt read its keys in one product, in which each row has a slot.
-        self.slot = torch.cat([torch.arange(n, device=self.place.device) for n in self.place.bincount().tolist()])
+        self.slot = torch.cat([torch.arange(n, device=index.device) for n in index.bincount().tolist()])
         self.slots = int(self.slot.max()) + 1
         dtype = encoded.states.dtype
-        self.mask = torch.zeros(encoded.mask.shape, dtype=dtype, device=self.place.device)
+        self.mask = torch.zeros(encoded.mask.shape, dtype=dtype, device=self.prompt_index.device)
         self.mask = self.mask.masked_fill(~encoded.mask, torch.finfo(dtype).min)[:, None, None]
         self.cross = [self._split(layer.kv(encoded.states)) for layer in decoder.layers]
         self.cross = [(keys.transpose(2, 3).contiguous(), values) for keys, values in self.cross]
-        shape = (len(self.place), self.heads, length, self.dim)
+        shape = (len(self.prompt_index), self.heads, length, self.dim)
         self.keys = [encoded.states.new_empty(shape) for _ in decoder.layers]
         self.values = [torch.empty_like(keys) for keys in self.keys]
         self.bias = decoder.attention.compute_bias(length, length)[0]  # [H, T, T]
@@ -173,15 +173,15 @@ class T5DecodingState:
             rows = q.unsqueeze(2)  # [P, H, 1, D]
         else:
             rows = q.new_zeros(len(keys), self.slots, self.heads, self.dim)
-            rows[self.place, self.slot] = q
+            rows[self.prompt_index, self.slot] = q
             rows = rows.transpose(1, 2)  # [P, H, slots, D]
         out = (rows @ keys + self.mask).softmax(dim=-1) @ values
-        out = out[:, :, 0] if self.slots == 1 else out.transpose(1, 2)[self.place, self.slot]
+        out = out[:, :, 0] if self.slots == 1 else out.transpose(1, 2)[self.prompt_index, self.slot]
         return out.flatten(1)
 
     def keep(self, rows: Tensor) -> None:
         """Continue with these rows only; prompts without rows are dropped."""
-        kept, self.place = self.place[rows].unique(return_inverse=True)
+        kept, self.prompt_index = self.prompt_index[rows].unique(return_inverse=True)
         self.slot = self.slot[rows]
         if len(kept) < len(self.mask):
             self.mask = self.mask[kept]

@@ -7,7 +7,7 @@ from configs.rollout import RolloutConfig
 from learner.model_limits import check_vocabulary, end_ids
 from learner.policy import Encoded, Policy
 from learner.types import OldPass, PolicyState, Rollouts, WorkUnit
-from workers.rollout.sampling import AnyDecoder, came_to_end, sample
+from workers.rollout.sampling import AnyDecoder, reached_end, sample
 from workers.rollout.t5_decoder import T5Decoder
 from workers.settings import RolloutSettings
 
@@ -32,7 +32,7 @@ class RolloutWorker:
         self.policy.load(state)
         encoded = self.policy.encode(unit.prompt_ids, unit.prompt_mask)
         rollouts = self._sample(unit, state, encoded, self.config)
-        forced = self.policy.recall(encoded, rollouts.completion_ids, rollouts.completion_mask, self.full)
+        forced = self.policy.teacher_forced(encoded, rollouts.completion_ids, rollouts.completion_mask, self.full)
         return rollouts, OldPass(unit.key, forced.logprobs, forced.values, forced.full)
 
     @torch.no_grad()
@@ -47,4 +47,4 @@ class RolloutWorker:
         texts = [
             self.tokenizer.decode(row[keep], skip_special_tokens=True) for row, keep in zip(ids, mask, strict=True)
         ]
-        return Rollouts(unit, state.version, ids, mask, logprobs, came_to_end(ids, mask, self.ends), tuple(texts))
+        return Rollouts(unit, state.version, ids, mask, logprobs, reached_end(ids, mask, self.ends), tuple(texts))
