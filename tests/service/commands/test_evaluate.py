@@ -85,7 +85,7 @@ def test_the_baseline_is_a_setting(run, tmp_path):
         (["{run}@77"], {}, "has no checkpoint of step 77; available: step-000001, step-000002"),
         (["a b={run}"], {}, "'a b' cannot be a policy's name"),
         (["x=base", "x={run}"], {}, "two policies are called x"),
-        (["base"], {"evaluation__baseline": "sft"}, "evaluation.baseline: 'sft' is none of base"),
+        (["base"], {"evaluation__baseline": "sft"}, "evaluation.baseline: 'sft' is not one of base"),
         (["b={bin}"], {}, "accept this with --policy.adapter_bin true"),
     ],
 )
