@@ -42,6 +42,7 @@ def code(tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_toy_algorithm_and_a_toy_reward_are_added_by_their_recipes(code):
     algorithm, reward = blocks("Add an algorithm"), blocks("Add a reward")
     file = "configs/algorithms.py"

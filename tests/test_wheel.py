@@ -61,6 +61,7 @@ def test_all_in_it_lies_under_one_name_and_nothing_is_missing(wheel):
     assert not missing
 
 
+@pytest.mark.slow
 def test_it_trains_from_an_empty_folder_with_a_reward_that_lies_there(command, tmp_path):
     (tmp_path / "my_rewards.py").write_text("def polite(prompts, texts, references):\n    return [0.0] * len(texts)\n")
     extra = '[{"type": "function", "name": "polite", "function": "my_rewards:polite"}]'
@@ -87,6 +88,7 @@ def test_a_folder_with_packages_of_the_same_names_is_refused(tmp_path, monkeypat
     assert caught.value.code == 2 and "configs in this folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_other_commands_do_without_the_service_extra():
     modules = [f"service.commands.{path.stem}" for path in (ROOT / "service/commands").glob("[a-z]*.py")]
     modules += ["service.http.keys", "service.report.page", "cluster.sft", "cluster.pools.ray_pools"]
