@@ -149,7 +149,7 @@ def test_the_scale_command_reaches_a_run(tmp_path, capsys):
     [
         (["--reward", "3"], "no run is running in this folder"),
         (["--reward", "0"], "--reward: 0 workers"),
-        ([], "name at least one role"),
+        ([], "pass a role and its number of workers"),
     ],
 )
 def test_an_invalid_request_is_refused(tmp_path, capsys, arguments, expected):
