@@ -38,7 +38,7 @@ def prepare(folder: Path) -> None:
         "import time\nfor step in range(9):\n    time.sleep(0.1)\n    print('{\"step\": %d}' % step, flush=True)\n"
     )
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    sys.path.insert(0, str(folder))
+    sys.path.append(str(folder))  # behind the project: modules loaded from here would be gone with the folder
     os.chdir(folder)
 
 
