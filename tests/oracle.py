@@ -20,6 +20,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from cluster.layout import LayoutRequest, resolve
+from cluster.placement import Machine
+from cluster.roles import learner_settings, reference_settings
 from configs.load import validate
 from learner.batch import Batch
 from learner.learner import Learner
@@ -27,7 +30,6 @@ from learner.metrics import Metrics
 from learner.settings import LearnerSettings
 from learner.tensors import pad_cat, sequence_sum
 from learner.types import LearnerState, OldPass, PolicyState, Rollouts, Scores, Tensors, WorkUnit
-from tests.conftest import settings_of
 from tests.oracle_settings import Refused, algorithm_settings
 from workers.reference import ReferenceWorker
 
@@ -192,9 +194,10 @@ def replay(case: Path) -> Differences:
         "reward": {"model": "none", "label": "none"}, "data": {"path": "none"},
         "rollout": {"batch_size": settings["ppo"]["batch_size"]}, "algorithm": algorithm,
     })  # fmt: skip
+    layout = resolve(LayoutRequest.of(config), [Machine(2)])  # without GPUs, as trl's figures were computed
     learner, reference = (
-        Replay(settings_of(config, "learner"), settings["ppo"]),
-        ReferenceWorker(settings_of(config, "reference")),
+        Replay(learner_settings(config, layout), settings["ppo"]),
+        ReferenceWorker(reference_settings(config, layout)),
     )
     anchor = reference_state(case, settings["reference"])
     policy, state = policy_state(load_file(case / "weights_0.safetensors"), 0), learner.initial_state()[1]
