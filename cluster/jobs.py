@@ -18,19 +18,24 @@ class Jobs:
     """Jobs on the cluster that this process has joined."""
 
     def __init__(self, code: Path) -> None:
-        """`code`: folder with the project's code; each job runs in a copy of it."""
+        """`code`: folder with the project's code; each job runs in a copy of it. Raises `RunError`."""
         logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.ERROR)
-        self.code = code
-        self.client = JobSubmissionClient(ray.get_runtime_context().gcs_address)
+        self.code, self.address = code, ray.get_runtime_context().gcs_address
+        try:
+            self.client = JobSubmissionClient(self.address)
+        except (RuntimeError, OSError) as error:
+            raise RunError(f"the cluster at {self.address} takes no jobs: {error}") from error
 
     def submit(self, name: str, command: Sequence[str]) -> None:
         """Submit a command as the job `name`. Submitting it again has no effect.
 
         Raises `RunError` if the cluster rejects it.
         """
+        # On the command line: Ray gives the job another RAY_ADDRESS, that of any Ray that it finds on the machine.
+        entrypoint = shlex.join(["env", f"RAY_ADDRESS={self.address}", *command])
         try:
             self.client.submit_job(
-                entrypoint=shlex.join(command), submission_id=name, runtime_env={"working_dir": str(self.code)}
+                entrypoint=entrypoint, submission_id=name, runtime_env={"working_dir": str(self.code)}
             )
         except RuntimeError as error:
             if self.state(name) is None:
