@@ -1,4 +1,11 @@
-"""Files that a run keeps in its folder while it runs. A run that failed to start leaves these at most."""
+"""Files that a run keeps in its folder. A run that failed to start leaves these at most."""
+
+CONFIG = "config.yaml"
+"""The run's settings, written before anything starts: from then on the run can be resumed."""
+POLICIES = "policies.json"
+"""The policies of an evaluation, by name."""
+LOG = "log.txt"
+"""What the run printed, and why it failed."""
 
 SIZES = "workers.json"
 """Numbers of workers by role: wanted, ready, loading their models, and pending for lack of resources."""

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from cluster.run_files import LOCK, SIZES, STATUS
+from cluster.run_files import CONFIG, LOCK, LOG, POLICIES, SIZES, STATUS
 from configs.errors import UsageError
 from configs.schema import Config
 
@@ -20,16 +20,17 @@ def check_out(config: Config) -> None:
         return
     try:
         Path(config.out).mkdir(parents=True, exist_ok=True)
-        used = any(not _is_trace(path) for path in Path(config.out).iterdir())
+        names = {_written_name(path) for path in Path(config.out).iterdir()}
     except (OSError, ValueError) as error:
         raise UsageError(f"out: cannot create the folder {config.out!r}: {error}") from error
-    if used:
+    # A config alone, without the lock of a run, is somebody's own file.
+    if names - {CONFIG, POLICIES, LOG, SIZES, STATUS, LOCK} or (CONFIG in names and LOCK not in names):
         raise UsageError(f"out: {config.out} exists and is not an empty folder; name a new one")
 
 
-def _is_trace(path: Path) -> bool:
-    """True for files that a run which failed to start may have left, even if it was killed while writing them."""
-    return path.name.removeprefix(".").removesuffix(".writing") in (SIZES, STATUS, LOCK)
+def _written_name(path: Path) -> str:
+    """The file's name, also for one whose writer was killed."""
+    return path.name.removeprefix(".").removesuffix(".writing")
 
 
 def check_disk(folder: Path) -> None:

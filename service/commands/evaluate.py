@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cluster.preflight.preflight import preflight
+from cluster.run_files import POLICIES
 from configs.errors import UsageError
 from configs.schema import Config
 from learner.adapter import BASE, Adapter, tensors_sha256
@@ -21,8 +22,6 @@ from service.run.lock import lock_folder
 from service.run.policy_source import PolicySource
 from service.run.progress import Display, silence_libraries
 from service.run.startup import started
-
-POLICIES = "policies.json"
 
 
 def evaluate(texts: Sequence[str], config: Config, resume: Path | None = None) -> Path:
@@ -45,9 +44,10 @@ def evaluate(texts: Sequence[str], config: Config, resume: Path | None = None) -
     path.mkdir(parents=True, exist_ok=True)
     with lock_folder(path):
         display.folder = path
+        # Written before anything starts: from then on the evaluation can be resumed.
+        replace_file(path / POLICIES, json.dumps({source.name: source.where for source in sources}).encode())
+        write_config(path, config)
         with started(config, path, display) as (pools, initial):
-            write_config(path, config)  # not before: an evaluation that cannot start writes nothing
-            replace_file(path / POLICIES, json.dumps({source.name: source.where for source in sources}).encode())
             policies = _policies(adapters, initial.reference, config)
             table = judge_policies(path, plan, pools, policies, summary_settings(config), display)
         hashes = {name: tensors_sha256(policy.adapter) for name, policy in policies.items()}

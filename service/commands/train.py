@@ -14,6 +14,7 @@ from cluster.driver import Start, train
 from cluster.plan import Plan
 from cluster.pools.interface import Pools
 from cluster.preflight.preflight import preflight
+from cluster.run_files import CONFIG
 from configs.algorithms import WithValues
 from configs.errors import RunError, UsageError
 from configs.installation import COMMAND
@@ -53,7 +54,8 @@ def run(config: Config, resume: Path | None = None) -> None:
         if resume and folder.is_complete():
             display.say(f"{path} is complete: nothing left to do")
         else:
-            resumed = folder.resume() if resume else None
+            resumed = folder.resume() if resume else folder.create()
+            display.folder = path
             check_data(path, config, plan, display.say)
             _run(Beginning(config, plan, shape, resumed, began), folder)
     print(path)
@@ -73,10 +75,9 @@ class Beginning:
 def _run(beginning: Beginning, folder: RunFolder) -> None:
     """Train, save, evaluate and report; the workers stop before the report is written."""
     config, plan, path, display = beginning.config, beginning.plan, folder.path, folder.display
-    display.folder = path
     with started(config, path, display, beginning.resumed) as (pools, initial):
         _announce(beginning, initial.model, display)
-        folder.open(initial, plan)  # not before: a run that cannot start writes nothing
+        folder.open(initial, plan)
         state = _train(beginning, pools, initial, folder)
         save_adapter(
             state.policy, beginning.shape, config.policy.model, path / "adapter"
@@ -164,13 +165,12 @@ def _facts(initial: Start, beginning: Beginning, first: dict[str, Any]) -> dict[
 
 @contextmanager
 def _resume_hint(path: Path, display: Display) -> Iterator[None]:
-    """If the run ends early, print the command that resumes it."""
+    """If the run ends early, log the reason and print the command that resumes it."""
     try:
         yield
-    except UsageError:
-        raise
-    except (Exception, KeyboardInterrupt):
-        if (path / "config.yaml").exists():
+    except (Exception, KeyboardInterrupt) as error:
+        display.log_error(error)
+        if (path / CONFIG).exists() and not isinstance(error, UsageError):
             display.say(f"progress is saved; resume with: {COMMAND} --resume {path}")
         raise
 

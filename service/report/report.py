@@ -54,8 +54,7 @@ def write_report(folder: Path, findings: Findings, facts: Mapping[str, Any], dis
         write_page([folder], folder / "report.html")
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(rich_table(evaluation))
-    for line in verdict_lines(evaluation):
+    for line in [*verdict_lines(evaluation), *(f"warning: {warning}" for warning in warnings)]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    for line in warnings:
-        console.print(f"warning: {line}", highlight=False, soft_wrap=True, markup=False)
+        display.log(line)
     print(f"report: {folder / 'report.html'}")

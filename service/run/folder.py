@@ -10,6 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from cluster.driver import Start, StepReport
 from cluster.plan import Plan
+from cluster.run_files import CONFIG
 from configs.errors import RunError
 from configs.load import changes, validate
 from configs.presets import read_yaml
@@ -52,14 +53,20 @@ class RunFolder:
 
     def is_complete(self) -> bool:
         """True if the report of the last step exists and the settings have not changed since."""
-        own = validate(read_yaml(str(self.path / "config.yaml")))
+        own = validate(read_yaml(str(self.path / CONFIG)))
         return reported_steps(self.path) == self.config.steps and not changes(own, self.config)
 
+    def create(self) -> None:
+        """Create and lock the folder of a new run, with its config: from then on the run can be resumed.
+
+        Raises `UsageError` if another process is using the folder.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_folder(self.path)
+        write_config(self.path, self.config)
+
     def open(self, initial: Start, plan: Plan) -> None:
-        """Create the folder, or reopen a resumed one, once the workers have started."""
-        if not self._lock:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = lock_folder(self.path)
+        """Open the files of the locked folder, once the workers have started."""
         record_start(self.path, self.config, initial, plan)
         write_config(self.path, self.config)
         self._steps = (self.path / STEPS).open("a", encoding="utf-8")
@@ -99,7 +106,7 @@ class RunFolder:
 def write_config(folder: Path, config: Config) -> None:
     """Write config.yaml, which `--config` accepts."""
     text = yaml.safe_dump(config.model_dump(mode="json", exclude={"out"}), sort_keys=False)
-    replace_file(folder / "config.yaml", text.encode())
+    replace_file(folder / CONFIG, text.encode())
 
 
 def new_folder() -> Path:

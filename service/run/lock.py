@@ -1,6 +1,9 @@
-"""The lock that a process holds on a run folder while it runs there."""
+"""The lock that a process holds on a folder while it works there: a run on its own, a service on that of its runs."""
 
 import fcntl
+import os
+import socket
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -10,11 +13,17 @@ from configs.errors import UsageError
 
 def lock_folder(folder: Path) -> IO[str]:
     """Lock the folder; released when the returned file is closed. Raises `UsageError` if another process holds it."""
-    lock = (folder / LOCK).open("a")
+    lock = (folder / LOCK).open("a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise UsageError(f"{folder}: another process is using this run folder") from error
+        lock.seek(0)
+        holder = lock.read() or "another process"
+        lock.close()
+        raise UsageError(f"{folder}: {holder} is using this folder; stop it, or choose another folder") from error
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S},")
+    lock.flush()
     return lock
 
 

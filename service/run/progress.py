@@ -1,8 +1,9 @@
-"""Progress of a run: a progress bar on a terminal, plain lines elsewhere, and a status file for programs."""
+"""Progress of a run: a progress bar on a terminal, else plain lines; a log file, and a status file for programs."""
 
 import json
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,8 @@ from rich.text import Text
 from transformers.utils import logging
 
 from cluster.driver import StepReport
-from cluster.run_files import STATUS
+from cluster.run_files import LOG, STATUS
+from configs.errors import RunError, UsageError
 from service.run.phase import Phase
 
 T = TypeVar("T")
@@ -44,6 +46,22 @@ class Display:
         """Print a line."""
         self._said = time.monotonic()
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.log(text)
+
+    def log_error(self, error: BaseException) -> None:
+        """Write the reason of a failure to the log; who catches the error prints it."""
+        known = error.__cause__ is None and isinstance(error, UsageError | RunError | KeyboardInterrupt)
+        if not known:
+            self.log("".join(traceback.format_exception(error)))
+        for problem in getattr(error, "problems", (str(error) or "interrupted",)):
+            self.log(f"error: {problem}")
+
+    def log(self, text: str) -> None:
+        """Write a line to the log only."""
+        with suppress(OSError):  # a full disk is reported where it costs results
+            if self.folder and self.folder.is_dir():
+                with (self.folder / LOG).open("a", encoding="utf-8", errors="replace") as file:
+                    file.write(f"{text}\n")
 
     @contextmanager
     def phase(self, name: str, total: int | None = None, done: int = 0) -> Iterator[Phase]:

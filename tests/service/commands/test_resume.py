@@ -5,12 +5,15 @@ import multiprocessing
 import os
 import shutil
 import signal
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 import ray_job
+from configs.errors import RunError
+from configs.installation import COMMAND
 from service.run import startup
 from service.run.folder import RunFolder
 from tests.cluster.stubs import STUBS
@@ -24,12 +27,18 @@ PROCESSES.set_forkserver_preload(
 )
 
 
-def run(arguments, stubs: bool, act: str = "", at: int = -1, step: int = -1, log: str = "") -> None:
-    """Run in this process, which kills itself before file operation `at`, or when `step` was written."""
+def run(arguments, stubs: bool, act: str = "", at: int = -1, step: int = -1, log: str = "", start: str = "") -> None:
+    """Run in this process, which kills itself before file operation `at`, or when `step` was written.
+
+    With `start`, its workers hang or fail to start.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if log:
         os.dup2(os.open(log, os.O_CREAT | os.O_WRONLY), 2)
     if stubs:
         startup.open_pools = partial(startup.open_pools, specs=STUBS)
+    if start:
+        startup.open_pools = partial(broken_pools, start)
     add = RunFolder.add
 
     def add_and_die(folder, report):
@@ -43,6 +52,17 @@ def run(arguments, stubs: bool, act: str = "", at: int = -1, step: int = -1, log
     if act == "count":
         (Path(arguments[-1]) / "count").write_text(str(operations.count))
     os._exit(code)
+
+
+@contextmanager
+def broken_pools(how: str, config, supervisor):
+    """Pools that never open."""
+    if how == "fail":
+        raise RunError("no worker could be started")
+    (Path(config.out) / "hanging").touch()
+    while True:
+        signal.pause()
+    yield
 
 
 def process(arguments, **options) -> int:
@@ -168,7 +188,8 @@ def test_another_shape_of_adapter_is_refused_before_anything_is_written(tmp_path
     folder = tmp_path / "real"
     assert ray_job.main([*small_arguments(steps=1), f"--out={folder}"]) == 0
     (folder / "report.json").unlink()
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+    traces = {"status.json", "workers.json", "log.txt", "lock"}
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in traces}
     changed = ["--resume", str(folder), "--policy.lora.target_modules=q", "--resume_changed=true"]
     capsys.readouterr()
     for command in ([], ["doctor"]):
@@ -177,8 +198,7 @@ def test_another_shape_of_adapter_is_refused_before_anything_is_written(tmp_path
             "policy.lora, policy.adapter: the adapter's shape differs from the one that this run started with"
             in capsys.readouterr().err
         )
-    traces = {"status.json", "workers.json"}
-    after = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in traces | {"lock"}}
+    after = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in traces}
     assert after == before
 
 
@@ -239,6 +259,35 @@ def test_other_dialogues_are_refused_unless_a_setting_asks_for_them(tmp_path):
     assert json.loads((folder / "report.json").read_text())["evaluation"]["rows"] == 4
 
 
+def test_a_run_that_was_stopped_while_it_started_is_resumed(stubbed, tmp_path):
+    """It could be neither resumed nor started again: its folder was neither a run's nor empty."""
+    folder, words = tmp_path / "run", [*small_arguments(steps=STEPS), "--out", str(tmp_path / "run")]
+    child = PROCESSES.Process(target=run, args=(words,), kwargs={"stubs": True, "start": "hang"})
+    child.start()
+    while not (folder / "hanging").exists():
+        assert child.is_alive()
+        child.join(0.05)
+    os.kill(child.pid, signal.SIGINT)
+    child.join()
+    assert child.exitcode == 1
+    log = (folder / "log.txt").read_text()
+    assert log.endswith(f"error: interrupted\nprogress is saved; resume with: {COMMAND} --resume {folder}\n")
+    assert process(["--resume", folder], stubs=True) == 0
+    assert outcome(folder) == outcome(stubbed)
+
+
+def test_a_run_that_failed_while_it_started_is_resumed_or_started_again(stubbed, tmp_path):
+    folder, words = tmp_path / "run", [*small_arguments(steps=STEPS), "--out", str(tmp_path / "run")]
+    assert process(words, stubs=True, start="fail") == 1
+    assert "error: no worker could be started" in (folder / "log.txt").read_text()
+    assert process(["--resume", folder], stubs=True) == 0
+    assert outcome(folder) == outcome(stubbed)
+    shutil.rmtree(folder)
+    assert process(words, stubs=True, start="fail") == 1
+    assert process(words, stubs=True) == 0, "its folder has nothing but traces of the start"
+    assert outcome(folder) == outcome(stubbed)
+
+
 def test_a_folder_that_is_not_a_run_is_refused(tmp_path, capsys):
     assert ray_job.main(["--resume", str(tmp_path)]) == 2
     assert "is not a run folder: it has no config.yaml" in capsys.readouterr().err
@@ -259,4 +308,4 @@ def test_two_processes_never_work_on_one_run(begun, capsys):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert ray_job.main(["--resume", str(begun)]) == 2
     assert (begun / "status.json").read_text() == "what the other one is doing"
-    assert "another process is using this run folder" in capsys.readouterr().err
+    assert "another process is using this folder" in capsys.readouterr().err
