@@ -8,7 +8,7 @@ from cluster.layout import ROLES
 from configs.errors import RunError, UsageError
 from configs.installation import COMMAND
 from service.run.lock import is_running
-from service.run.supervisor import REQUEST, read_sizes, request_workers
+from service.run.supervisor import is_requested, read_sizes, request_workers
 
 PATIENCE = 30.0
 """Seconds to wait for the run to read the request."""
@@ -22,10 +22,9 @@ def scale(arguments: list[str]) -> None:
     folder, numbers = _parse(arguments)
     if not is_running(folder):
         raise UsageError(f"{folder}: no run is running in this folder, as seen from this machine")
-    request = folder / REQUEST
     request_workers(folder, numbers)
     until = time.monotonic() + PATIENCE
-    while request.exists():
+    while is_requested(folder, numbers):
         if time.monotonic() > until:
             raise RunError(f"the run did not read the request within {PATIENCE:g} s; it will at its next opportunity")
         time.sleep(0.1)

@@ -1,21 +1,29 @@
-"""Scaling a run from outside through two small files in its folder: the request, and the current sizes."""
+"""Scaling a run from outside through small files in its folder: a request for each role, and the current sizes."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from cluster.layout import ROLES
 from cluster.pools.interface import PoolSize, Supervisor
 from cluster.run_files import SIZES
 from learner.atomic_files import replace_file
 
-REQUEST = "scale.json"
-"""Requested numbers of workers, by role. The run deletes the file once it has read it."""
+REQUESTS = "scale"
+"""Folder of the requests: a file per role with the number of workers. The run moves away what it reads."""
 
 
 def request_workers(folder: Path, numbers: Mapping[str, int]) -> None:
-    """Request new numbers of workers, by role, from the run in a folder."""
-    replace_file(folder / REQUEST, json.dumps(dict(numbers)).encode())
+    """Request new numbers of workers, by role, from the run in a folder. Requests for other roles stay."""
+    (folder / REQUESTS).mkdir(exist_ok=True)
+    for role, number in numbers.items():
+        replace_file(folder / REQUESTS / role, str(number).encode())
+
+
+def is_requested(folder: Path, roles: Iterable[str]) -> bool:
+    """True while the run has not read the requests for all of these roles."""
+    return any((folder / REQUESTS / role).exists() for role in roles)
 
 
 def read_sizes(folder: Path) -> dict[str, dict[str, int]]:
@@ -36,15 +44,18 @@ class RunSupervisor(Supervisor):
 
     def requested(self) -> Mapping[str, int]:
         """Numbers of workers, by role, requested since the last call."""
-        file = self.folder / REQUEST
-        try:
-            numbers = json.loads(file.read_bytes())
-            file.unlink()
-        except (OSError, ValueError):
-            return {}
+        numbers = {role: number for role in ROLES if (number := self._take(role))}
         for role, number in numbers.items():
             self.say(f"{role}: scaling to {number} workers, as requested")
         return numbers
+
+    def _take(self, role: str) -> int | None:
+        """The number requested for a role. Moved away before it is read, so that a newer request is not deleted."""
+        file = self.folder / REQUESTS / role
+        try:
+            return int(file.replace(file.with_suffix(".taken")).read_text())
+        except (OSError, ValueError):
+            return None
 
     def show(self, sizes: Mapping[str, PoolSize]) -> None:
         """Write the pools' sizes to the folder if they have changed."""
