@@ -58,5 +58,5 @@ def reported_steps(folder: Path) -> int | None:
     try:
         steps = json.loads((folder / "report.json").read_bytes())["steps"]
         return steps if (folder / "report.html").is_file() else None
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -3,7 +3,8 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def read_steps(folder: Path) -> list[dict[str, Any]]:
 
 
 class StepTail:
-    """Follows a run's steps as they are written; unknown values are None."""
+    """Follows a run's steps as they are written; unknown values are None, unreadable lines are left out."""
 
     def __init__(self, folder: Path) -> None:
         self.file, self.inode, self.position = folder / STEPS, 0, 0
@@ -50,7 +51,7 @@ class StepTail:
         except OSError:
             return []
         self.position += len(whole) + len(newline)
-        return [_parsed(line) for line in whole.splitlines() if line.strip()]
+        return list(_steps(whole.splitlines()))
 
     def _find(self, descriptor: int) -> None:
         status = os.fstat(descriptor)
@@ -59,18 +60,29 @@ class StepTail:
 
 
 def newest_step(folder: Path) -> dict[str, Any] | None:
-    """The last finished step, without reading the whole file; None before the first."""
+    """The last readable step, without reading the whole file; None before the first."""
+    return next(_steps(reversed(_last_lines(folder))), None)
+
+
+def is_damaged(folder: Path) -> bool:
+    """True if the file's last line is no step."""
+    last = _last_lines(folder)[-1:]
+    return len(list(_steps(last))) < len(last)
+
+
+def _last_lines(folder: Path) -> list[bytes]:
+    """The complete lines at the end of the file, at least one if it has any."""
     try:
         with (folder / STEPS).open("rb") as file:
             start = max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES)
             file.seek(start)
             lines = file.read().split(b"\n")[:-1]
             if start and len(lines) < 2:  # a longer line, with metrics of many groups
-                file.seek(0)
+                start = file.seek(0)
                 lines = file.read().split(b"\n")[:-1]
     except OSError:
-        return None
-    return _parsed(lines[-1]) if lines else None
+        return []
+    return lines[1:] if start else lines
 
 
 def count_steps(folder: Path) -> int:
@@ -79,8 +91,13 @@ def count_steps(folder: Path) -> int:
     return newest["step"] + 1 if newest else 0
 
 
-def _parsed(line: bytes) -> dict[str, Any]:
-    return without_nan(renamed(json.loads(line)))
+def _steps(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The steps in the lines; whatever else a damaged file holds is left out."""
+    for line in lines:
+        with suppress(ValueError, AttributeError, RecursionError):
+            step = without_nan(renamed(json.loads(line)))
+            if type(step.get("step")) is int:
+                yield step
 
 
 def without_nan(value: Any) -> Any:

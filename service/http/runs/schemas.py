@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.http.runs.store import RunRecord
 from service.http.schemas import Schema
 from service.run.artifacts import artifacts
 from service.run.progress import read_status
-from service.run.step_log import count_steps
+from service.run.step_log import STEPS, count_steps, is_damaged
 from service.run.supervisor import read_sizes
 
 RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$", examples=["3f9a1c0b77de"])]
@@ -97,14 +97,28 @@ class Run(Schema):
             File(name=a.name, media_type=a.media_type, url=f"/runs/{record.id}/files/{a.name}")
             for a in artifacts(folder).values()
         ]
+        values = {name: getattr(record, name) for name in FROM_RECORD}
+        if is_damaged(folder):
+            values["message"] = "; ".join([*filter(None, [record.message]), f"the last line of {STEPS} is unreadable"])
         return cls(
-            **{name: getattr(record, name) for name in FROM_RECORD},
+            **values,
             created=datetime.fromtimestamp(record.created, UTC),
             step=count_steps(folder),
-            doing=read_status(folder) if record.state == "running" else None,
-            workers=read_sizes(folder),
+            doing=_valid(ACTIVITY, read_status(folder)) if record.state == "running" else None,
+            workers=_valid(WORKERS, read_sizes(folder)) or {},
             files=files,
         )
+
+
+ACTIVITY, WORKERS = TypeAdapter(Activity | None), TypeAdapter(dict[str, dict[str, int]])
+
+
+def _valid(kind: TypeAdapter, value: Any) -> Any:
+    """The value read from a file of the run; None if the file holds something else."""
+    try:
+        return kind.validate_python(value)
+    except ValidationError:
+        return None
 
 
 class WorkerNumbers(Schema):
