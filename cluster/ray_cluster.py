@@ -12,7 +12,6 @@ from pathlib import Path
 import ray
 import torch
 from ray._private.services import canonicalize_bootstrap_address
-from ray.exceptions import RayError
 
 from cluster.placement import Machine
 from configs.errors import RunError
@@ -30,8 +29,10 @@ def connected(address: str | None, dashboard: bool = False) -> Iterator[list[Mac
         prepare_token(address)
         # `include_dashboard` applies to a cluster started here; Ray ignores it when joining one.
         ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
-        raise RunError(f"cluster.address: no Ray cluster at {address!r}: {error}") from error
+    except Exception as error:  # Ray raises exceptions of every kind
+        given = address or os.environ.get("RAY_ADDRESS")
+        problem = f"cluster.address: no Ray cluster at {given!r}" if given else "Ray could not be started"
+        raise RunError(f"{problem}: {error}") from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_terminate)  # Ray's own handler ends the process silently
     # Workers read the driver's tensors in place in the object store; by default Ray copies them into every process.

@@ -7,7 +7,7 @@ from configs.cluster import Count
 
 
 class LimitsConfig(Section):
-    """Limits on requests, so that one client cannot starve the others."""
+    """Limits on requests. Those on texts and runs hold for each key, so that one cannot starve the others."""
 
     body_bytes: int = Field(1_000_000, ge=1)
     """Maximum size of a request body; larger ones get 413."""
@@ -16,9 +16,11 @@ class LimitsConfig(Section):
     chars: int = Field(20_000, ge=1)
     """Maximum characters per text; longer ones get 422."""
     queue: int = Field(256, ge=1)
-    """Maximum texts waiting or in progress per kind of model; further requests get 429."""
-    runs: int = Field(16, ge=1)
-    """Maximum runs waiting or running; further requests get 429."""
+    """Maximum texts of a key waiting or in progress, per kind of model; further requests get 429."""
+    runs: int = Field(8, ge=1)
+    """Maximum runs of a key waiting or at work; further requests get 429."""
+    runs_at_work: int = Field(16, ge=1)
+    """Maximum runs of all keys at work; further ones stay queued, and the keys take turns."""
     timeout: float = Field(60, gt=0)
     """Seconds that a summary or score may take before the request gets 504."""
 

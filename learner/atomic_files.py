@@ -24,8 +24,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Replace a file atomically: readers always see either the old contents or the new ones."""
+    """Replace a file atomically: readers always see either the old contents or the new ones. Raises `OSError`."""
     temporary = path.with_name(f".{path.name}.writing")
-    write_durably(temporary, data)
+    try:
+        write_durably(temporary, data)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # on a full disk, every byte counts
+        raise
     temporary.replace(path)
     sync_folder(path.parent)

@@ -39,13 +39,20 @@ class RewardSettings:
 
 
 @dataclass(frozen=True)
+class SummaryFormat:
+    """The prompt made of a dialogue, and the lengths in tokens."""
+
+    template: str  # of the prompt; {text} is replaced by the dialogue
+    max_prompt_tokens: int
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
 class SummarizerSettings:
     """Everything the service's policy replicas are built from."""
 
     policy: PolicyConfig
-    template: str  # of the prompt; {text} is replaced by the dialogue
-    max_prompt_tokens: int
-    max_new_tokens: int
+    format: SummaryFormat  # of requests that have none of their own
     seed: int
     device: str = "cpu"
 

@@ -12,7 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from cluster.serving.apps import running_replicas, stop_apps
+from cluster.serving.apps import Apps
 from configs.errors import UsageError
 from learner.adapter import BASE
 from workers.inference.scorer import Verdict
@@ -20,6 +20,8 @@ from workers.inference.summarizer import SummaryRequest
 
 TRIES = 2
 """Replicas that may die while answering a request before it fails: a bad request could kill them all."""
+PATIENCE = 5.0
+"""Seconds to wait for the cluster to report its replicas."""
 
 
 class TooSlow(Exception):
@@ -33,9 +35,9 @@ class Unavailable(Exception):
 class ModelClient:
     """Requests summaries from the policy and verdicts from the reward model."""
 
-    def __init__(self, handles: Mapping[str, DeploymentHandle], timeout: float) -> None:
+    def __init__(self, apps: Apps, handles: Mapping[str, DeploymentHandle], timeout: float) -> None:
         """`timeout` is in seconds, per request."""
-        self.handles, self.timeout = handles, timeout
+        self.apps, self.handles, self.timeout = apps, handles, timeout
 
     async def summarize(self, adapter: str, request: SummaryRequest) -> str:
         """The summary by an adapter: `base`, or a folder, whose path must not come from a client.
@@ -53,10 +55,17 @@ class ModelClient:
             async with asyncio.timeout(self.timeout):
                 return await self._answer(kind, request)
         except TimeoutError:
-            reason = f"no answer within {self.timeout:g} s (serve.limits.timeout)"
-            if (await asyncio.to_thread(self.ready))[kind]:
-                raise TooSlow(reason) from None
-            raise Unavailable(f"{reason}: no replica of {kind} is running") from None
+            raise await self._late(kind) from None
+
+    async def _late(self, kind: str) -> TooSlow | Unavailable:
+        """Why there was no answer in time."""
+        reason = f"no answer within {self.timeout:g} s (serve.limits.timeout)"
+        try:
+            async with asyncio.timeout(PATIENCE):
+                running = (await asyncio.to_thread(self.ready))[kind]
+        except TimeoutError:
+            return Unavailable(f"{reason}: the cluster does not respond")
+        return TooSlow(reason) if running else Unavailable(f"{reason}: no replica of {kind} is running")
 
     async def _answer(self, kind: str, request: tuple[Any, ...]) -> Any:
         """The answer, by another replica if one dies while answering."""
@@ -77,17 +86,13 @@ class ModelClient:
 
     def ready(self) -> dict[str, int]:
         """Number of running replicas by kind. Blocks on the cluster: do not call it on an event loop's thread."""
-        return running_replicas()
-
-    def stop(self) -> None:
-        """Stop the replicas."""
-        stop_apps()
+        return self.apps.running_replicas()
 
 
 def adapter_version(adapter: str) -> str:
     """The adapter with its modification time, so that a rewritten adapter counts as a different one."""
-    if adapter == BASE:
-        return f"{BASE}@"
+    if adapter == BASE or not Path(adapter).exists():  # a name on the hub, or none at all: the replica says so
+        return f"{adapter}@"
     folder = Path(adapter).absolute()
     try:
         return f"{folder}@{(folder / 'adapter_model.safetensors').stat().st_mtime_ns}"

@@ -2,24 +2,29 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.config import AutoscalingConfig, ProxyLocation
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import LoggingConfig
 
 from cluster.layout import LayoutRequest, RoleLayout, resolve
 from cluster.placement import Machine
 from cluster.pools.interface import WorkerSpec
-from cluster.serving.apps import KINDS, app_name, stop_apps
+from cluster.serving.apps import KINDS, Apps
 from cluster.serving.client import ModelClient
 from cluster.serving.replicas import PolicyReplica, ReplicaSettings, RewardReplica
 from configs.errors import RunError, UsageError
 from configs.installation import CODE
 from configs.schema import Config
-from workers.settings import ScorerSettings, SummarizerSettings
+from learner.adapter import BASE
+from workers.inference.summarizer import SummaryRequest
+from workers.settings import ScorerSettings, SummarizerSettings, SummaryFormat
 
 POLL = 0.2
 """Seconds between checks of applications that are starting or stopping."""
@@ -31,12 +36,24 @@ REFUSED = f"{UsageError.__module__}.{UsageError.__qualname__}: "
 """Prefix of Serve's message if a replica refused its settings; Serve passes on messages, not exceptions."""
 
 
-def start_models(config: Config, machines: Sequence[Machine]) -> ModelClient:
-    """Start replicas of both models on the joined cluster, replacing any of an earlier service.
+@contextmanager
+def serving_models(config: Config, machines: Sequence[Machine], service: str) -> Iterator[ModelClient]:
+    """Replicas of both models on the joined cluster, in place of any that an earlier process of this service left.
 
-    Raises `RunError` if they do not start or are not placed within `cluster.start_timeout`, `UsageError` if a
-    model refuses its settings.
+    They stop on exit. Raises `RunError` if they do not start or are not placed within `cluster.start_timeout`,
+    `UsageError` if a model refuses its settings.
     """
+    apps = Apps(service)
+    try:
+        yield _start(config, machines, apps)
+    except RayServeException as error:
+        raise RunError(f"the models cannot be served: {error}") from error
+    finally:
+        with suppress(RayError, RayServeException):  # the cluster is gone
+            apps.stop()
+
+
+def _start(config: Config, machines: Sequence[Machine], names: Apps) -> ModelClient:
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     counts = {"rollout": config.serve.summary_replicas, "reward": config.serve.score_replicas}
     workers = config.workers.model_copy(update=counts)
@@ -48,25 +65,26 @@ def start_models(config: Config, machines: Sequence[Machine]) -> ModelClient:
         "summaries": _application("summaries", PolicyReplica, summarizer, policy, config),
         "scores": _application("scores", RewardReplica, scorer, reward, config),
     }
-    stop_apps()
+    names.stop()
     serve.start(proxy_location=ProxyLocation.Disabled)
-    targets = [serve.RunTarget(app, app_name(kind), route_prefix=None) for kind, app in apps.items()]
+    targets = [serve.RunTarget(app, names.name(kind), route_prefix=None) for kind, app in apps.items()]
     handles = serve.run_many(targets, wait_for_applications_running=False)
-    client = ModelClient(dict(zip(apps, handles, strict=True)), config.serve.limits.timeout)
-    _wait(client, config.cluster.start_timeout)
+    client = ModelClient(names, dict(zip(apps, handles, strict=True)), config.serve.limits.timeout)
+    _wait(names, config.cluster.start_timeout)
+    # A handle's first request blocks on the cluster: on the event loop it would hold up all others while Ray is down.
+    handles[0].remote(f"{BASE}@", SummaryRequest("")).result(timeout_s=config.cluster.call_timeout)
+    handles[1].remote("").result(timeout_s=config.cluster.call_timeout)
     return client
 
 
 def summarizer_settings(config: Config, device: str = "cpu") -> SummarizerSettings:
     """Settings of a policy replica's model."""
-    return SummarizerSettings(
-        policy=config.policy,
-        template=config.data.template,
-        max_prompt_tokens=config.data.max_prompt_tokens,
-        max_new_tokens=config.rollout.max_new_tokens,
-        seed=config.seed,
-        device=device,
-    )
+    return SummarizerSettings(policy=config.policy, format=summary_format(config), seed=config.seed, device=device)
+
+
+def summary_format(config: Config) -> SummaryFormat:
+    """Prompt and lengths of a run's summaries."""
+    return SummaryFormat(config.data.template, config.data.max_prompt_tokens, config.rollout.max_new_tokens)
 
 
 def _application(kind: str, replica: type, model: WorkerSpec, layout: RoleLayout, config: Config) -> serve.Application:
@@ -99,17 +117,16 @@ def _application(kind: str, replica: type, model: WorkerSpec, layout: RoleLayout
     return deployment(replica).bind(model, own)
 
 
-def _wait(client: ModelClient, timeout: float) -> None:
-    """Wait until both models are running."""
+def _wait(names: Apps, timeout: float) -> None:
+    """Wait until both models are running. Raises as `serving_models` does."""
     until = time.monotonic() + timeout
     while True:
-        apps = [serve.status().applications[app_name(kind)] for kind in KINDS]
+        apps = [serve.status().applications[names.name(kind)] for kind in KINDS]
         if all(app.status == "RUNNING" for app in apps):
             return
         failed = [d.message for app in apps for d in app.deployments.values() if d.status == "DEPLOY_FAILED"]
         late = [f"they were not placed within {timeout:g} s (cluster.start_timeout)"] * (time.monotonic() > until)
         if reasons := failed + late:
-            client.stop()
             reason = reasons[0].strip().splitlines()[-1]
             if reason.startswith(REFUSED):
                 raise UsageError(reason.removeprefix(REFUSED))

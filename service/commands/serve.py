@@ -3,9 +3,12 @@
 import ipaddress
 import os
 import socket
+import sys
+import threading
+from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -14,73 +17,88 @@ from configs.installation import CODE, COMMAND
 from configs.schema import Config
 from configs.service import ServeConfig
 from service.http.keys import KeyFile
+from service.http.runs.paths import RunPaths
 from service.http.runs.presets import Presets
-from service.run.progress import Display, silence_libraries
+from service.http.runs.store import RunStore
+
+if TYPE_CHECKING:
+    from service.http.server import Server
 
 EXTRA = ("fastapi", "uvicorn", "gradio", "fastapi_offline", "prometheus_client", "pythonjsonlogger")
 """Packages of the extra `service`, which the other commands do without."""
-SHUTDOWN = 5
-"""Seconds that open requests get to finish when the service ends."""
+GRACE = 60.0
+"""Seconds to stop the models and leave the cluster."""
+FOREVER = 10 * 365 * 24 * 3600
+"""Seconds."""
 
 
 def serve(config: Config) -> None:
-    """Serve until interrupted. Raises `UsageError` for settings that cannot work, `RunError` if it fails to start."""
+    """Serve until interrupted. Raises `UsageError` for settings that cannot work, `RunError` if it fails."""
     check_extra()
-    silence_libraries()
-    settings = config.serve
-    keys = KeyFile(Path(settings.keys) if settings.keys else None)
-    check_address(settings)
-    presets = Presets(settings.presets)
-    with listen(settings.host, settings.port) as listening:
-        _serve(config, keys, presets, listening)
+    check_address(config.serve)
+    keys = KeyFile(Path(config.serve.keys) if config.serve.keys else None)
+    presets = Presets(config.serve.presets)
+    store = RunStore(RunPaths(Path(config.serve.folder).absolute()))
+    with closing(store), listen(config.serve.host, config.serve.port) as listening:
+        from service.http.request_log import log_to_stderr
+        from service.http.server import Server
+
+        log_to_stderr()
+        with Server(listening) as server:
+            try:
+                _serve(config, keys, presets, store, server)
+            except KeyboardInterrupt:
+                print("stopped; runs on a cluster that was already running continue", file=sys.stderr)
 
 
-def _serve(config: Config, keys: KeyFile, presets: Presets, listening: socket.socket) -> None:
-    # Imported once the settings are known to be valid: this takes seconds.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+def _serve(config: Config, keys: KeyFile, presets: Presets, store: RunStore, server: "Server") -> None:
+    """Load everything while the server already answers, and serve it."""
+    starting = server.starting
+    # Ray would end this process a minute after the head is lost. What runs on the cluster keeps its own setting.
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(FOREVER))
+    starting.wait_for("loading libraries")  # the imports below take seconds
     from cluster.jobs import Jobs
     from cluster.preflight.preflight import check_serving
     from cluster.ray_cluster import connected
-    from cluster.serving.deployment import start_models
+    from cluster.serving.deployment import serving_models
     from service.http.app import make_app
     from service.http.models.service import ModelService
     from service.http.runs.service import RunService
     from service.page.actions import Actions
     from service.page.layout import mount_page
+    from service.run.progress import Display, silence_libraries
 
-    display, settings = Display(Console(stderr=True)), config.serve
-    with display.phase("checking the models"):
-        check_serving(config)
-    display.say("starting Ray and the models")
-    with connected(config.cluster.address, dashboard=True) as machines:
-        with display.phase("starting the models"):
-            client = start_models(config, machines)
-        runs = RunService(Path(settings.folder), settings.limits.runs, presets, Jobs(CODE))
-        models = ModelService(client, runs, settings.limits, config.policy.model, config.reward)
-        try:
-            app = make_app(settings, keys, runs, models)
-            mount_page(app, Actions(runs, models, keys))
-            _answer(app, listening)
-        except KeyboardInterrupt:
-            display.say("stopped; runs on a cluster that was already running continue")
-        finally:
-            runs.close()
-            client.stop()
+    silence_libraries()
+    display = Display(Console(stderr=True))
+    with ExitStack() as stack:
+        with display.phase(starting.wait_for("checking the models")):
+            check_serving(config)
+        with display.phase(starting.wait_for("starting Ray")):
+            machines = stack.enter_context(connected(config.cluster.address, dashboard=True))
+        with display.phase(starting.wait_for("starting the models")):
+            client = stack.enter_context(serving_models(config, machines, store.name))
+        runs = stack.enter_context(closing(RunService(store, config.serve.limits, presets, Jobs(CODE))))
+        models = ModelService(client, runs, config.policy, config.reward, config.serve)
+        app = make_app(config.serve, keys, runs, models)
+        mount_page(app, Actions(runs, models, keys))
+        stack.callback(_leave_within(GRACE).start)
+        stack.callback(server.stop)  # before all else: open requests finish while there are models
+        starting.app = app
+        host, port = server.listening.getsockname()[:2]
+        print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+        server.wait()
 
 
-def _answer(app: Any, listening: socket.socket) -> None:
-    """Print the address and answer requests until interrupted."""
-    import uvicorn
+def _leave_within(seconds: float) -> threading.Timer:
+    """A timer that ends this process: Ray's calls wait for ever if the cluster is lost."""
 
-    from service.http.request_log import log_to_stderr
+    def leave() -> None:
+        print(f"error: the cluster did not respond within {seconds:g} s; leaving it as it is", file=sys.stderr)
+        os._exit(1)
 
-    log_to_stderr()
-    host, port = listening.getsockname()[:2]
-    print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-    options = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=SHUTDOWN, server_header=False
-    )
-    uvicorn.Server(options).run(sockets=[listening])
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    return timer
 
 
 def check_extra() -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 
 import fastapi_offline
@@ -38,8 +36,8 @@ def make_app(settings: ServeConfig, keys: KeyFile, runs: RunService, models: Mod
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        lifespan=_lifespan,
     )
+    app.state.closing = asyncio.Event()  # set when the server stops
     app.state.runs, app.state.models = runs, models
     app.state.readiness = health.ReadinessCheck(runs, models.client)
     app.openapi = partial(describe, app)
@@ -56,13 +54,6 @@ def make_app(settings: ServeConfig, keys: KeyFile, runs: RunService, models: Mod
     )
     app.add_middleware(RequestLogMiddleware)
     return app
-
-
-@asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    app.state.closing = asyncio.Event()
-    yield
-    app.state.closing.set()
 
 
 def _hosts(settings: ServeConfig) -> frozenset[str]:

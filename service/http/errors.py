@@ -7,10 +7,11 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from cluster.serving.client import TooSlow, Unavailable
 from configs.errors import RunError, UsageError
-from service.http.models.service import Busy
+from service.http.models.turns import Busy
 from service.http.request_log import log, request_id
 from service.http.runs.service import Conflict, TooManyRuns
 from workers.inference.summarizer import TooLong
@@ -30,8 +31,11 @@ STATUS: dict[type[Exception], tuple[int, int | None]] = {
     RunError: (503, 5),
     Unavailable: (503, 5),
     TooSlow: (504, None),
+    OSError: (503, 30),
+    ClientDisconnect: (499, None),
 }
-"""HTTP status of each of our errors, and Retry-After in seconds if retrying makes sense."""
+"""HTTP status of each of our errors, and Retry-After in seconds if retrying makes sense. 499, which only the log sees,
+is nginx's status for a client that has left."""
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -60,6 +64,9 @@ def split_field(problem: str) -> dict[str, str]:
 async def _known_error(request: Request, error: Exception) -> JSONResponse:
     status, wait = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     problems = error.problems if isinstance(error, UsageError) else [str(error)]
+    if isinstance(error, OSError):
+        log.error("cannot read or write", exc_info=error)
+        problems = [f"the service cannot read or write its folder: {error.strerror}"]  # without the path
     return error_response(status, [split_field(p) for p in problems], {"Retry-After": str(wait)} if wait else None)
 
 

@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ConfigDict
 
 from cluster.serving.client import ModelClient
+from configs.errors import RunError
 from service.http.auth import Reader
 from service.http.metrics import registry
 from service.http.runs.dependencies import Runs
@@ -33,20 +34,20 @@ class Readiness(Schema):
     """Whether the service can start runs and answer requests to models."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"ready": True, "record": True, "cluster": True, "replicas": {"summary": 1}}]}
+        json_schema_extra={"examples": [{"ready": True, "waiting_for": [], "replicas": {"summaries": 1, "scores": 1}}]}
     )
 
     ready: bool
-    """True if the records and the cluster are available, and each kind of model has a running replica."""
-    record: bool
-    """The records of runs can be read."""
-    cluster: bool
-    """Ray responds."""
+    """True if runs can be recorded and submitted, and each kind of model has a running replica."""
+    waiting_for: list[str]
+    """What keeps it from being ready."""
     replicas: dict[str, int]
     """Running replicas by kind of model."""
 
 
-NOT_READY = Readiness(ready=False, record=False, cluster=False, replicas={})
+def not_ready(*reasons: str) -> Readiness:
+    """Not ready, for these reasons."""
+    return Readiness(ready=False, waiting_for=list(reasons), replicas={})
 
 
 class ReadinessCheck:
@@ -55,27 +56,33 @@ class ReadinessCheck:
     def __init__(self, runs: RunService, client: ModelClient) -> None:
         self.runs, self.client = runs, client
         self._check: asyncio.Task[Readiness] | None = None
-        self._result, self._finished = NOT_READY, -MAX_AGE
+        self._result, self._finished = not_ready(), -MAX_AGE
 
     async def result(self) -> Readiness:
-        """The newest result; `NOT_READY` if a check takes too long."""
+        """The newest result; not ready if a check takes too long."""
         if time.monotonic() - self._finished < MAX_AGE:
             return self._result
         if self._check is None:
             self._check = asyncio.create_task(asyncio.to_thread(self._run))
             self._check.add_done_callback(self._finish)
         done, _ = await asyncio.wait([self._check], timeout=TIMEOUT)
-        return self._result if done else NOT_READY
+        return self._result if done else not_ready(f"the cluster did not respond within {TIMEOUT:g} s")
 
     def _run(self) -> Readiness:
+        waiting_for = []
+        for check in (self.runs.check_folder, self.runs.check_cluster):
+            try:
+                check()
+            except RunError as error:
+                waiting_for.append(str(error))
         replicas = self.client.ready()
-        record, cluster = self.runs.health()
-        ready = record and cluster and all(replicas.values())
-        return Readiness(ready=ready, record=record, cluster=cluster, replicas=replicas)
+        waiting_for += [f"no replica of {kind} is running" for kind, number in replicas.items() if not number]
+        return Readiness(ready=not waiting_for, waiting_for=waiting_for, replicas=replicas)
 
     def _finish(self, check: asyncio.Task[Readiness]) -> None:
         self._check, self._finished = None, time.monotonic()
-        self._result = NOT_READY if check.exception() else check.result()
+        error = check.exception()
+        self._result = not_ready(f"the check failed: {error}") if error else check.result()
 
 
 @router.get("/health")

@@ -17,6 +17,8 @@ from service.http.security_headers import SecuredResponse
 
 OPEN = frozenset({"/health", "/ready"})
 """Routes that need no key."""
+PROBED = OPEN | {"/metrics"}
+"""Routes that Kubernetes and Prometheus request by IP address, whatever `serve.hosts` are."""
 PAGE = re.compile(
     r"/|/(config|theme\.css|favicon\.ico|manifest\.json)|/(assets|static)(/[\w@-][\w.@-]*)+"
     r"|/gradio_api/(queue/(join|data)|startup-events|heartbeat/\w+|cancel|reset)"
@@ -39,7 +41,10 @@ class SecurityMiddleware:
         """Pass the request on, or answer it with an error."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-        elif scope["type"] == "http":
+        elif scope["type"] == "websocket":  # no route has one
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        else:
             response = SecuredResponse(scope, send)
             try:
                 self._check(scope)
@@ -66,7 +71,8 @@ class SecurityMiddleware:
     def _check(self, scope: Scope) -> None:
         """Raises `HTTPException` if the request must be refused."""
         headers = Headers(scope=scope)
-        self._check_host(headers)
+        if scope["path"] not in PROBED:
+            self._check_host(headers)
         if scope["method"] not in SAFE:
             _check_origin(headers)
         if scope["path"] in OPEN and scope["method"] == "GET":

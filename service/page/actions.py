@@ -51,11 +51,11 @@ class Actions:
 
     async def compare(self, dialogue: str, run: str | None, seed: float | None, request: gr.Request) -> list[Any]:
         """Summaries before and after training, each with its toxicity."""
-        self._require(request, "generate")
-        adapters = [BASE, run] if run else [BASE]
+        key = self._require(request, "generate").name
+        adapters = [f"{run}@start", run] if run else [BASE]
         try:
-            texts = [texts[0] for texts in await self.models.summarize(adapters, [dialogue], _integer(seed))]
-            verdicts = await self.models.score(texts)
+            texts = [texts[0] for texts in await self.models.summarize(adapters, [dialogue], _integer(seed), key)]
+            verdicts = await self.models.score(texts, key)
         except EXPECTED as error:
             raise error_message(str(error)) from error
         pairs = [

@@ -15,8 +15,10 @@ from service.commands.key import key
 from service.http.app import make_app
 from service.http.keys import SCOPES, KeyFile
 from service.http.models.service import ModelService
+from service.http.runs.paths import RunPaths
 from service.http.runs.presets import Presets
 from service.http.runs.service import RunService
+from service.http.runs.store import RunStore
 from service.page.actions import Actions
 from service.page.layout import mount_page
 from tests.conftest import scorer_settings
@@ -79,8 +81,9 @@ def make_client(tmp_path, models):
     def make(*arguments: str, keys: Path | None = None) -> TestClient:
         config = load_config([f"--serve.folder={tmp_path / 'runs'}", *arguments])
         settings, key_file = config.serve, KeyFile(keys)
-        runs = RunService(Path(settings.folder), settings.limits.runs, Presets(settings.presets), Jobs())
-        service = ModelService(models, runs, settings.limits, config.policy.model, config.reward)
+        store = RunStore(RunPaths(Path(settings.folder)))
+        runs = RunService(store, settings.limits, Presets(settings.presets), Jobs())
+        service = ModelService(models, runs, config.policy, config.reward, settings)
         app = make_app(settings, key_file, runs, service)
         mount_page(app, Actions(runs, service, key_file))
         client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
@@ -92,6 +95,7 @@ def make_client(tmp_path, models):
     for client, runs in opened:
         client.__exit__(None, None, None)
         runs.close()
+        runs.store.close()
 
 
 @pytest.fixture

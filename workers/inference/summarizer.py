@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from peft import get_peft_model
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer
 
 from configs.policy import PolicyConfig
@@ -22,7 +23,7 @@ from learner.tensors import pad_cat
 from workers.inference.text import encodable
 from workers.rollout.sampling import AnyDecoder, Choose, complete, draw
 from workers.rollout.t5_decoder import T5Decoder
-from workers.settings import SummarizerSettings
+from workers.settings import SummarizerSettings, SummaryFormat
 
 
 class TooLong(ValueError):
@@ -42,6 +43,7 @@ class SummaryRequest:
 
     dialogue: str
     seed: int | None = None
+    format: SummaryFormat | None = None  # None: the summarizer's own
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class TokenizedRequest:
 
     ids: tuple[int, ...]
     seed: int | None
+    max_new_tokens: int
 
 
 class Summarizer:
@@ -63,7 +66,7 @@ class Summarizer:
         self.policy = ResizablePolicy(self.largest, settings.seed, torch.device(settings.device))
         self.decoder = T5Decoder.of(self.policy) or AnyDecoder(self.policy)
         self.ends = end_ids("policy.model", self.policy.network, self.tokenizer)
-        self.longest = min(settings.max_prompt_tokens, prompt_positions(self.policy.network) or math.inf)
+        self.positions = prompt_positions(self.policy.network) or math.inf
         self.current: Adapter | None = None
 
     def read(self, folder: str) -> Adapter:
@@ -79,23 +82,22 @@ class Summarizer:
 
     def tokenize(self, request: SummaryRequest) -> TokenizedRequest:
         """The request as token ids. Raises `TooLong`."""
-        text = encodable(request.dialogue)
-        ids = self.tokenizer(self.settings.template.replace("{text}", text))["input_ids"]
-        if len(ids) > self.longest:
-            raise TooLong(len(ids), self.longest)
-        return TokenizedRequest(tuple(ids), request.seed)
+        text, format = encodable(request.dialogue), request.format or self.settings.format
+        ids = self.tokenizer(format.template.replace("{text}", text))["input_ids"]
+        if len(ids) > (longest := min(format.max_prompt_tokens, self.positions)):
+            raise TooLong(len(ids), longest)
+        return TokenizedRequest(tuple(ids), request.seed, format.max_new_tokens)
 
     @torch.no_grad()
     def summarize(self, requests: Sequence[TokenizedRequest], adapter: Adapter) -> list[str]:
         """One summary per request."""
         self._load(adapter)
-        device, length = self.policy.device, self.settings.max_new_tokens
+        device, lengths = self.policy.device, [request.max_new_tokens for request in requests]
         ids = pad_cat([torch.tensor([request.ids]) for request in requests])
         mask = torch.arange(ids.shape[1]) < torch.tensor([[len(request.ids)] for request in requests])
-        limits = torch.full((len(requests),), length, device=device)
-        choose = _choose([request.seed for request in requests], length, device)
-        encoded = self.policy.encode(ids, mask)
-        ids, mask, _ = complete(self.decoder, encoded, length, limits, choose, self.ends)
+        choose = _choose([request.seed for request in requests], lengths, device)
+        encoded, limits = self.policy.encode(ids, mask), torch.tensor(lengths, device=device)
+        ids, mask, _ = complete(self.decoder, encoded, max(lengths), limits, choose, self.ends)
         return [self.tokenizer.decode(row[keep], skip_special_tokens=True) for row, keep in zip(ids, mask, strict=True)]
 
     def _load(self, adapter: Adapter) -> None:
@@ -123,10 +125,11 @@ class ResizablePolicy(Policy):
         self.adapter = self._saved_tensors()
 
 
-def _choose(seeds: Sequence[int | None], length: int, device: torch.device) -> Choose:
+def _choose(seeds: Sequence[int | None], lengths: Sequence[int], device: torch.device) -> Choose:
     """Chooses each row's most likely token, or draws one with random numbers from the request's own seed."""
     greedy = torch.tensor([seed is None for seed in seeds], device=device)
-    points = torch.stack([_uniforms(seed, length) for seed in seeds]).to(device)  # [B, T]
+    drawn = [_uniforms(seed, length) for seed, length in zip(seeds, lengths, strict=True)]
+    points = pad_sequence(drawn, batch_first=True).to(device)  # [B, T]
 
     def choose(logprobs: Tensor, rows: Tensor, t: int) -> Tensor:
         return torch.where(greedy[rows], logprobs.argmax(dim=-1), draw(logprobs, points[rows, t]))

@@ -1,10 +1,32 @@
-"""Concurrent calls that are all cancelled when one fails or the caller disconnects."""
+"""Concurrent calls that are all cancelled when one fails or the client disconnects."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import TypeVar
 
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
 T = TypeVar("T")
+
+
+async def unless_disconnected(request: Request, call: Awaitable[T]) -> T:
+    """The call's result. If the client disconnects, the call is cancelled and `ClientDisconnect` raised."""
+    work, disconnect = asyncio.ensure_future(call), asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait([work, disconnect], return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ClientDisconnect
+        return work.result()
+    finally:
+        for task in (work, disconnect):
+            task.cancel()
+        await asyncio.wait([work, disconnect])
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def gather(calls: Sequence[Awaitable[T]]) -> list[T]:

@@ -9,6 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from service.http.auth import Generator, Reader
 from service.http.metrics import count_texts
+from service.http.models.concurrency import unless_disconnected
 from service.http.models.schemas import (
     AdapterSummaries,
     ModelsAnswer,
@@ -37,7 +38,7 @@ async def models(models: Models, key: Reader) -> ModelsAnswer:
     """Get the models and adapters that this service offers."""
     reward = models.reward
     return ModelsAnswer(
-        policy=models.policy,
+        policy=models.policy.model,
         reward=reward.model,
         label=reward.label,
         label_is=reward.label_is,
@@ -46,9 +47,9 @@ async def models(models: Models, key: Reader) -> ModelsAnswer:
 
 
 @router.post("/scores")
-async def scores(models: Models, key: Generator, body: ScoresRequest) -> ScoresAnswer:
+async def scores(request: Request, models: Models, key: Generator, body: ScoresRequest) -> ScoresAnswer:
     """Score texts with the reward model."""
-    verdicts = await models.score(body.texts)
+    verdicts = await unless_disconnected(request, models.score(body.texts, key.name))
     count_texts("score", len(verdicts))
     return ScoresAnswer(
         scores=[Score(logits=v.logits, probabilities=v.probabilities, toxicity=v.toxicity) for v in verdicts]
@@ -68,18 +69,19 @@ async def summaries(
     With the header `Accept: application/x-ndjson` each summary is sent on a line of its own as soon as it is finished.
     """
     if JSON_LINES in request.headers.get("accept", ""):
-        lines = _lines(models, body)
+        lines = _lines(models, body, key.name)
         # Errors of the request are raised before the first line, while the status can still be set.
-        first = await anext(lines)
+        first = await unless_disconnected(request, anext(lines))
         return StreamingResponse(_prepend(first, lines), media_type=JSON_LINES)
-    by_adapter = await models.summarize(body.adapters, body.dialogues, body.seed)
+    summaries = models.summarize(body.adapters, body.dialogues, body.seed, key.name)
+    by_adapter = await unless_disconnected(request, summaries)
     count_texts("summary", len(body.adapters) * len(body.dialogues))
     pairs = zip(body.adapters, by_adapter, strict=True)
     return SummariesAnswer(summaries=[AdapterSummaries(adapter=adapter, texts=texts) for adapter, texts in pairs])
 
 
-async def _lines(models: ModelService, body: SummariesRequest) -> AsyncIterator[str]:
-    async for index, text in models.stream_summaries(body.adapters, body.dialogues, body.seed):
+async def _lines(models: ModelService, body: SummariesRequest, key: str) -> AsyncIterator[str]:
+    async for index, text in models.stream_summaries(body.adapters, body.dialogues, body.seed, key):
         adapter, dialogue = divmod(index, len(body.dialogues))
         count_texts("summary", 1)
         yield SummaryLine(dialogue=dialogue, adapter=body.adapters[adapter], text=text).model_dump_json() + "\n"

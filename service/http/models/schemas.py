@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from service.http.schemas import Schema
 
-AdapterName = Annotated[str, Field(pattern=r"^(base|[0-9a-f]{12})$")]
+AdapterName = Annotated[str, Field(pattern=r"^(base|[0-9a-f]{12}(@start)?)$")]
 
 
 def _example(**values: Any) -> ConfigDict:
@@ -24,7 +24,8 @@ class SummariesRequest(Schema):
     dialogues: list[str] = Field(min_length=1)
     """Texts of the dialogues."""
     adapters: list[AdapterName] = Field(["base"], min_length=1, max_length=4)
-    """Adapters to summarize with: `base` (the policy before training) or ids of runs that have written an adapter."""
+    """Adapters to summarize with: `base` (the service's policy), the id of a run that has written an adapter, or
+    `ID@start` (the policy that the run started from). Runs have the prompts and lengths that they were trained with."""
     seed: int | None = Field(None, ge=0, lt=2**63)
     """Seed for sampling; null: greedy decoding."""
 

@@ -1,84 +1,104 @@
-"""Requests to the models: validates them and limits the number of texts in progress."""
+"""Requests to the models: validates them, and shares the replicas among the keys."""
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
 
+from cluster.serving.apps import KINDS
 from cluster.serving.client import ModelClient
 from configs.errors import UsageError
+from configs.policy import PolicyConfig
 from configs.rewards import RewardConfig
-from configs.service import LimitsConfig
+from configs.service import ServeConfig
 from learner.adapter import BASE
 from service.http.models.concurrency import as_completed, gather
+from service.http.models.offered import Offered, offered_policy
+from service.http.models.turns import Turns
 from service.http.runs.service import RunService
 from service.http.runs.store import RunRecord
 from service.run.artifacts import has_adapter
 from workers.inference.scorer import Verdict
 from workers.inference.summarizer import SummaryRequest
 
-
-class Busy(Exception):
-    """The maximum number of texts is already waiting or in progress."""
+BATCHES = 2
+"""Batches of texts that a replica gets at a time: one in progress, and one that is ready when it is done."""
+INTERVAL = 1.0
+"""Seconds between looks at the number of replicas while texts are in progress."""
 
 
 class ModelService:
-    """Summaries by the policy with any run's adapter, and scores by the reward model."""
+    """Summaries by the policy with any run's adapter, and scores by the reward model.
+
+    Its methods are called with the name of a key, whose texts take turns with those of other keys. They raise
+    `UsageError` for an invalid request; `Busy`, `TooSlow` and `Unavailable` if there is no answer.
+    """
 
     def __init__(
-        self, client: ModelClient, runs: RunService, limits: LimitsConfig, policy: str, reward: RewardConfig
+        self, client: ModelClient, runs: RunService, policy: PolicyConfig, reward: RewardConfig, serve: ServeConfig
     ) -> None:
-        """`policy` and `reward` are the models that the replicas behind `client` serve."""
-        self.client, self.runs, self.limits = client, runs, limits
-        self.policy, self.reward = policy, reward
-        self._pending: Counter[str] = Counter()
+        """The sections are those that the replicas behind `client` were started with."""
+        self.client, self.runs, self.policy, self.reward, self.limits = client, runs, policy, reward, serve.limits
+        self.capacity = BATCHES * serve.batch_size  # of a replica
+        self.turns = {kind: Turns(self.limits.queue, self.capacity) for kind in KINDS}
+        self._watcher: asyncio.Task[None] | None = None
 
     def adapters(self) -> list[str]:
         """Adapters that can be requested: the base policy, then runs of this policy, newest first."""
         return [BASE, *(record.id for record in self.runs.store.newest() if self._has_adapter(record))]
 
-    async def summarize(self, adapters: Sequence[str], dialogues: Sequence[str], seed: int | None) -> list[list[str]]:
-        """Summaries of all dialogues by each adapter.
-
-        Raises `UsageError` for an invalid request; `Busy`, `TooSlow` and `Unavailable` if there is no answer.
-        """
-        summaries = dict([item async for item in self.stream_summaries(adapters, dialogues, seed)])
+    async def summarize(
+        self, adapters: Sequence[str], dialogues: Sequence[str], seed: int | None, key: str
+    ) -> list[list[str]]:
+        """Summaries of all dialogues by each adapter."""
+        summaries = dict([item async for item in self.stream_summaries(adapters, dialogues, seed, key)])
         size = len(dialogues)
         return [[summaries[i * size + j] for j in range(size)] for i in range(len(adapters))]
 
     async def stream_summaries(
-        self, adapters: Sequence[str], dialogues: Sequence[str], seed: int | None
+        self, adapters: Sequence[str], dialogues: Sequence[str], seed: int | None, key: str
     ) -> AsyncIterator[tuple[int, str]]:
         """Each summary as soon as it is finished, with its index in adapters x dialogues.
 
-        Raises as `summarize` does; errors of the request before the first summary.
+        Errors of the request are raised before the first summary.
         """
-        with self._admit("summary", len(adapters) * len(dialogues)):
-            requests = await self._requests(adapters, dialogues, seed)
-            async for index, text in as_completed([self.client.summarize(*request) for request in requests]):
+        self._watch_replicas()
+        with self.turns["summaries"].admit(key, len(adapters) * len(dialogues)):
+            self._check("dialogues", dialogues)
+            policies = await asyncio.to_thread(lambda: [self._offered(name) for name in adapters])
+            calls = [
+                self._summarize(policy.adapter, SummaryRequest(dialogue, seed, policy.format), key)
+                for policy in policies
+                for dialogue in dialogues
+            ]
+            async for index, text in as_completed(calls):
                 yield index, text
 
-    async def score(self, texts: Sequence[str]) -> list[Verdict]:
-        """The reward model's verdict on each text. Raises as `summarize` does."""
-        with self._admit("score", len(texts)):
+    async def score(self, texts: Sequence[str], key: str) -> list[Verdict]:
+        """The reward model's verdict on each text."""
+        self._watch_replicas()
+        with self.turns["scores"].admit(key, len(texts)):
             self._check("texts", texts)
-            return await gather([self.client.score(text) for text in texts])
+            return await gather([self._score(text, key) for text in texts])
 
-    async def _requests(
-        self, adapters: Sequence[str], dialogues: Sequence[str], seed: int | None
-    ) -> list[tuple[str, SummaryRequest]]:
-        self._check("dialogues", dialogues)
-        folders = await asyncio.to_thread(lambda: [self._folder(name) for name in adapters])
-        return [(folder, SummaryRequest(dialogue, seed)) for folder in folders for dialogue in dialogues]
+    async def _summarize(self, adapter: str, request: SummaryRequest, key: str) -> str:
+        async with self.turns["summaries"].turn(key):
+            return await self.client.summarize(adapter, request)
 
-    def _folder(self, name: str) -> str:
-        """Folder of an adapter, or `base`. Raises `UsageError`."""
+    async def _score(self, text: str, key: str) -> Verdict:
+        async with self.turns["scores"].turn(key):
+            return await self.client.score(text)
+
+    def _offered(self, name: str) -> Offered:
+        """The policy of an adapter's name. Raises `UsageError`."""
         if name == BASE:
-            return BASE
-        with suppress(KeyError):
-            if self._has_adapter(self.runs.store.get(name)):
-                return str(self.runs.folder(name) / "adapter")
-        raise UsageError(f"adapters: {name!r} is not an adapter of this service's policy; GET /models lists them")
+            return Offered(self.policy.adapter or BASE, None)
+        run, _, start = name.partition("@")
+        try:
+            record = self.runs.store.get(run)
+        except KeyError:
+            record = None
+        if record is None or not self._has_adapter(record):
+            raise UsageError(f"adapters: {name!r} is not an adapter of this service's policy; GET /models lists them")
+        return offered_policy(name, self.runs.folder(run), at_start=bool(start))
 
     def _check(self, field: str, texts: Sequence[str]) -> None:
         if len(texts) > self.limits.texts:
@@ -87,18 +107,18 @@ class ModelService:
             if len(text) > self.limits.chars:
                 raise UsageError(f"{field}.{i}: {len(text)} characters; the limit is {self.limits.chars}")
 
-    @contextmanager
-    def _admit(self, kind: str, count: int) -> Iterator[None]:
-        """Admit a whole request or none of it, so that no work is wasted on one that is then refused."""
-        # Counted here: simultaneous requests can exceed Ray Serve's own limit, and its queue leaves replicas idle.
-        if self._pending[kind] and self._pending[kind] + count > self.limits.queue:
-            raise Busy(f"{self._pending[kind]} texts are already waiting; try again later")
-        self._pending[kind] += count
-        try:
-            yield
-        finally:
-            self._pending[kind] -= count
-
     def _has_adapter(self, record: RunRecord) -> bool:
         """True if the run has written an adapter, and it is one of the policy served here."""
-        return record.policy == self.policy and has_adapter(self.runs.folder(record.id))
+        return record.policy == self.policy.model and has_adapter(self.runs.folder(record.id))
+
+    def _watch_replicas(self) -> None:
+        """While there are texts, let as many through as the running replicas can take."""
+        if self._watcher is None or self._watcher.done():
+            self._watcher = asyncio.create_task(self._follow_replicas())
+
+    async def _follow_replicas(self) -> None:
+        await asyncio.sleep(0)  # until the texts of this request are counted
+        while any(turns.pending for turns in self.turns.values()):
+            for kind, running in (await asyncio.to_thread(self.client.ready)).items():
+                self.turns[kind].resize(self.capacity * max(1, running))
+            await asyncio.sleep(INTERVAL)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
@@ -81,13 +82,14 @@ async def events(
     existing: Annotated[RunRecord, Depends(_existing)],  # a dependency, as it must fail before the stream starts
     last_event_id: Annotated[int, Header(ge=-1)] = -1,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Follow a run: an event `step` with the metrics of each step, `state` for each new state, `end` at its end.
+    """Follow a run: an event `step` with the metrics of each step, `state` for each new state, and `end`.
 
-    The id of a `step` event is the step's number; with the header Last-Event-ID only later steps are sent.
+    `end` has the run as it is at its end, or when the service stops. The id of a `step` event is the step's number;
+    with the header Last-Event-ID only later steps are sent.
     """
-    state, last = "", last_event_id
+    state, last, closing = "", last_event_id, request.app.state.closing
     tail = StepTail(runs.folder(existing.id))
-    while not request.app.state.closing.is_set():
+    while True:
         # The record before the steps: a run that has ended writes no more steps, so none is missed.
         record = await asyncio.to_thread(get_run, runs, run)
         for step in await asyncio.to_thread(tail.new):
@@ -97,7 +99,8 @@ async def events(
         if record.state != state:
             state = record.state
             yield ServerSentEvent(event="state", data={"state": state, "message": record.message})
-        if record.ended:
+        if record.ended or closing.is_set():
             yield ServerSentEvent(event="end", data=view(runs, record).model_dump(mode="json"))
             return
-        await asyncio.sleep(POLL)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(closing.wait(), POLL)

@@ -8,7 +8,7 @@ from pathlib import Path
 class RunPaths:
     """Paths below `serve.folder`."""
 
-    root: Path
+    root: Path  # absolute
 
     @property
     def database(self) -> Path:

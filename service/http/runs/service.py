@@ -1,9 +1,8 @@
 """Operations on runs: submit, stop, resume and scale. Each run is a Ray job."""
 
 import secrets
-import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,20 @@ from typing import Any
 import yaml
 
 from cluster.jobs import Jobs
-from configs.errors import RunError
-from learner.atomic_files import replace_file
-from service.http.runs.follower import RunFollower, job_log
-from service.http.runs.paths import RunPaths
+from cluster.preflight.output import check_disk
+from configs.errors import RunError, UsageError
+from configs.service import LimitsConfig
+from learner.atomic_files import replace_file, write_durably
+from service.http.runs.follower import RunFollower
 from service.http.runs.presets import Presets
+from service.http.runs.run_log import run_log
 from service.http.runs.store import QUEUED, RunRecord, RunStore
 from service.run.lock import is_running
 from service.run.supervisor import request_workers
 
 
 class TooManyRuns(Exception):
-    """The maximum number of runs is already waiting or running."""
+    """The maximum number of runs of this key is already waiting or at work."""
 
 
 class Conflict(Exception):
@@ -32,22 +33,28 @@ class Conflict(Exception):
 class RunService:
     """Runs of the service. Methods block on disk and cluster, so they must not be called on an event loop's thread."""
 
-    def __init__(self, folder: Path, max_runs: int, presets: Presets, jobs: Jobs) -> None:
-        """`max_runs` may be waiting or running at a time; `folder` is created if it does not exist."""
-        self.paths = RunPaths(folder.absolute())
-        self.paths.requests.mkdir(parents=True, exist_ok=True)
-        self.max_runs, self.presets, self.jobs = max_runs, presets, jobs
-        self.store = RunStore(self.paths.database)
-        self._follower = RunFollower(self.store, jobs, self.paths)
+    def __init__(self, store: RunStore, limits: LimitsConfig, presets: Presets, jobs: Jobs) -> None:
+        self.store, self.limits, self.presets, self.jobs = store, limits, presets, jobs
+        self.paths = store.paths
+        self._follower = RunFollower(store, jobs, limits.runs_at_work)
 
     def close(self) -> None:
         """Stop following the runs; they continue."""
         self._follower.close()
-        self.store.close()
 
-    def health(self) -> tuple[bool, bool]:
-        """Whether the records can be read, and whether the cluster responds."""
-        return _works(self.store.unended), _works(lambda: self.jobs.state("none"))
+    def check_folder(self) -> None:
+        """Raises `RunError` if a run could not be recorded."""
+        try:
+            check_disk(self.paths.root)
+            write_durably(probe := self.paths.root / ".probe", b"")
+            probe.unlink()
+        except (UsageError, OSError) as error:
+            raise RunError(f"serve.folder: {error}") from error
+        self.store.check()
+
+    def check_cluster(self) -> None:
+        """Raises `RunError` if the cluster does not respond."""
+        self.jobs.state("none")
 
     def folder(self, id: str) -> Path:
         """Run folder."""
@@ -55,29 +62,36 @@ class RunService:
 
     def log(self, record: RunRecord) -> str:
         """The last lines that the run printed."""
-        return job_log(self.jobs, record)
+        return run_log(self.jobs, record, self.paths)
 
     def submit(self, body: Mapping[str, Any], owner: str, token: str | None = None) -> tuple[RunRecord, bool]:
         """The submitted run, and whether it is new: a token that was used before returns the run that it created.
 
-        Raises `UsageError` for an invalid body, `TooManyRuns`, and `Conflict` if the token was used for another body.
+        Raises `UsageError` for an invalid body, `TooManyRuns`, `Conflict` if the token was used for another body, and
+        `RunError` if it cannot be recorded.
         """
         base, config = self.presets.make_config(body)
+        self.check_folder()
         id = secrets.token_hex(6)
         new = RunRecord(id, time.time(), owner, token, base, config.steps, config.policy.model, dict(body))
         values = config.model_dump(mode="json", exclude={"out", "serve"})
         # Written before the record: after a crash, a record without its config could not be started.
         replace_file(self.paths.request(id), yaml.safe_dump(values, sort_keys=False).encode())
         try:
-            added = self.store.add(new, self.max_runs)
+            added = self.store.add(new, self.limits.runs)
         except KeyError:
             self.paths.request(id).unlink()
             return self._submitted_before(owner, token, body), False
         if not added:
             self.paths.request(id).unlink()
-            raise TooManyRuns(f"{self.max_runs} runs are waiting or running; stop one, or try again later")
+            raise self._too_many()
         self._follower.wake()
         return self.store.get(id), True
+
+    def _too_many(self) -> TooManyRuns:
+        return TooManyRuns(
+            f"{self.limits.runs} of your runs are waiting or at work (serve.limits.runs); stop one, or try again later"
+        )
 
     def _submitted_before(self, owner: str, token: str, body: Mapping[str, Any]) -> RunRecord:
         record = self.store.by_token(owner, token)
@@ -97,9 +111,11 @@ class RunService:
         return self.store.get(record.id)
 
     def resume(self, record: RunRecord) -> RunRecord:
-        """Resume a run that ended early. Raises `Conflict` for any other."""
+        """Resume a run that ended early. Raises `Conflict` for any other, and `TooManyRuns`."""
         if not record.ended or record.state == "succeeded":
             raise Conflict(f"run {record.id} is {record.state}: nothing to resume")
+        if sum(other.owner == record.owner for other in self.store.unended()) >= self.limits.runs:
+            raise self._too_many()
         if not self.store.change(record, QUEUED, attempt=record.attempt + 1):
             raise Conflict(f"run {record.id} was resumed by another request")
         self._follower.wake()
@@ -111,11 +127,3 @@ class RunService:
         if not is_running(folder):
             raise Conflict(f"run {record.id} is not running")
         request_workers(folder, numbers)
-
-
-def _works(call: Callable[[], Any]) -> bool:
-    try:
-        call()
-    except (sqlite3.Error, RunError):
-        return False
-    return True

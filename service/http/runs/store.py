@@ -1,17 +1,22 @@
 """Records of the runs that were submitted over HTTP: an SQLite table that outlives the service."""
 
 import json
+import secrets
 import sqlite3
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from configs.errors import RunError, UsageError
+from service.http.runs.paths import RunPaths
+from service.run.lock import lock_folder
 
 QUEUED = "queued"
 ENDED = ("succeeded", "failed", "stopped", "interrupted")
 STATES = (QUEUED, "pending", "running", *ENDED)
-TABLE = """
+TABLES = """
 create table if not exists runs (
     id text primary key,
     created real not null,
@@ -25,13 +30,18 @@ create table if not exists runs (
     attempt integer not null,   -- number of its newest Ray job, from 1
     message text not null,      -- why it failed or has not started
     unique (owner, token)
-)
+);
+create table if not exists service (
+    one integer primary key check (one = 1),
+    name text not null,         -- tells the services of a cluster apart
+    checked integer not null    -- changed to see whether the disk takes changes
+);
 """
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A row of the table of runs; TABLE explains its columns."""
+    """A row of the table of runs; TABLES explains its columns."""
 
     id: str
     created: float
@@ -57,27 +67,60 @@ class RunRecord:
 
 
 class RunStore:
-    """Table of run records. Every change is on disk when the call returns."""
+    """Table of run records, in a folder that it locks. Every change is on disk when the call returns.
 
-    def __init__(self, file: Path) -> None:
-        self._lock = threading.Lock()
-        self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-        self._db.row_factory = sqlite3.Row
-        self._db.execute("pragma journal_mode = wal")
-        self._db.execute(TABLE)
+    All methods raise `RunError` if the file cannot be read or written.
+    """
+
+    def __init__(self, paths: RunPaths) -> None:
+        """Raises `UsageError` if another service uses the folder, `RunError` if the records are damaged."""
+        paths.requests.mkdir(parents=True, exist_ok=True)
+        self.paths, self._lock = paths, threading.Lock()
+        try:
+            self._folder_lock = lock_folder(paths.root)
+        except UsageError as error:
+            raise UsageError(f"serve.folder: {error}") from error
+        try:
+            self._db = sqlite3.connect(paths.database, check_same_thread=False, isolation_level=None)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("pragma journal_mode = wal")
+            if (found := self._db.execute("pragma quick_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(found)
+            self._db.executescript(TABLES)
+            self._db.execute("insert or ignore into service values (1, ?, 0)", [secrets.token_hex(4)])
+        except sqlite3.Error as error:
+            self._folder_lock.close()
+            raise RunError(
+                f"{paths.database}: the records of runs cannot be used ({error}); restore the file from a copy, or "
+                "move it away to start without records: the runs' folders beside it are not affected"
+            ) from error
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file and unlock the folder."""
         self._db.close()
+        self._folder_lock.close()
+
+    def check(self) -> None:
+        """Raises `RunError` if records can no longer be read or changed."""
+        self.unended()
+        self._do("update service set checked = 1 - checked")
+
+    @property
+    def name(self) -> str:
+        """Name that tells this service from others on its cluster; it stays with the folder."""
+        return self._rows("select name from service")[0]["name"]
 
     def add(self, new: RunRecord, limit: int) -> bool:
-        """Add a run; False if `limit` runs have not ended yet. Raises `KeyError` if its token was used before."""
-        unended = f"select count(*) from runs where state not in {ENDED}"
+        """Add a run; False if its owner has `limit` runs that have not ended.
+
+        Raises `KeyError` if the owner used its token before.
+        """
+        unended = f"select count(*) from runs where owner = ? and state not in {ENDED}"
         values = {**vars(new), "request": json.dumps(new.request)}
         names, marks = ", ".join(values), ", ".join("?" * len(values))
         insert = f"insert into runs ({names}) select {marks} where ({unended}) < ?"
         try:
-            return bool(self._do(insert, *values.values(), limit).rowcount)
+            return bool(self._do(insert, *values.values(), new.owner, limit).rowcount)
         except sqlite3.IntegrityError as error:
             raise KeyError(new.token) from error
 
@@ -110,10 +153,23 @@ class RunStore:
         return found[0]
 
     def _select(self, where: str, *values: Any) -> list[RunRecord]:
-        with self._lock, closing(self._db.execute(f"select * from runs where {where}", values)) as cursor:
-            rows = cursor.fetchall()
+        rows = self._rows(f"select * from runs where {where}", *values)
         return [RunRecord(**{**dict(row), "request": json.loads(row["request"])}) for row in rows]
 
+    def _rows(self, statement: str, *values: Any) -> list[sqlite3.Row]:
+        with self._access(), closing(self._db.execute(statement, values)) as cursor:
+            return cursor.fetchall()
+
     def _do(self, statement: str, *values: Any) -> sqlite3.Cursor:
-        with self._lock:
+        with self._access():
             return self._db.execute(statement, values)
+
+    @contextmanager
+    def _access(self) -> Iterator[None]:
+        try:
+            with self._lock:
+                yield
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:
+            raise RunError(f"the records of runs cannot be read or written: {error}") from error

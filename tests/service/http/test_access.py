@@ -8,6 +8,7 @@ import stat
 
 import pytest
 from fastapi.routing import APIRoute
+from starlette.websockets import WebSocketDisconnect
 
 import ray_job
 from configs.errors import UsageError
@@ -138,6 +139,25 @@ def test_loopback_needs_no_keys_and_serves_its_own_names_only(make_client, host)
     assert client.get("/runs", headers={"Host": f"{own}:8000"}).status_code == 200
     # DNS rebinding: another site could point its own name here, where no key keeps it out.
     assert client.get("/runs", headers={"Host": "evil.example"}).status_code == 421
+
+
+def test_monitoring_may_use_the_ip_address_whatever_the_hosts_are(make_client, keys):
+    client = make_client('--serve.hosts=["seqrlhf.example.org"]', keys=keys[0])
+    by_address = {"Host": "10.0.0.7:8000"}
+    assert (
+        client.get("/health", headers=by_address).status_code
+        == 200
+        == client.get("/ready", headers=by_address).status_code
+    )
+    assert client.get("/metrics", headers=by_address | bearer(keys[1]["read"])).status_code == 200
+    assert client.get("/metrics", headers=by_address).status_code == 401
+    assert client.get("/runs", headers=by_address | bearer(keys[1]["read"])).status_code == 421
+
+
+def test_a_websocket_without_a_key_is_closed(client):
+    with pytest.raises(WebSocketDisconnect) as closed, client.websocket_connect("/runs"):
+        pass
+    assert closed.value.code == 1008
 
 
 def test_other_hosts_and_origins_are_refused(client):

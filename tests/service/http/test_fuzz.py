@@ -40,7 +40,7 @@ def finish(client, state="succeeded", message="", steps=2):
         (folder / name).write_text("{}")
     lines = [{"step": step, "reward/mean": step / 2, "watch/toxicity": float("nan")} for step in range(steps)]
     (folder / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (folder / "config.yaml").write_text("policy: {model: quickstart/policy}")
+    (folder / "config.yaml").write_bytes(runs.paths.request(run).read_bytes())
     return run
 
 

@@ -10,7 +10,7 @@ from configs.errors import RunError
 from service.http.runs.service import RunService
 
 
-def until(client, run, condition):
+def until(client, run, condition, headers=None):
     """The run, once it meets the condition."""
     done, change = threading.Event(), client.app.state.runs.store.change
 
@@ -20,7 +20,7 @@ def until(client, run, condition):
         return result
 
     client.app.state.runs.store.change = changes
-    while not condition(found := client.get(f"/runs/{run}").json()):
+    while not condition(found := client.get(f"/runs/{run}", headers=headers).json()):
         assert done.wait(timeout=30), found
         done.clear()
     return found

@@ -1,0 +1,81 @@
+"""The server: it answers from the first second, while models load, and ends event streams before it stops."""
+
+import socket
+import threading
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+from configs.errors import RunError
+
+SHUTDOWN = 5
+"""Seconds that open requests get to finish when the service ends."""
+RETRY = {"Retry-After": "5"}
+
+
+class StartingApp:
+    """ASGI app that passes requests on to `app` once that is set. Before, only /health and /ready are answered."""
+
+    def __init__(self) -> None:
+        self.app: Starlette | None = None
+        self.phase = "starting"
+
+    def wait_for(self, phase: str) -> str:
+        """Say what the service is waiting for; returns it."""
+        self.phase = phase
+        return phase
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if self.app:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope["path"])(scope, receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close"})
+
+    def _answer(self, path: str) -> JSONResponse:
+        if path == "/health":
+            return JSONResponse({"status": "ok"})
+        if path == "/ready":
+            return JSONResponse({"ready": False, "waiting_for": [self.phase], "replicas": {}}, 503, RETRY)
+        return JSONResponse(
+            {"errors": [{"message": f"the service is not ready yet: {self.phase}"}], "request_id": ""}, 503, RETRY
+        )
+
+
+class Server(uvicorn.Server):
+    """A server that runs in a thread while the context is open."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self.listening, self.starting = listening, StartingApp()
+        options: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False, "lifespan": "off"}
+        super().__init__(uvicorn.Config(self.starting, timeout_graceful_shutdown=SHUTDOWN, **options))
+        self.thread = threading.Thread(target=self.run, args=([listening],), name="server")
+
+    def __enter__(self) -> "Server":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def wait(self) -> None:
+        """Wait until interrupted. Raises `RunError` if the server ends by itself."""
+        self.thread.join()
+        raise RunError("the server ended unexpectedly; the log says why")
+
+    def stop(self) -> None:
+        """Stop accepting requests, and wait for those that are open."""
+        self.should_exit = True
+        self.thread.join()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, but event streams end at once."""
+        if self.starting.app:
+            self.starting.app.state.closing.set()
+        await super().shutdown(sockets)

@@ -1,0 +1,77 @@
+"""The server itself: it answers while models load, and stops in order with clients still connected."""
+
+import json
+import socket
+import threading
+
+import httpx
+import pytest
+
+from configs.errors import RunError
+from service.http.server import SHUTDOWN, Server
+from tests.service.http.test_fuzz import finish
+
+
+@pytest.fixture
+def server():
+    listening = socket.create_server(("127.0.0.1", 0))
+    with listening, Server(listening) as server:
+        yield server
+
+
+def address(server, path=""):
+    return f"http://127.0.0.1:{server.listening.getsockname()[1]}{path}"
+
+
+def test_it_answers_before_the_models_are_loaded_and_says_what_it_waits_for(server, client):
+    assert httpx.get(address(server, "/health")).json() == {"status": "ok"}
+    server.starting.wait_for("starting the models")
+    ready = httpx.get(address(server, "/ready"))
+    assert ready.status_code == 503 and ready.json()["waiting_for"] == ["starting the models"]
+    assert httpx.head(address(server, "/health")).status_code == 200
+    for path in ("/runs", "/", "/nothing"):
+        early = httpx.get(address(server, path))
+        assert early.status_code == 503 and "Retry-After" in early.headers
+        assert early.json()["errors"][0]["message"] == "the service is not ready yet: starting the models"
+    server.starting.app = client.app
+    assert httpx.get(address(server, "/ready")).status_code == 200 == httpx.get(address(server, "/runs")).status_code
+
+
+def test_event_streams_end_in_order_when_the_service_stops(server, client, capfd):
+    server.starting.app = client.app
+    run, following, events = finish(client, "running"), threading.Event(), []
+    client.app.state.runs.jobs.states[f"{run}-1"] = "running"
+
+    def follow():
+        with httpx.stream("GET", address(server, f"/runs/{run}/events")) as lines:
+            for line in lines.iter_lines():
+                events.append(line)
+                following.set()
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    assert following.wait(timeout=30)
+    closing = client.app.state.closing
+    client.app.state.closing = type("", (), {"set": lambda _: (closing.set(), events.append("closing"))})()
+    server.stop()
+    thread.join(timeout=SHUTDOWN)
+    assert not thread.is_alive()
+    assert events.index("closing") < events.index("event: end"), events
+    last = json.loads(next(line for line in reversed(events) if line.startswith("data: "))[6:])
+    assert last["id"] == run and last["state"] == "running"
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_server_that_ends_by_itself_is_reported(server):
+    server.should_exit = True
+    with pytest.raises(RunError, match="ended unexpectedly"):
+        server.wait()
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_websocket_is_refused(server, client, loaded):
+    if loaded:
+        server.starting.app = client.app
+    handshake = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+                 "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}  # fmt: skip
+    assert httpx.get(address(server, "/runs/x"), headers=handshake).status_code in (403, 404, 422, 503)
