@@ -50,8 +50,8 @@ def render(template: str, **values: Any) -> str:
 def plot(figure: go.Figure, title: str) -> Plot:
     """The figure for a page; names of its traces may be any text. style.css gives it the colours of the scheme."""
     for i, trace in enumerate(figure.data):
-        colour = COLOURS[i % len(COLOURS)]
-        trace.update({"line" if trace.type == "scatter" else "marker": {"color": colour}}, overwrite=False)
+        painted = trace.line if trace.type == "scatter" else trace.marker
+        painted.color = painted.color or COLOURS[i % len(COLOURS)]
     legend = [_key(trace) for trace in figure.data] if len(figure.data) > 1 else []
     figure.for_each_trace(lambda trace: trace.update(name=escape(trace.name)))  # plotly takes some tags as markup
     figure.update_xaxes(automargin=True)
