@@ -73,7 +73,8 @@ def distributions(table: pd.DataFrame) -> list[Plot]:
         if known.empty:
             continue
         low, high = known.min(), known.max()
-        bins = {"start": low, "end": high + 1e-9, "size": (high - low) / BINS or 1.0}
+        size = (high - low) / BINS or 1.0
+        bins = {"start": low, "end": max(high + 1e-9, low + size), "size": size}
         figure = go.Figure(
             [
                 go.Histogram(x=part[column].astype(float).round(4), name=str(policy), opacity=0.6, xbins=bins)

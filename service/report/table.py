@@ -55,7 +55,9 @@ def _change(change: Mapping[str, Any] | None, measure: Measure) -> str:
     if change is None:
         return UNKNOWN
     low, high = change["interval"]
-    text = f"{change['mean']:+.{measure.digits}f} [{low:+.{measure.digits}f},\N{NO-BREAK SPACE}{high:+.{measure.digits}f}]"
+    text = (
+        f"{change['mean']:+.{measure.digits}f} [{low:+.{measure.digits}f},\N{NO-BREAK SPACE}{high:+.{measure.digits}f}]"
+    )
     share = f" ({change['percent']['mean']:+.1f}%)" if measure.toxic and change["percent"] else ""
     return text + share
 
