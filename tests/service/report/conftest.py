@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from selenium.webdriver.support.ui import WebDriverWait
 
 import ray_job
 from tests.conftest import small_arguments
@@ -13,6 +14,7 @@ from tests.conftest import small_arguments
 HOSTILE = "</script><script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
 LONG = "Donaudampfschifffahrt" * 15
 ROWS = 23
+PATIENCE = 30
 WIDE = {"width": 1250, "height": 800, "deviceScaleFactor": 1, "mobile": False}
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 SIZES = {"wide": WIDE, "phone": PHONE}
@@ -78,6 +80,8 @@ class Window:
         self.scheme(scheme)
         self.browser.get_log("browser")  # discard the log of earlier pages
         self.browser.get(url if isinstance(url, str) else url.as_uri())
+        there = "return location.protocol !== 'about:' && document.readyState === 'complete'"
+        WebDriverWait(self.browser, PATIENCE).until(lambda browser: browser.execute_script(there))
 
     def resize(self, size):
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
