@@ -24,7 +24,6 @@ from service.run.step_log import read_steps
 FACTS = ("seed", "steps", "seconds", "resumed_after_step", "adapter_sha256")
 PROGRESS = {"reward": "reward/mean", "toxicity": "watch/toxicity", "ROUGE-L": "watch/rougeL"}
 """Title -> metric, for the metrics shown for an unfinished run."""
-
 MAIN = 4
 """Number of curves shown at once; the others are shown on demand."""
 
