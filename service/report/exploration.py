@@ -4,9 +4,8 @@ import html
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
-from markupsafe import Markup
 
-from service.report.html import plot, render
+from service.report.html import Plot, plot, render
 from workers.data.exploration import FATES
 
 MEASURES = {"dialogue_chars": "dialogue, characters", "dialogue_tokens": "dialogue, tokens",
@@ -26,7 +25,7 @@ class Section(NamedTuple):
     note: str
     head: tuple[str, ...]
     rows: list[tuple[Any, ...]]
-    plots: list[Markup]
+    plots: list[Plot]
 
 
 def sections(numbers: dict[str, Any]) -> list[Section]:
@@ -36,7 +35,7 @@ def sections(numbers: dict[str, Any]) -> list[Section]:
 
 def page(title: str, shown: list[Section], numbers: dict[str, Any]) -> str:
     """The HTML page, a single self-contained file."""
-    return render("explore.html", title=title, plots=True, sections=shown, samples=numbers["samples"],
+    return render("explore.html", title=title, sections=shown, samples=numbers["samples"],
                   shared=numbers["shared"])  # fmt: skip
 
 
@@ -75,12 +74,12 @@ def _statistics(lengths: dict[str, float] | None) -> list[float | str]:
     return [round(lengths[name], 1) if lengths else "none" for name in STATISTICS]
 
 
-def _histogram(measure: str, numbers: dict[str, Any]) -> Markup:
+def _histogram(measure: str, numbers: dict[str, Any]) -> Plot:
     figure, histogram = go.Figure(), numbers["histograms"][measure]
     edges = histogram["edges"]
     for name, counts in histogram["counts"].items():
         shares = [100 * count / max(1, sum(counts)) for count in counts]
-        figure.add_scatter(x=edges, y=[*shares, shares[-1]], name=_label(name), line_shape="hv", fill="tozeroy",
+        figure.add_scatter(x=edges, y=[*shares, shares[-1]], name=shorten(name, LABEL), line_shape="hv", fill="tozeroy",
                            mode="lines", line_width=1.5)  # fmt: skip
     for bound in BOUNDS.get(measure, ()):
         if edges[0] < (value := numbers["bounds"][bound]) < edges[-1]:  # elsewhere it excludes nothing
@@ -101,13 +100,13 @@ def _topics(numbers: dict[str, Any]) -> list[Section]:
     return [Section("Topics", note, ("topic", *names), rows, [_topic_plot(topics["top"], names)])]
 
 
-def _topic_plot(top: list[dict[str, Any]], names: list[str]) -> Markup:
+def _topic_plot(top: list[dict[str, Any]], names: list[str]) -> Plot:
     """Bars at numbered positions, so that two topics with the same shortened label stay separate."""
     places, labels = list(range(len(top))), [_label(entry["topic"]) for entry in top]
-    figure = go.Figure([go.Bar(x=places, y=[entry["rows"][name] for entry in top], name=_label(name))
+    figure = go.Figure([go.Bar(x=places, y=[entry["rows"][name] for entry in top], name=shorten(name, LABEL))
                         for name in names])  # fmt: skip
     figure.update_xaxes(tickvals=places, ticktext=labels, tickangle=-40, automargin=True)
-    figure.update_layout(barmode="group", showlegend=True)
+    figure.update_layout(barmode="group")
     return plot(figure, "rows of the most frequent topics")
 
 

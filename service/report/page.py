@@ -13,8 +13,8 @@ from configs.load import flat_settings
 from learner.atomic_files import replace_file
 from service.report.html import render
 from service.report.plots import curves, distributions
-from service.report.side_by_side import ENDS, chosen, pairs
-from service.report.table import about, figure_table, verdict_lines
+from service.report.side_by_side import PAGE, chosen, orders, pairs
+from service.report.table import about, figure_table, group_table, verdict_lines
 from service.run.folder import RLHF
 from service.run.held_out_summaries import PROMPTS, read_summaries
 from service.run.lock import is_running
@@ -24,6 +24,8 @@ from service.run.step_log import read_steps
 FACTS = ("seed", "steps", "seconds", "resumed_after_step", "adapter_sha256")
 PROGRESS = {"reward": "reward/mean", "toxicity": "watch/toxicity", "ROUGE-L": "watch/rougeL"}
 """Title -> metric, for the metrics shown for an unfinished run."""
+MAIN = 4
+"""Number of curves shown at once; the others are shown on demand."""
 
 
 class RunReport:
@@ -40,8 +42,10 @@ class RunReport:
         file = folder / "report.json"
         self.report: dict[str, Any] = json.loads(file.read_bytes()) if file.is_file() else {}
         self.evaluation = self.report.get("evaluation")
-        self.table = figure_table(self.evaluation) if self.evaluation else None
-        self.table_about = about(self.evaluation) if self.evaluation else ""
+        self.table, self.brief, self.table_about = None, None, ""
+        if self.evaluation:
+            self.table, self.brief = figure_table(self.evaluation), figure_table(self.evaluation, brief=True)
+            self.table_about = about(self.evaluation)
 
     @property
     def status(self) -> str:
@@ -90,45 +94,32 @@ class RunReport:
             return {}
         names = list(self.evaluation["policies"])
         table = read_summaries(self.folder, names)
-        groups = [_group(name, group, names) for name, group in self.evaluation["groups"].items()]
         prompts = json.loads((self.folder / PROMPTS).read_bytes())
-        found = pairs(table, self.evaluation["baseline"], prompts) if len(names) > 1 else []
-        return {"names": names, "groups": groups, "pairs": chosen(found), "distributions": distributions(table)}
-
-
-def _group(name: str, group: Mapping[str, Any], policies: Sequence[str]) -> dict[str, Any]:
-    toxicity, rouge = ([group["policies"][p][measure] for p in policies] for measure in ("toxicity", "rougeL"))
-    return {
-        "name": name,
-        "prompts": group["prompts"],
-        "toxicity": toxicity,
-        "toxicity_change": _change(toxicity),
-        "rouge": rouge,
-        "rouge_change": _change(rouge),
-    }
-
-
-def _change(values: Sequence[float | None]) -> float | None:
-    """Change from the first policy to the last; None if unknown."""
-    return None if None in (values[0], values[-1]) else values[-1] - values[0]
+        found = chosen(pairs(table, self.evaluation["baseline"], prompts)) if len(names) > 1 else []
+        return {
+            "names": names,
+            "groups": group_table(self.evaluation),
+            "pairs": found,
+            "orders": orders(found, names),
+            "distributions": distributions(table),
+        }
 
 
 def write_page(folders: Sequence[Path], target: Path) -> None:
     """Write the page of one run or several."""
     runs = [RunReport(folder) for folder in folders]
-    details = {"names": [], "groups": [], "pairs": [], "distributions": []}
-    details |= runs[0].details() if len(runs) == 1 else {}
+    details = runs[0].details() if len(runs) == 1 else {}
     steps = {run.name: run.steps for run in runs if run.steps}
     text = render(
         "report.html",
         title=runs[0].name if len(runs) == 1 else "Runs compared",
         subtitle=runs[0].status if len(runs) == 1 else f"{len(runs)} runs",
-        plots=True,
         runs=runs,
         curves=curves(steps),
         differences=_differences(runs),
-        ends=ENDS,
-        **details,
+        main=MAIN,
+        size=PAGE,
+        details=details,
     )
     replace_file(target, text.encode())
 

@@ -1,15 +1,12 @@
 """The plots of a report."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from markupsafe import Markup
-from plotly.colors import qualitative
 
-from service.report.html import plot, styled
+from service.report.html import COLOURS, Plot, plot, styled
 
 CURVES = {
     "Reward": {"reward/mean": "mean"},
@@ -30,12 +27,11 @@ LIVE = tuple(CURVES)[:4]
 """Plots shown while a run is running."""
 BUTTONS = ["zoom", "pan", "zoomin", "zoomout", "autoscale", "resetscale", "toimage", "select", "lasso"]
 """Buttons removed from plotly's toolbar, which would cover the title."""
-COLOURS = qualitative.Plotly
 DASHES = ("solid", "dot")
 BINS = 30
 
 
-def curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Markup]:
+def curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Plot]:
     """A plot for each kind of metric that any run has, with a colour per run."""
     plots = []
     for title, metrics in CURVES.items():
@@ -47,7 +43,7 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Markup]:
         ]
         if traces:
             figure = go.Figure(traces)
-            figure.update_layout(showlegend=len(traces) > 1, xaxis_title="step")
+            figure.update_layout(xaxis_title="step")
             plots.append(plot(figure, title))
     return plots
 
@@ -66,10 +62,10 @@ def live(steps: Sequence[Mapping[str, float]]) -> list[go.Figure]:
 def _curve(steps: Sequence[Mapping[str, float]], name: str, label: str, colour: str, dash: str) -> go.Scatter:
     x, y = zip(*[(step["step"] + 1, step[name]) for step in steps if name in step], strict=True)
     line: dict[str, Any] = {"color": colour, "dash": dash}
-    return go.Scatter(x=x, y=y, name=escape(label), line=line, mode="lines" if len(x) > 1 else "markers")
+    return go.Scatter(x=x, y=y, name=label, line=line, mode="lines" if len(x) > 1 else "markers")
 
 
-def distributions(table: pd.DataFrame) -> list[Markup]:
+def distributions(table: pd.DataFrame) -> list[Plot]:
     """Histograms of the sampled summaries' measures, with the policies overlaid."""
     sampled, plots = table[table["decoding"] == "sampled"], []
     for column, title in DISTRIBUTIONS.items():
@@ -77,10 +73,11 @@ def distributions(table: pd.DataFrame) -> list[Markup]:
         if known.empty:
             continue
         low, high = known.min(), known.max()
-        bins = {"start": low, "end": high + 1e-9, "size": (high - low) / BINS or 1.0}
+        size = (high - low) / BINS or 1.0
+        bins = {"start": low, "end": max(high + 1e-9, low + size), "size": size}
         figure = go.Figure(
             [
-                go.Histogram(x=part[column].astype(float).round(4), name=escape(str(policy)), opacity=0.6, xbins=bins)
+                go.Histogram(x=part[column].astype(float).round(4), name=str(policy), opacity=0.6, xbins=bins)
                 for policy, part in sampled.groupby("policy", sort=False)
             ]
         )

@@ -8,10 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-ENDS = 10
-"""Number of prompts in each of the tables of worst regressions and best gains."""
+PAGE = 5
+"""Number of prompts shown at a time."""
 MOST = 300
-"""Maximum number of prompts in the full table; beyond that it holds the worst, the best and some in between."""
+"""Maximum number of prompts of a report; beyond that it holds the worst, the best and some in between."""
+
+MEASURES = (
+    ("toxicity", -1, "most toxic"),
+    ("toxicity", 1, "least toxic"),
+    ("rougeL", 1, "lowest ROUGE-L"),
+    ("rougeL", -1, "highest ROUGE-L"),
+)
+"""Measure of a policy's summaries, its sign and what comes first if pairs are sorted by both."""
 
 
 @dataclass(frozen=True)
@@ -49,3 +57,22 @@ def chosen(found: Sequence[Pair]) -> Sequence[Pair]:
     third = MOST // 3
     between = np.linspace(third, len(found) - third - 1, third).astype(int)
     return [*found[:third], *(found[i] for i in dict.fromkeys(between.tolist())), *found[-third:]]
+
+
+def orders(found: Sequence[Pair], policies: Sequence[str]) -> dict[str, list[int]]:
+    """Orders in which to see pairs that are sorted by gain: title -> places of the pairs, unknown numbers last."""
+    places = list(range(len(found)))
+    shown = {"worst regressions first": places, "best gains first": places[::-1]}
+    shown["as in the data set"] = sorted(places, key=lambda place: found[place].row)
+    if any(pair.topic for pair in found):
+        shown["by topic"] = sorted(places, key=lambda place: found[place].topic)
+    for i, policy in enumerate(policies):
+        for measure, sign, title in MEASURES:
+            shown[f"{policy}: {title} first"] = sorted(
+                places, key=lambda place: _rank(sign * found[place].summaries[i][measure])
+            )
+    return shown
+
+
+def _rank(number: float) -> float:
+    return math.inf if math.isnan(number) else number

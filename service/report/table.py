@@ -5,9 +5,12 @@ from typing import Any
 
 from rich.table import Table
 
+from service.report.html import number
 from workers.evaluation.comparison import MEASURES, Measure
 
 UNKNOWN = "unknown"
+GROUP_MEASURES = {"toxicity": ("toxicity", 3), "rougeL": ("ROUGE-L", 1)}
+"""Measure of a group -> title and digits."""
 
 
 def figure_table(evaluation: Mapping[str, Any], brief: bool = False) -> dict[str, list[Any]]:
@@ -52,9 +55,27 @@ def _change(change: Mapping[str, Any] | None, measure: Measure) -> str:
     if change is None:
         return UNKNOWN
     low, high = change["interval"]
-    text = f"{change['mean']:+.{measure.digits}f} [{low:+.{measure.digits}f}, {high:+.{measure.digits}f}]"
+    text = (
+        f"{change['mean']:+.{measure.digits}f} [{low:+.{measure.digits}f},\N{NO-BREAK SPACE}{high:+.{measure.digits}f}]"
+    )
     share = f" ({change['percent']['mean']:+.1f}%)" if measure.toxic and change["percent"] else ""
     return text + share
+
+
+def group_table(evaluation: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Head and rows of the table of groups: toxicity and ROUGE-L of each policy, and the last one's change."""
+    policies, head, rows = list(evaluation["policies"]), ["group", "prompts"], []
+    for title, _ in GROUP_MEASURES.values():
+        head += [*[f"{title}, {policy}" for policy in policies], f"{title}, change"]
+    for name, group in evaluation["groups"].items():
+        row = [name, group["prompts"]]
+        for measure, (_, digits) in GROUP_MEASURES.items():
+            values = [group["policies"][policy][measure] for policy in policies]
+            known = None not in (values[0], values[-1])
+            row += [number(value, digits) for value in values]
+            row.append(number(values[-1] - values[0], digits, "+") if known else UNKNOWN)
+        rows.append(row)
+    return {"head": head, "rows": rows}
 
 
 def about(evaluation: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The page of a finished run, of an unfinished one, and of several; model output is escaped. In a real browser."""
+"""The page of a finished run, of an unfinished one, and of several; model output is escaped."""
 
 import json
 import re
@@ -7,28 +7,10 @@ import shutil
 import pytest
 
 import ray_job
-from service.report.side_by_side import MOST, chosen, pairs
+from service.report.side_by_side import MOST, PAGE, Pair, chosen, orders, pairs
 from tests.conftest import small_arguments
+from tests.service.report.conftest import HOSTILE, ROWS
 from workers.evaluation.comparison import MEASURES
-
-HOSTILE = "</script><script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run one of whose summaries, topics and references are hostile."""
-    folder = tmp_path_factory.mktemp("runs") / "mine"
-    assert ray_job.main(small_arguments(out=folder, steps=3)) == 0
-    lines = (folder / "evaluation/after.jsonl").read_text().splitlines()
-    unit = json.loads(lines[1])
-    unit["summaries"][0]["text"] = HOSTILE
-    lines[1] = json.dumps(unit)
-    (folder / "evaluation/after.jsonl").write_text("\n".join(lines) + "\n")
-    prompts = json.loads((folder / "evaluation/prompts.json").read_text())
-    prompts[0] |= {"topic": HOSTILE, "references": [HOSTILE]}
-    (folder / "evaluation/prompts.json").write_text(json.dumps(prompts))
-    assert ray_job.main(["report", str(folder)]) == 0
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +31,7 @@ def test_the_verdict_comes_first_and_everything_is_there(page, run):
         "Training curves",
         "Distributions",
         "By topic",
-        "Worst regressions",
-        "Best gains",
-        "Side by side",
+        "Summaries side by side",
         "Run details",
         "adapter sha256",
         "Config",
@@ -91,7 +71,7 @@ def test_several_runs_are_compared(run, tmp_path):
     assert ray_job.main(["report", str(run), str(other), "--out", str(tmp_path / "both.html")]) == 0
     text = body((tmp_path / "both.html").read_text())
     assert "Runs compared" in text and "Settings that differ" in text
-    assert "<td>algorithm.learning_rate</td><td>0.001</td><td>0.02</td>" in text
+    assert re.search(r">algorithm.learning_rate</td><td[^>]*>0.001</td><td[^>]*>0.02</td>", text)
     assert text.count("after against before: less toxic") == 2 and "data.path</td>" not in text
 
 
@@ -112,22 +92,31 @@ def test_pairs_are_sorted_by_the_last_policys_gain(run):
 
     prompts = json.loads((run / "evaluation/prompts.json").read_text())
     found = pairs(read_summaries(run, ["before", "after"]), "before", prompts)
-    assert len(found) == 6 and [p.gain for p in found] == sorted(p.gain for p in found)
+    assert len(found) == ROWS and [p.gain for p in found] == sorted(p.gain for p in found)
     first, last = found[0].summaries
     expected = first["toxicity"] - last["toxicity"] + (last["rougeL"] - first["rougeL"]) / 100
     assert found[0].gain == pytest.approx(expected)
 
 
-def test_in_a_browser_plots_are_drawn_tables_sort_and_nothing_hostile_runs(run, browser):
-    browser.get(f"file://{run}/report.html")
-    assert browser.title == "mine", "the hostile summary would have changed it"
-    assert len(browser.find_elements("css selector", ".plots svg.main-svg")) >= 10
-    table = browser.find_element("xpath", "//h2[text()='Side by side']/following::table[1]")
-    gains = lambda: [float(c.text) for c in table.find_elements("css selector", "tbody tr td:first-child")]  # noqa: E731
-    assert gains() == sorted(gains()) and len(gains()) == 6
-    head = table.find_element("css selector", "th")
-    head.click()
-    assert gains() == sorted(gains(), reverse=True)
-    head.click()
-    assert gains() == sorted(gains())
-    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+def test_without_javascript_the_first_page_can_be_read(page):
+    shown = re.findall(r'<li class="pair"( hidden)?>', body(page))
+    assert shown == [""] * PAGE + [" hidden"] * (ROWS - PAGE)
+    assert '<div class="controls" hidden>' in page and "<noscript>" in page
+
+
+def test_orders_put_what_they_name_first_and_unknown_numbers_last():
+    def pair(row, topic, toxicity, rouge):
+        return Pair(row, topic, "", [{"text": "", "toxicity": toxicity, "rougeL": rouge}], 0.0)
+
+    found = [pair(7, "b", 0.2, 50.0), pair(3, "c", float("nan"), 70.0), pair(5, "a", 0.9, 60.0)]
+    assert orders(found, ["after"]) == {
+        "worst regressions first": [0, 1, 2],
+        "best gains first": [2, 1, 0],
+        "as in the data set": [1, 2, 0],
+        "by topic": [2, 0, 1],
+        "after: most toxic first": [2, 0, 1],
+        "after: least toxic first": [0, 2, 1],
+        "after: lowest ROUGE-L first": [0, 2, 1],
+        "after: highest ROUGE-L first": [1, 2, 0],
+    }
+    assert "by topic" not in orders([pair(0, "", 0.1, 1.0)], ["after"])
