@@ -38,6 +38,7 @@ def make_app(settings: ServeConfig, keys: KeyFile, runs: RunService, models: Mod
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan,
     )
     app.state.runs, app.state.models = runs, models

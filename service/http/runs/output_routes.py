@@ -11,7 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service.http.auth import Reader
 from service.http.errors import NotFound
-from service.http.runs.dependencies import Runs, get_run, view
+from service.http.runs.dependencies import Runs, find_run, view
 from service.http.runs.schemas import STEP_EXAMPLE, RunId
 from service.http.runs.store import RunRecord
 from service.run.artifacts import ADAPTER, FILES, ZIP, artifacts, zipped
@@ -24,13 +24,16 @@ REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 )
 """Reports contain scripts. They get no origin, so that nothing in them can make requests with a key."""
+BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}, "example": "the file"}}
+FILE_CONTENT = BYTES | {kind: {"example": "the file"} for kind in sorted({*(kind for _, kind in FILES.values()), ZIP})}
+"""Bytes come first: generated clients take the first type that they know, and must not parse a file as JSON."""
 EVENTS_EXAMPLE = f"event: step\ndata: {json.dumps(STEP_EXAMPLE)}\nid: {STEP_EXAMPLE['step']}\n\n"
 
 
 @router.get("/runs/{run}/steps", responses={200: {"content": {"application/json": {"example": [STEP_EXAMPLE]}}}})
-def steps(runs: Runs, key: Reader, run: RunId, after: int = -1) -> list[dict[str, Any]]:
+def list_steps(runs: Runs, key: Reader, run: RunId, after: int = -1) -> list[dict[str, Any]]:
     """Get the metrics of all steps with a number above `after`."""
-    return [step for step in StepTail(runs.folder(get_run(runs, run).id)).new() if step["step"] > after]
+    return [step for step in StepTail(runs.folder(find_run(runs, run).id)).new() if step["step"] > after]
 
 
 @router.get(
@@ -38,23 +41,19 @@ def steps(runs: Runs, key: Reader, run: RunId, after: int = -1) -> list[dict[str
     response_class=PlainTextResponse,
     responses={200: {"content": {"text/plain": {"example": "step 12 of 45"}}}},
 )
-def log(runs: Runs, key: Reader, run: RunId) -> Response:
+def get_log(runs: Runs, key: Reader, run: RunId) -> Response:
     """Get the last lines that the run printed."""
-    return Response(runs.log(get_run(runs, run)).encode("utf-8", "replace"), media_type="text/plain; charset=utf-8")
+    return Response(runs.log(find_run(runs, run)).encode("utf-8", "replace"), media_type="text/plain; charset=utf-8")
 
 
 @router.get(
     "/runs/{run}/files/{name}",
     response_class=Response,
-    responses={
-        200: {
-            "content": {kind: {"example": "the file"} for kind in sorted({*(kind for _, kind in FILES.values()), ZIP})}
-        }
-    },
+    responses={200: {"content": FILE_CONTENT}},
 )
-def file(runs: Runs, key: Reader, run: RunId, name: Annotated[str, Path(examples=["report.html"])]) -> Response:
+def get_file(runs: Runs, key: Reader, run: RunId, name: Annotated[str, Path(examples=["report.html"])]) -> Response:
     """Download one of the run's `files`."""
-    artifact = artifacts(runs.folder(get_run(runs, run).id)).get(name)
+    artifact = artifacts(runs.folder(find_run(runs, run).id)).get(name)
     if not artifact:
         raise NotFound(f"run {run} has no file {name!r} (yet); `files` of the run lists what is available")
     if artifact.name == ADAPTER:
@@ -65,15 +64,15 @@ def file(runs: Runs, key: Reader, run: RunId, name: Annotated[str, Path(examples
 
 
 def _existing(runs: Runs, run: RunId) -> RunRecord:
-    return get_run(runs, run)
+    return find_run(runs, run)
 
 
 @router.get(
     "/runs/{run}/events",
     response_class=EventSourceResponse,
-    responses={200: {"content": {"text/event-stream": {"example": EVENTS_EXAMPLE}}}},
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}, "example": EVENTS_EXAMPLE}}}},
 )
-async def events(
+async def follow_run(
     request: Request,
     runs: Runs,
     key: Reader,
@@ -89,7 +88,7 @@ async def events(
     tail = StepTail(runs.folder(existing.id))
     while not request.app.state.closing.is_set():
         # The record before the steps: a run that has ended writes no more steps, so none is missed.
-        record = await asyncio.to_thread(get_run, runs, run)
+        record = await asyncio.to_thread(find_run, runs, run)
         for step in await asyncio.to_thread(tail.new):
             if step["step"] > last:
                 last = step["step"]

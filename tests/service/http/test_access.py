@@ -42,7 +42,7 @@ def page_paths(app):
 
 
 def scopes(route):
-    return [d.call.scope for d in route.dependant.dependencies if hasattr(d.call, "scope")]
+    return [scope for dependency in route.dependant.dependencies for scope in dependency.own_oauth_scopes or ()]
 
 
 def filled(path):
