@@ -3,16 +3,17 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service.http.auth import Reader
 from service.http.errors import NotFound
 from service.http.runs.dependencies import Runs, find_run, view
-from service.http.runs.schemas import STEP_EXAMPLE, RunId
+from service.http.runs.pages import link_next
+from service.http.runs.schemas import STEP_EXAMPLE, RunId, Step, StepList
 from service.http.runs.store import RunRecord
 from service.run.artifacts import ADAPTER, FILES, ZIP, artifacts, zipped
 from service.run.step_log import StepTail
@@ -30,10 +31,24 @@ FILE_CONTENT = BYTES | {kind: {"example": "the file"} for kind in sorted({*(kind
 EVENTS_EXAMPLE = f"event: step\ndata: {json.dumps(STEP_EXAMPLE)}\nid: {STEP_EXAMPLE['step']}\n\n"
 
 
-@router.get("/runs/{run}/steps", responses={200: {"content": {"application/json": {"example": [STEP_EXAMPLE]}}}})
-def list_steps(runs: Runs, key: Reader, run: RunId, after: int = -1) -> list[dict[str, Any]]:
-    """Get the metrics of all steps with a number above `after`."""
-    return [step for step in StepTail(runs.folder(find_run(runs, run).id)).new() if step["step"] > after]
+@router.get("/runs/{run}/steps")
+def list_steps(
+    request: Request,
+    response: Response,
+    runs: Runs,
+    key: Reader,
+    run: RunId,
+    after: int = -1,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+) -> StepList:
+    """List the metrics of `limit` steps with a number above `after`. The header Link leads to the next page."""
+    done = StepTail(runs.folder(find_run(runs, run).id)).new()
+    found = [Step.model_validate(step) for step in done if step["step"] > after]
+    shown, following = found[:limit], None
+    if len(found) > limit:
+        following = shown[-1].step
+        link_next(request, response, after=following)
+    return StepList(steps=shown, total=len(done), next=following)
 
 
 @router.get(

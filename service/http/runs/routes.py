@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Query, Response
+from fastapi import APIRouter, Body, Header, Query, Request, Response
 
 from configs.errors import UsageError
 from service.http.auth import Reader, Submitter
 from service.http.runs.dependencies import Runs, find_run, view
-from service.http.runs.schemas import PresetAnswer, Run, RunId, WorkerNumbers
+from service.http.runs.pages import Cursor, cursor_after, link_next, parse_cursor
+from service.http.runs.schemas import PresetAnswer, Run, RunId, RunList, RunState, WorkerNumbers
 from service.run.step_log import without_nan
 
 router = APIRouter(tags=["runs"])
@@ -46,13 +47,22 @@ def submit_run(
 
 @router.get("/runs")
 def list_runs(
+    request: Request,
+    response: Response,
     runs: Runs,
     key: Reader,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    offset: Annotated[int, Query(ge=0, lt=2**63)] = 0,
-) -> list[Run]:
-    """List runs, newest first: at most `limit` after skipping `offset`."""
-    return [view(runs, record) for record in runs.store.newest(limit, offset)]
+    cursor: Cursor | None = None,
+    state: RunState | None = None,
+) -> RunList:
+    """List runs, newest first: `limit` of them, after the page whose `next` is given as `cursor`. The header Link leads
+    to the next page."""
+    found = runs.store.page(limit + 1, parse_cursor(cursor) if cursor else None, state)
+    shown, following = found[:limit], None
+    if len(found) > limit:
+        following = cursor_after(shown[-1])
+        link_next(request, response, cursor=following)
+    return RunList(runs=[view(runs, record) for record in shown], total=runs.store.count(state), next=following)
 
 
 @router.get("/runs/{run}")

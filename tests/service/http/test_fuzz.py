@@ -210,5 +210,5 @@ def test_a_run_with_very_many_metrics_is_listed_like_any_other(client):
     with (client.app.state.runs.folder(run) / "steps.jsonl").open("a") as file:
         file.writelines(json.dumps({"step": step, **metrics}) + "\n" for step in (2, 3))
         file.write('{"step": 4, "being wri')
-    assert client.get("/runs").json()[0]["step"] == 4
-    assert [step["step"] for step in client.get(f"/runs/{run}/steps", params={"after": 1}).json()] == [2, 3]
+    assert client.get("/runs").json()["runs"][0]["step"] == 4
+    assert [step["step"] for step in client.get(f"/runs/{run}/steps", params={"after": 1}).json()["steps"]] == [2, 3]

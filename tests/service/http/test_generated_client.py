@@ -92,6 +92,8 @@ def test_a_run_is_driven_by_the_generated_client(api, client, served):
         assert isinstance(api.stop_run.sync(run.id, client=own), models.Run)
         assert "event: end" in api.follow_run.sync(run.id, client=own)
         assert api.get_run.sync(run.id, client=own).state is models.RunState.STOPPED
+        listed = api.list_runs.sync(client=own, state=models.RunState.STOPPED, limit=1)
+        assert ([entry.id for entry in listed.runs], listed.total, listed.next_) == ([run.id], 1, None)
         assert api.resume_run.sync(run.id, client=own).state is models.RunState.QUEUED
 
 
@@ -103,6 +105,8 @@ def test_outputs_and_models_are_read_by_the_generated_client(api, client, served
         for file in found.files:
             content = api.get_file.sync(run, file.name, client=own).payload.read()
             assert content == client.get(file.url).content and content
+        steps = api.list_steps.sync(run, client=own, limit=1)
+        assert (steps.steps[0]["reward/mean"], steps.total, steps.next_) == (0.0, 2, 0)
         assert "event: end" in api.follow_run.sync(run, client=own)
         assert api.get_log.sync(run, client=own) == ""
         assert 'seqrlhf_runs{state="succeeded"} 1.0' in api.get_metrics.sync(client=own)
