@@ -17,6 +17,7 @@ from configs.service import ServeConfig
 from service.http import health
 from service.http.auth import Reader
 from service.http.errors import add_handlers
+from service.http.head import HeadMiddleware
 from service.http.keys import KeyFile
 from service.http.models import routes as model_routes
 from service.http.models.service import ModelService
@@ -55,6 +56,7 @@ def make_app(settings: ServeConfig, keys: KeyFile, runs: RunService, models: Mod
         max_body=settings.limits.body_bytes,
         routes=list(app.routes),
     )
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestLogMiddleware)
     return app
 

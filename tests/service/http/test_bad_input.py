@@ -235,7 +235,7 @@ def test_texts_are_bounded(make_client):
 
 
 def test_unknown_methods_are_refused(client):
-    for path, allowed in (("/runs", "GET, POST"), ("/health", "GET"), ("/runs/0123456789ab/stop", "POST")):
+    for path, allowed in (("/runs", "GET, HEAD, POST"), ("/health", "GET, HEAD"), ("/runs/0123456789ab/stop", "POST")):
         for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
             answer = client.request(method, path)
             assert (answer.status_code, answer.headers["Allow"]) == (405, allowed) and answer.json()["errors"]
