@@ -10,7 +10,7 @@ from fastapi.security import HTTPBearer, SecurityScopes
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from service.http.keys import ApiKey, KeyFile
+from service.http.keys import ApiKey, InvalidKey, KeyFile
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer, Basic realm="seqrlhf: any name, the key as password"'}
 DESCRIBED = HTTPBearer(scheme_name="key", auto_error=False, description="A key made by `ray_job.py key create`.")
@@ -19,9 +19,10 @@ DESCRIBED = HTTPBearer(scheme_name="key", auto_error=False, description="A key m
 
 def authenticate(scope: Scope, keys: KeyFile, authorization: str | None) -> ApiKey:
     """The key of a request, also stored in the request's state. Raises `HTTPException` 401."""
-    key = keys.authenticate(authorization)
-    if key is None:
-        raise HTTPException(401, "missing or unknown key; send Authorization: Bearer KEY", CHALLENGE)
+    try:
+        key = keys.authenticate(authorization)
+    except InvalidKey as error:
+        raise HTTPException(401, str(error), CHALLENGE) from error
     scope.setdefault("state", {})["key"] = key
     return key
 

@@ -106,7 +106,7 @@ def test_keys_are_stored_as_hashes_that_only_the_owner_reads_and_can_be_revoked(
     assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
     client = make_client(keys=file)
     assert client.get("/runs", headers=bearer(made["read"])).status_code == 200
-    key([str(file), "read", "--revoke"])
+    key(["revoke", str(file), "read"])
     assert client.get("/runs", headers=bearer(made["read"])).status_code == 401
     assert client.get("/models", headers=bearer(made["generate"])).status_code == 403
 
@@ -114,7 +114,7 @@ def test_keys_are_stored_as_hashes_that_only_the_owner_reads_and_can_be_revoked(
 def test_invalid_key_files_and_scopes_are_reported(tmp_path, capsys):
     file = tmp_path / "keys.json"
     with pytest.raises(UsageError, match="unknown scope 'all'"):
-        key([str(file), "eve", "--scopes", "all"])
+        key(["create", str(file), "eve", "--scopes", "all"])
     with pytest.raises(UsageError, match="cannot be read"):
         KeyFile(file)
     for content in ("[]", "{", '{"a": 1}', '[{"name": "eve"}]'):
