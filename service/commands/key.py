@@ -6,8 +6,12 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
+
 from configs.errors import UsageError
 from configs.installation import COMMAND
+from configs.service import ServeConfig
+from service.http.audit import AUDIT, AuditLog, Change
 from service.http.keys import SCOPES, ApiKey, read_keys, sha256, write_keys
 from service.http.last_use import LastUse
 
@@ -27,6 +31,8 @@ def _create(options: argparse.Namespace) -> None:
     expires = _end(options.expires) if options.expires else None
     secret = secrets.token_urlsafe(32)
     write_keys(options.file, [*keys, ApiKey(options.name, scopes, sha256(secret), expires=expires)])
+    end = f", expires {expires:%Y-%m-%d %H:%M %Z}" if expires else ""
+    _audit(options, "create_key", f"{options.name}: {options.scopes}{end}")
     print(secret)
 
 
@@ -52,6 +58,11 @@ def _revoke(options: argparse.Namespace) -> None:
     write_keys(options.file, [key for key in keys if key not in revoked])
     for key in revoked:
         LastUse(options.file).forget(key.sha256)
+    _audit(options, "revoke_key", options.name)
+
+
+def _audit(options: argparse.Namespace, what: str, request: str) -> None:
+    AuditLog(options.folder).add(Change(psutil.Process().username(), what, "done", request=request))
 
 
 def _existing(file: Path) -> list[ApiKey]:
@@ -85,6 +96,8 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("file", metavar="FILE", type=Path, help="key file")
     for verb in (create, revoke):
         verb.add_argument("name", metavar="NAME", help="name of the keys' owner")
+        verb.add_argument("--serve.folder", dest="folder", type=Path, default=Path(ServeConfig().folder),
+                          help=f"folder of the service, whose {AUDIT} gets a line (default: %(default)s)")  # fmt: skip
     create.add_argument("--scopes", default="read,generate", help=f"some of {','.join(SCOPES)} (default: %(default)s)")
     create.add_argument("--expires", help="days such as 90d, or a date such as 2027-01-31 (default: never)")
     return parser

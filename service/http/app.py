@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import fastapi_offline
 from fastapi import FastAPI
@@ -15,6 +16,8 @@ from fastapi.staticfiles import StaticFiles
 from configs.installation import version
 from configs.service import ServeConfig
 from service.http import health
+from service.http.audit import AuditLog
+from service.http.audit_requests import AuditMiddleware
 from service.http.auth import Reader
 from service.http.errors import add_handlers
 from service.http.head import HeadMiddleware
@@ -49,6 +52,7 @@ def make_app(settings: ServeConfig, keys: KeyFile, runs: RunService, models: Mod
         app.include_router(part.router)
     _add_docs(app)
     add_handlers(app)
+    app.add_middleware(AuditMiddleware, audit=AuditLog(Path(settings.folder)))
     app.add_middleware(
         SecurityMiddleware,
         keys=keys,

@@ -34,6 +34,7 @@ def check_scope(key: ApiKey, scope: str) -> None:
 
 
 def _key_with_scope(request: Request, needed: SecurityScopes, _: Annotated[Any, Depends(DESCRIBED)]) -> ApiKey:
+    request.state.needed_scopes = needed.scopes
     for scope in needed.scopes:
         check_scope(request.state.key, scope)
     return request.state.key

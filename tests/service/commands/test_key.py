@@ -19,7 +19,8 @@ def command(tmp_path, capsys):
     """A function: words of a command, in which FILE is a key file -> exit code and what was printed."""
 
     def run(*words: str) -> tuple[int, str, str]:
-        code = ray_job.main(["key", *(word.replace("FILE", str(tmp_path / "keys.json")) for word in words)])
+        words = [word.replace("FILE", str(tmp_path / "keys.json")) for word in words]
+        code = ray_job.main(["key", *words, *([] if words[0] == "list" else [f"--serve.folder={tmp_path / 'runs'}"])])
         return code, *capsys.readouterr()
 
     run.file = tmp_path / "keys.json"

@@ -100,13 +100,13 @@ def test_browsers_may_send_the_key_as_a_password(make_client, keys):
         assert client.get("/runs", headers={"Authorization": wrong.encode("latin-1")}).status_code == 401, wrong
 
 
-def test_keys_are_stored_as_hashes_that_only_the_owner_reads_and_can_be_revoked(make_client, keys, capsys):
+def test_keys_are_stored_as_hashes_that_only_the_owner_reads_and_can_be_revoked(make_client, keys, tmp_path):
     file, made = keys
     assert not any(key in file.read_text() for key in made.values())
     assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
     client = make_client(keys=file)
     assert client.get("/runs", headers=bearer(made["read"])).status_code == 200
-    key(["revoke", str(file), "read"])
+    key(["revoke", str(file), "read", f"--serve.folder={tmp_path}"])
     assert client.get("/runs", headers=bearer(made["read"])).status_code == 401
     assert client.get("/models", headers=bearer(made["generate"])).status_code == 403
 
