@@ -91,6 +91,10 @@ TABLE: dict[str, Way] = {
     """-d '{"texts": ["Thank you."]}'""": Curl(),
     "curl localhost:8000/runs": Curl(),
     "curl -H 'Authorization: Bearer KEY' https://seqrlhf.example.org/runs": Curl(),
+    "curl -H 'Authorization: Bearer KEY' https://seqrlhf.example.org/openapi.json -o openapi.json": Curl(),
+    "openapi-python-client generate --path openapi.json --meta none --output-path seqrlhf_client": Elsewhere(
+        "tests/service/http/test_generated_client.py", "openapi_python_client.generate"
+    ),
     "curl -X PATCH localhost:8000/runs/ID/workers -H 'Content-Type: application/json' "
     """-d '{"reward": 4}'""": Curl(("running",), steps=1),
     "curl -X POST localhost:8000/runs/ID/stop": Curl(("running",)),
