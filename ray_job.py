@@ -63,7 +63,8 @@ VERBS = (
     Verb("scale", "change the number of workers of a running run: scale RUN --reward 4",
          "service.commands.scale:scale", _arguments),
     Verb("serve", "serve runs and models over HTTP, with a page", "service.commands.serve:serve", _config),
-    Verb("key", "create or revoke an API key of the service", "service.commands.key:key", _arguments),
+    Verb("key", "create, list or revoke keys of the service: key create FILE NAME",
+         "service.commands.key:key", _arguments),
 )  # fmt: skip
 COMMANDS = {verb.name: verb for verb in VERBS}
 

@@ -120,7 +120,7 @@ def check_address(settings: ServeConfig) -> None:
     if not loopback:
         raise UsageError(
             f"serve.host: other machines can reach {settings.host}, and the service has no keys; create one with "
-            f"`{COMMAND} key keys.json NAME --scopes read,generate,submit` and pass --serve.keys keys.json"
+            f"`{COMMAND} key create keys.json NAME --scopes read,generate,submit` and pass --serve.keys keys.json"
         )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from functools import partial
+from pathlib import Path
 
 import fastapi_offline
 from fastapi import FastAPI
@@ -13,8 +14,11 @@ from fastapi.staticfiles import StaticFiles
 from configs.installation import version
 from configs.service import ServeConfig
 from service.http import health
+from service.http.audit import AuditLog
+from service.http.audit_requests import AuditMiddleware
 from service.http.auth import Reader
 from service.http.errors import add_handlers
+from service.http.head import HeadMiddleware
 from service.http.keys import KeyFile
 from service.http.models import routes as model_routes
 from service.http.models.service import ModelService
@@ -36,6 +40,7 @@ def make_app(settings: ServeConfig, keys: KeyFile, runs: RunService, models: Mod
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.closing = asyncio.Event()  # set when the server stops
     app.state.runs, app.state.models = runs, models
@@ -45,6 +50,7 @@ def make_app(settings: ServeConfig, keys: KeyFile, runs: RunService, models: Mod
         app.include_router(part.router)
     _add_docs(app)
     add_handlers(app)
+    app.add_middleware(AuditMiddleware, audit=AuditLog(Path(settings.folder)))
     app.add_middleware(
         SecurityMiddleware,
         keys=keys,
@@ -52,6 +58,7 @@ def make_app(settings: ServeConfig, keys: KeyFile, runs: RunService, models: Mod
         max_body=settings.limits.body_bytes,
         routes=list(app.routes),
     )
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestLogMiddleware)
     return app
 

@@ -5,20 +5,24 @@
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer, SecurityScopes
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from service.http.keys import ApiKey, KeyFile
+from service.http.keys import ApiKey, InvalidKey, KeyFile
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer, Basic realm="seqrlhf: any name, the key as password"'}
+DESCRIBED = HTTPBearer(scheme_name="key", auto_error=False, description="A key made by `ray_job.py key create`.")
+"""Puts the scheme and each route's scope into the OpenAPI document; it checks nothing."""
 
 
 def authenticate(scope: Scope, keys: KeyFile, authorization: str | None) -> ApiKey:
     """The key of a request, also stored in the request's state. Raises `HTTPException` 401."""
-    key = keys.authenticate(authorization)
-    if key is None:
-        raise HTTPException(401, "missing or unknown key; send Authorization: Bearer KEY", CHALLENGE)
+    try:
+        key = keys.authenticate(authorization)
+    except InvalidKey as error:
+        raise HTTPException(401, str(error), CHALLENGE) from error
     scope.setdefault("state", {})["key"] = key
     return key
 
@@ -29,15 +33,16 @@ def check_scope(key: ApiKey, scope: str) -> None:
         raise HTTPException(403, f"this key lacks the scope {scope!r}")
 
 
+def _key_with_scope(request: Request, needed: SecurityScopes, _: Annotated[Any, Depends(DESCRIBED)]) -> ApiKey:
+    request.state.needed_scopes = needed.scopes
+    for scope in needed.scopes:
+        check_scope(request.state.key, scope)
+    return request.state.key
+
+
 def requires(scope: str) -> Any:
     """FastAPI dependency: a key with this scope."""
-
-    def check(request: Request) -> ApiKey:
-        check_scope(request.state.key, scope)
-        return request.state.key
-
-    check.scope = scope
-    return Depends(check)
+    return Security(_key_with_scope, scopes=[scope])
 
 
 Reader, Generator, Submitter = (Annotated[ApiKey, requires(scope)] for scope in ("read", "generate", "submit"))

@@ -86,13 +86,13 @@ class ReadinessCheck:
 
 
 @router.get("/health")
-async def health() -> Health:
+async def get_health() -> Health:
     """Check that the process responds."""
     return Health(status="ok")
 
 
 @router.get("/ready", responses={503: {"model": Readiness, "description": "Not ready"}})
-async def ready(request: Request, response: Response) -> Readiness:
+async def get_readiness(request: Request, response: Response) -> Readiness:
     """Check that runs can be started and requests to models answered."""
     readiness = await request.app.state.readiness.result()
     response.status_code = 200 if readiness.ready else 503
@@ -102,8 +102,14 @@ async def ready(request: Request, response: Response) -> Readiness:
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"example": 'seqrlhf_texts_total{kind="summary"} 12.0'}}}},
+    responses={
+        200: {
+            "content": {
+                "text/plain": {"schema": {"type": "string"}, "example": 'seqrlhf_texts_total{kind="summary"} 12.0'}
+            }
+        }
+    },
 )
-def metrics(runs: Runs, key: Reader) -> Response:
+def get_metrics(runs: Runs, key: Reader) -> Response:
     """Get metrics for Prometheus. Ray exports metrics of replicas, workers and nodes on each node's metrics port."""
     return Response(generate_latest(registry) + run_metrics(runs), media_type=CONTENT_TYPE_LATEST)

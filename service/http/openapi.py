@@ -4,33 +4,21 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import Field, create_model
 
+from configs.base import Section
 from configs.schema import Config
 from service.http.runs.request_rules import CLOSED, MAX_CHARS, MAX_INTEGER, MAX_INTEGERS
+from service.http.schemas import Error
 
 ABOUT = """Submit runs, follow them, and request summaries and scores.
 
-If the service has keys, requests need the header `Authorization: Bearer KEY`. GET requests need the scope `read`,
-summaries and scores need `generate`, and starting or changing runs needs `submit`."""
-ERROR = {
-    "type": "object",
-    "required": ["errors", "request_id"],
-    "properties": {
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["message"],
-                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
-            },
-        },
-        "request_id": {"type": "string"},
-    },
-    "examples": [{"errors": [{"field": "steps", "message": "Input should be greater than 0"}], "request_id": "7c1f"}],
-}
+If the service has keys, requests need the header `Authorization: Bearer KEY`. Each operation names the scope that the
+key needs."""
+REF = "#/components/schemas/{model}"
 COMMON = {
     "400": "The body is not JSON in UTF-8",
-    "401": "Missing or unknown key",
+    "401": "Missing, unknown or expired key",
     "403": "The key lacks the scope, or the request is cross-origin",
     "413": "The body is too large",
     "421": "The Host header names a host that this service does not serve",
@@ -48,25 +36,25 @@ def describe(app: FastAPI) -> dict[str, Any]:
         return app.openapi_schema
     document = get_openapi(title="seqrlhf", version=app.version, description=ABOUT, routes=app.routes)
     schemas = document["components"]["schemas"]
-    schemas |= {"Error": ERROR} | config_schemas()
+    schemas |= _with_definitions(Error.model_json_schema(ref_template=REF)) | config_schemas()
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     body = document["paths"]["/runs"]["post"]["requestBody"]["content"]["application/json"]
-    body["schema"] = {"$ref": "#/components/schemas/RunRequest"}
+    body["schema"] = {"$ref": REF.format(model="RunSettings")}
     for path, operations in document["paths"].items():
-        for operation in operations.values():
-            operation["responses"] |= _errors(path)
-            if "security" not in operation and path not in ("/health", "/ready"):
-                operation["security"] = [{"key": []}]
-    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        for method, operation in operations.items():
+            operation["responses"] |= _errors(path, method)
+            for scheme in operation.get("security", ()):
+                scopes = ", ".join(f"`{scope}`" for scope in scheme["key"])
+                operation["description"] += f"\n\nNeeds a key with the scope {scopes}."
     app.openapi_schema = document
     return document
 
 
-def _errors(path: str) -> dict[str, Any]:
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+def _errors(path: str, method: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": REF.format(model="Error")}}}
     statuses = COMMON | ({"404": "The run, or the file, does not exist"} if "{run}" in path else {})
-    if path == "/runs" or "{run}" in path:
+    if path.startswith("/runs") and method != "get":
         statuses |= {
             "409": "The state of the run does not allow this, or the Idempotency-Key was used for another request"
         }
@@ -77,33 +65,34 @@ def _errors(path: str) -> dict[str, Any]:
 
 def config_schemas() -> dict[str, Any]:
     """The config's schema as `POST /runs` takes it: all settings optional, over the preset that `base` names."""
-    schema = Config.model_json_schema(ref_template="#/components/schemas/run.{model}")
-    sections = {f"run.{name}": section for name, section in schema.pop("$defs").items()}
-    for section in [schema, *sections.values()]:
-        section.pop("required", None)
-        section.pop("default", None)
-        for field in section.get("properties", {}).values():
+    base = (str, Field(description="Preset that the run is based on; GET /presets lists them."))
+    fields = {name: (field.annotation, field) for name, field in Config.model_fields.items() if name not in CLOSED}
+    settings = create_model("RunSettings", __base__=Section, __doc__=_about(), base=base, **fields)
+    schemas = _with_definitions(settings.model_json_schema(ref_template=REF))
+    for schema in schemas.values():
+        schema.pop("required", None)
+        schema.pop("default", None)
+        for field in schema.get("properties", {}).values():
             field.pop("default", None)
-    _remove_closed(schema, sections)
-    schema, sections = _without_tags(schema), _without_tags(sections)
-    schema["title"] = "RunRequest"
-    larger = ", ".join(f"{name} {number}" for name, number in MAX_INTEGERS.items())
-    schema["description"] += (
-        f" Integers are at most {MAX_INTEGER} ({larger}), texts have at most {MAX_CHARS} characters."
-    )
-    schema["properties"] = {
-        "base": {"type": "string", "description": "Preset that the run is based on; GET /presets lists them."}
-    } | schema["properties"]
-    return sections | {"RunRequest": schema}
-
-
-def _remove_closed(schema: dict[str, Any], sections: dict[str, Any]) -> None:
     for closed in CLOSED:
         section, _, field = closed.rpartition(".")
-        properties = schema["properties"]
         if section:
-            properties = sections[properties[section]["$ref"].rpartition("/")[2]]["properties"]
-        properties.pop(field, None)
+            name = schemas["RunSettings"]["properties"][section]["$ref"].rpartition("/")[2]
+            schemas[name]["properties"].pop(field)
+    return _without_tags(schemas)
+
+
+def _about() -> str:
+    larger = ", ".join(f"{name} {number}" for name, number in MAX_INTEGERS.items())
+    return (
+        f"Settings of a run, over its preset's. Integers are at most {MAX_INTEGER} ({larger}), texts have at most "
+        f"{MAX_CHARS} characters."
+    )
+
+
+def _with_definitions(schema: dict[str, Any]) -> dict[str, Any]:
+    """A model's schema and those that it refers to, by name."""
+    return schema.pop("$defs", {}) | {schema["title"]: schema}
 
 
 def _without_tags(schema: Any) -> Any:

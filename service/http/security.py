@@ -81,7 +81,9 @@ class SecurityMiddleware:
         match = self._match(scope)
         if match is Match.PARTIAL:  # the router would pass it on to the page
             allowed = [method for method in sorted(METHODS) if self._match({**scope, "method": method}) is Match.FULL]
-            raise HTTPException(405, f"method {scope['method']} is not allowed here", {"Allow": ", ".join(allowed)})
+            allowed += ["HEAD"] if "GET" in allowed else []
+            headers = {"Allow": ", ".join(sorted(allowed))}
+            raise HTTPException(405, f"method {scope['method']} is not allowed here", headers)
         if match is Match.NONE:
             if not PAGE.fullmatch(scope["path"]):
                 raise HTTPException(404, "not found")

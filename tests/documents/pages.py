@@ -6,7 +6,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
-PROGRAMS = {"make", "python", "ray", "curl", "pip", "pytest", "seqrlhf", "source", "export", "git", "docker"}
+PROGRAMS = {"make", "python", "ray", "curl", "pip", "pytest", "seqrlhf", "source", "export", "git", "docker",
+            "openapi-python-client"}  # fmt: skip
 
 
 def blocks(text: str) -> Iterator[tuple[str, str]]:

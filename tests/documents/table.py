@@ -78,8 +78,9 @@ TABLE: dict[str, Way] = {
     "python ray_job.py pipeline --out runs/all": Run(),
     "python ray_job.py bench": Run(),
     "python ray_job.py bench --bench.vs 'python other_loop.py'": Run(),
-    "python ray_job.py key keys.json alice --scopes read,generate,submit": Run(small=False),
-    "python ray_job.py key keys.json alice --revoke": Run(small=False),
+    "python ray_job.py key create keys.json alice --scopes read,generate,submit --expires 90d": Run(small=False),
+    "python ray_job.py key list keys.json": Run(small=False),
+    "python ray_job.py key revoke keys.json alice": Run(small=False),
     # One service, and one run of it from start to end.
     "python ray_job.py serve": Serve(),
     "curl -X POST localhost:8000/runs -H 'Content-Type: application/json' -H 'Idempotency-Key: monday-1' "
@@ -90,6 +91,10 @@ TABLE: dict[str, Way] = {
     """-d '{"texts": ["Thank you."]}'""": Curl(),
     "curl localhost:8000/runs": Curl(),
     "curl -H 'Authorization: Bearer KEY' https://seqrlhf.example.org/runs": Curl(),
+    "curl -H 'Authorization: Bearer KEY' https://seqrlhf.example.org/openapi.json -o openapi.json": Curl(),
+    "openapi-python-client generate --path openapi.json --meta none --output-path seqrlhf_client": Elsewhere(
+        "tests/service/http/test_generated_client.py", "openapi_python_client.generate"
+    ),
     "curl -X PATCH localhost:8000/runs/ID/workers -H 'Content-Type: application/json' "
     """-d '{"reward": 4}'""": Curl(("running",), steps=1),
     "curl -X POST localhost:8000/runs/ID/stop": Curl(("running",)),

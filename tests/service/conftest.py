@@ -128,6 +128,6 @@ def keys(tmp_path, capsys):
     """A key file, and by scope a key with this scope only."""
     file, made = tmp_path / "keys.json", {}
     for scope in SCOPES:
-        key([str(file), scope, "--scopes", scope])
+        key(["create", str(file), scope, "--scopes", scope, f"--serve.folder={tmp_path / 'runs'}"])
         made[scope] = capsys.readouterr().out.strip()
     return file, made

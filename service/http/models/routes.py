@@ -34,7 +34,7 @@ Models = Annotated[ModelService, Depends(_model_service)]
 
 
 @router.get("/models")
-async def models(models: Models, key: Reader) -> ModelsAnswer:
+async def get_models(models: Models, key: Reader) -> ModelsAnswer:
     """Get the models and adapters that this service offers."""
     reward = models.reward
     return ModelsAnswer(
@@ -47,7 +47,7 @@ async def models(models: Models, key: Reader) -> ModelsAnswer:
 
 
 @router.post("/scores")
-async def scores(request: Request, models: Models, key: Generator, body: ScoresRequest) -> ScoresAnswer:
+async def score_texts(request: Request, models: Models, key: Generator, body: ScoresRequest) -> ScoresAnswer:
     """Score texts with the reward model."""
     verdicts = await unless_disconnected(request, models.score(body.texts, key.name))
     count_texts("score", len(verdicts))
@@ -61,7 +61,7 @@ async def scores(request: Request, models: Models, key: Generator, body: ScoresR
     response_model=SummariesAnswer,
     responses={200: {"content": {JSON_LINES: {"schema": SummaryLine.model_json_schema()}}}},
 )
-async def summaries(
+async def summarize(
     request: Request, models: Models, key: Generator, body: SummariesRequest
 ) -> SummariesAnswer | StreamingResponse:
     """Summarize dialogues with one or more adapters.

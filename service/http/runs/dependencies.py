@@ -19,7 +19,7 @@ Runs = Annotated[RunService, Depends(_run_service)]
 """Type of a route's parameter that receives the `RunService`."""
 
 
-def get_run(runs: RunService, id: str) -> RunRecord:
+def find_run(runs: RunService, id: str) -> RunRecord:
     """The run with this id. Raises `NotFound`."""
     run_id.set(id)
     try:

@@ -4,16 +4,17 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service.http.auth import Reader
 from service.http.errors import NotFound
-from service.http.runs.dependencies import Runs, get_run, view
-from service.http.runs.schemas import STEP_EXAMPLE, RunId
+from service.http.runs.dependencies import Runs, find_run, view
+from service.http.runs.pages import link_next
+from service.http.runs.schemas import STEP_EXAMPLE, RunId, Step, StepList
 from service.http.runs.store import RunRecord
 from service.run.artifacts import ADAPTER, FILES, ZIP, artifacts, zipped
 from service.run.step_log import StepTail
@@ -25,13 +26,30 @@ REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 )
 """Reports contain scripts. They get no origin, so that nothing in them can make requests with a key."""
+BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}, "example": "the file"}}
+FILE_CONTENT = BYTES | {kind: {"example": "the file"} for kind in sorted({*(kind for _, kind in FILES.values()), ZIP})}
+"""Bytes come first: generated clients take the first type that they know, and must not parse a file as JSON."""
 EVENTS_EXAMPLE = f"event: step\ndata: {json.dumps(STEP_EXAMPLE)}\nid: {STEP_EXAMPLE['step']}\n\n"
 
 
-@router.get("/runs/{run}/steps", responses={200: {"content": {"application/json": {"example": [STEP_EXAMPLE]}}}})
-def steps(runs: Runs, key: Reader, run: RunId, after: int = -1) -> list[dict[str, Any]]:
-    """Get the metrics of all steps with a number above `after`."""
-    return [step for step in StepTail(runs.folder(get_run(runs, run).id)).new() if step["step"] > after]
+@router.get("/runs/{run}/steps")
+def list_steps(
+    request: Request,
+    response: Response,
+    runs: Runs,
+    key: Reader,
+    run: RunId,
+    after: int = -1,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+) -> StepList:
+    """List the metrics of `limit` steps with a number above `after`. The header Link leads to the next page."""
+    done = StepTail(runs.folder(find_run(runs, run).id)).new()
+    found = [Step.model_validate(step) for step in done if step["step"] > after]
+    shown, following = found[:limit], None
+    if len(found) > limit:
+        following = shown[-1].step
+        link_next(request, response, after=following)
+    return StepList(steps=shown, total=len(done), next=following)
 
 
 @router.get(
@@ -39,23 +57,19 @@ def steps(runs: Runs, key: Reader, run: RunId, after: int = -1) -> list[dict[str
     response_class=PlainTextResponse,
     responses={200: {"content": {"text/plain": {"example": "step 12 of 45"}}}},
 )
-def log(runs: Runs, key: Reader, run: RunId) -> Response:
+def get_log(runs: Runs, key: Reader, run: RunId) -> Response:
     """Get the last lines that the run printed."""
-    return Response(runs.log(get_run(runs, run)).encode("utf-8", "replace"), media_type="text/plain; charset=utf-8")
+    return Response(runs.log(find_run(runs, run)).encode("utf-8", "replace"), media_type="text/plain; charset=utf-8")
 
 
 @router.get(
     "/runs/{run}/files/{name}",
     response_class=Response,
-    responses={
-        200: {
-            "content": {kind: {"example": "the file"} for kind in sorted({*(kind for _, kind in FILES.values()), ZIP})}
-        }
-    },
+    responses={200: {"content": FILE_CONTENT}},
 )
-def file(runs: Runs, key: Reader, run: RunId, name: Annotated[str, Path(examples=["report.html"])]) -> Response:
+def get_file(runs: Runs, key: Reader, run: RunId, name: Annotated[str, Path(examples=["report.html"])]) -> Response:
     """Download one of the run's `files`."""
-    artifact = artifacts(runs.folder(get_run(runs, run).id)).get(name)
+    artifact = artifacts(runs.folder(find_run(runs, run).id)).get(name)
     if not artifact:
         raise NotFound(f"run {run} has no file {name!r} (yet); `files` of the run lists what is available")
     if artifact.name == ADAPTER:
@@ -66,15 +80,15 @@ def file(runs: Runs, key: Reader, run: RunId, name: Annotated[str, Path(examples
 
 
 def _existing(runs: Runs, run: RunId) -> RunRecord:
-    return get_run(runs, run)
+    return find_run(runs, run)
 
 
 @router.get(
     "/runs/{run}/events",
     response_class=EventSourceResponse,
-    responses={200: {"content": {"text/event-stream": {"example": EVENTS_EXAMPLE}}}},
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}, "example": EVENTS_EXAMPLE}}}},
 )
-async def events(
+async def follow_run(
     request: Request,
     runs: Runs,
     key: Reader,
@@ -91,7 +105,7 @@ async def events(
     tail = StepTail(runs.folder(existing.id))
     while True:
         # The record before the steps: a run that has ended writes no more steps, so none is missed.
-        record = await asyncio.to_thread(get_run, runs, run)
+        record = await asyncio.to_thread(find_run, runs, run)
         for step in await asyncio.to_thread(tail.new):
             if step["step"] > last:
                 last = step["step"]

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Query, Response
+from fastapi import APIRouter, Body, Header, Query, Request, Response
 
 from configs.errors import UsageError
 from service.http.auth import Reader, Submitter
-from service.http.runs.dependencies import Runs, get_run, view
-from service.http.runs.schemas import PresetAnswer, Run, RunId, WorkerNumbers
+from service.http.runs.dependencies import Runs, find_run, view
+from service.http.runs.pages import Cursor, cursor_after, link_next, parse_cursor
+from service.http.runs.schemas import PresetAnswer, Run, RunId, RunList, RunState, WorkerNumbers
 from service.run.step_log import without_nan
 
 router = APIRouter(tags=["runs"])
@@ -21,7 +22,7 @@ EXAMPLES = {
 
 
 @router.get("/presets")
-def presets(runs: Runs, key: Reader) -> list[PresetAnswer]:
+def list_presets(runs: Runs, key: Reader) -> list[PresetAnswer]:
     """Presets that runs can be based on, with all settings."""
     return [
         PresetAnswer(name=name, settings=without_nan(config.model_dump(mode="json", exclude={"serve", "bench"})))
@@ -30,7 +31,7 @@ def presets(runs: Runs, key: Reader) -> list[PresetAnswer]:
 
 
 @router.post("/runs", status_code=201, responses={200: {"model": Run, "description": "The run was submitted before"}})
-def submit(
+def submit_run(
     runs: Runs,
     response: Response,
     key: Submitter,
@@ -45,38 +46,47 @@ def submit(
 
 
 @router.get("/runs")
-def runs(
+def list_runs(
+    request: Request,
+    response: Response,
     runs: Runs,
     key: Reader,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    offset: Annotated[int, Query(ge=0, lt=2**63)] = 0,
-) -> list[Run]:
-    """List runs, newest first: at most `limit` after skipping `offset`."""
-    return [view(runs, record) for record in runs.store.newest(limit, offset)]
+    cursor: Cursor | None = None,
+    state: RunState | None = None,
+) -> RunList:
+    """List runs, newest first: `limit` of them, after the page whose `next` is given as `cursor`. The header Link leads
+    to the next page."""
+    found = runs.store.page(limit + 1, parse_cursor(cursor) if cursor else None, state)
+    shown, following = found[:limit], None
+    if len(found) > limit:
+        following = cursor_after(shown[-1])
+        link_next(request, response, cursor=following)
+    return RunList(runs=[view(runs, record) for record in shown], total=runs.store.count(state), next=following)
 
 
 @router.get("/runs/{run}")
-def run(runs: Runs, key: Reader, run: RunId) -> Run:
+def get_run(runs: Runs, key: Reader, run: RunId) -> Run:
     """Get a run."""
-    return view(runs, get_run(runs, run))
+    return view(runs, find_run(runs, run))
 
 
 @router.post("/runs/{run}/stop", status_code=202)
-def stop(runs: Runs, key: Submitter, run: RunId) -> Run:
+def stop_run(runs: Runs, key: Submitter, run: RunId) -> Run:
     """Stop a run. What it has done is kept, and it can be resumed."""
-    return view(runs, runs.stop(get_run(runs, run)))
+    return view(runs, runs.stop(find_run(runs, run)))
 
 
 @router.post("/runs/{run}/resume", status_code=202)
-def resume(runs: Runs, key: Submitter, run: RunId) -> Run:
+def resume_run(runs: Runs, key: Submitter, run: RunId) -> Run:
     """Resume a run that failed, was stopped or was interrupted."""
-    return view(runs, runs.resume(get_run(runs, run)))
+    return view(runs, runs.resume(find_run(runs, run)))
 
 
 @router.patch("/runs/{run}/workers", status_code=202)
-def scale(runs: Runs, key: Submitter, run: RunId, numbers: WorkerNumbers) -> Run:
+def scale_run(runs: Runs, key: Submitter, run: RunId, numbers: WorkerNumbers) -> Run:
     """Change the numbers of workers of a running run. Its `workers` show the change within seconds."""
-    record, wanted = get_run(runs, run), numbers.model_dump(exclude_none=True)
+    record, wanted = find_run(runs, run), numbers.model_dump(exclude_none=True)
     if not wanted:
         raise UsageError('workers: name a role and a number, such as {"reward": 4}')
     runs.scale(record, wanted)

@@ -1,8 +1,9 @@
 """Bodies of requests and responses about runs. A run's config is not here: configs/ defines its schema."""
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -29,9 +30,22 @@ RUN_EXAMPLE = {
     "request": {"base": "quickstart", "seed": 7},
     "files": [{"name": "report.html", "media_type": "text/html", "url": "/runs/3f9a1c0b77de/files/report.html"}],
 }
+CURSOR_EXAMPLE = "1769860800.123456-3f9a1c0b77de"
 STEP_EXAMPLE = {"step": 11, "reward/mean": 1.25, "watch/toxicity": 0.21, "objective/kl": 0.8}
 FROM_RECORD = ("id", "state", "base", "owner", "message", "steps", "request")
 """Fields that a run's record has under the same names."""
+
+
+class RunState(StrEnum):
+    """State of a run."""
+
+    QUEUED = "queued"
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
 
 
 class File(Schema):
@@ -67,7 +81,7 @@ class Run(Schema):
 
     id: RunId
     """Id, assigned by the service."""
-    state: Literal["queued", "pending", "running", "succeeded", "failed", "stopped", "interrupted"]
+    state: RunState
     """State."""
     base: str
     """Preset that the run is based on."""
@@ -119,6 +133,43 @@ def _valid(kind: TypeAdapter, value: Any) -> Any:
         return kind.validate_python(value)
     except ValidationError:
         return None
+
+
+class RunList(Schema):
+    """A page of the list of runs."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"runs": [RUN_EXAMPLE], "total": 212, "next": CURSOR_EXAMPLE}]}
+    )
+
+    runs: list[Run]
+    """Runs, newest first."""
+    total: int
+    """Number of runs on all pages."""
+    next: str | None
+    """The `cursor` of the next page; null on the last one."""
+
+
+class Step(Schema):
+    """The metrics of a step, by name; null where a metric is not a number."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [STEP_EXAMPLE]})
+
+    step: int
+    """Number of the step, from 0."""
+
+
+class StepList(Schema):
+    """A page of the list of a run's steps."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"steps": [STEP_EXAMPLE], "total": 45, "next": 11}]})
+
+    steps: list[Step]
+    """Steps, in their order."""
+    total: int
+    """Number of steps that the run has done."""
+    next: int | None
+    """What to send as `after` for the next page; null on the last one."""
 
 
 class WorkerNumbers(Schema):

@@ -1,6 +1,7 @@
 """Records of the runs that were submitted over HTTP: an SQLite table that outlives the service."""
 
 import json
+import math
 import secrets
 import sqlite3
 import threading
@@ -134,7 +135,16 @@ class RunStore:
 
     def newest(self, limit: int = -1, offset: int = 0) -> list[RunRecord]:
         """Runs, newest first: `limit` of them (-1: all) after the first `offset`."""
-        return self._select("true order by created desc limit ? offset ?", limit, offset)
+        return self._select("true order by created desc, id desc limit ? offset ?", limit, offset)
+
+    def page(self, limit: int, before: tuple[float, str] | None = None, state: str | None = None) -> list[RunRecord]:
+        """`limit` runs, newest first: those before a time and an id, and in one state, if these are given."""
+        where = "(created, id) < (?, ?) and state = ifnull(?, state) order by created desc, id desc limit ?"
+        return self._select(where, *(before or (math.inf, "")), state, limit)
+
+    def count(self, state: str | None = None) -> int:
+        """Number of runs: of all, or of those in one state."""
+        return self._rows("select count(*) from runs where state = ifnull(?, state)", state)[0][0]
 
     def unended(self) -> list[RunRecord]:
         """Runs that have not ended, oldest first."""

@@ -43,7 +43,7 @@ def page_paths(app):
 
 
 def scopes(route):
-    return [d.call.scope for d in route.dependant.dependencies if hasattr(d.call, "scope")]
+    return [scope for dependency in route.dependant.dependencies for scope in dependency.own_oauth_scopes or ()]
 
 
 def filled(path):
@@ -101,13 +101,13 @@ def test_browsers_may_send_the_key_as_a_password(make_client, keys):
         assert client.get("/runs", headers={"Authorization": wrong.encode("latin-1")}).status_code == 401, wrong
 
 
-def test_keys_are_stored_as_hashes_that_only_the_owner_reads_and_can_be_revoked(make_client, keys, capsys):
+def test_keys_are_stored_as_hashes_that_only_the_owner_reads_and_can_be_revoked(make_client, keys, tmp_path):
     file, made = keys
     assert not any(key in file.read_text() for key in made.values())
     assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
     client = make_client(keys=file)
     assert client.get("/runs", headers=bearer(made["read"])).status_code == 200
-    key([str(file), "read", "--revoke"])
+    key(["revoke", str(file), "read", f"--serve.folder={tmp_path}"])
     assert client.get("/runs", headers=bearer(made["read"])).status_code == 401
     assert client.get("/models", headers=bearer(made["generate"])).status_code == 403
 
@@ -115,7 +115,7 @@ def test_keys_are_stored_as_hashes_that_only_the_owner_reads_and_can_be_revoked(
 def test_invalid_key_files_and_scopes_are_reported(tmp_path, capsys):
     file = tmp_path / "keys.json"
     with pytest.raises(UsageError, match="unknown scope 'all'"):
-        key([str(file), "eve", "--scopes", "all"])
+        key(["create", str(file), "eve", "--scopes", "all"])
     with pytest.raises(UsageError, match="cannot be read"):
         KeyFile(file)
     for content in ("[]", "{", '{"a": 1}', '[{"name": "eve"}]'):

@@ -115,7 +115,7 @@ def two_keys(tmp_path, capsys):
     """A key file, and the headers of a greedy and of a polite key."""
     file, headers = tmp_path / "keys.json", []
     for name in ("greedy", "polite"):
-        key([str(file), name, "--scopes", "read,generate,submit"])
+        key(["create", str(file), name, "--scopes", "read,generate,submit", f"--serve.folder={tmp_path}"])
         headers.append(bearer(capsys.readouterr().out.strip()))
     return file, *headers
 

@@ -23,8 +23,7 @@ from schemathesis.specs.openapi.checks import (
 
 from service.run.artifacts import ADAPTER, FILES, IN_ADAPTER
 
-RIGHT = [not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
-         response_schema_conformance]  # fmt: skip
+RIGHT = [not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance]
 SECRET = "the canary sings"
 
 
@@ -58,7 +57,9 @@ def test_generated_requests_cause_no_server_error(make_client):
             path["name"] = files[len(path["name"]) % len(files)]
         answer = case.call()
         seen.add((case.operation.label, answer.status_code))
-        case.validate_response(answer, checks=RIGHT)
+        # An event stream is described as text, as clients get it; schemathesis would compare a list of its events.
+        is_text = case.operation.path.endswith("/events")
+        case.validate_response(answer, checks=RIGHT if is_text else [*RIGHT, response_schema_conformance])
 
     for operation, mode in product(operations, (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)):
         if mode == GenerationMode.NEGATIVE and not (operation.body or list(operation.iter_parameters())):
@@ -209,5 +210,5 @@ def test_a_run_with_very_many_metrics_is_listed_like_any_other(client):
     with (client.app.state.runs.folder(run) / "steps.jsonl").open("a") as file:
         file.writelines(json.dumps({"step": step, **metrics}) + "\n" for step in (2, 3))
         file.write('{"step": 4, "being wri')
-    assert client.get("/runs").json()[0]["step"] == 4
-    assert [step["step"] for step in client.get(f"/runs/{run}/steps", params={"after": 1}).json()] == [2, 3]
+    assert client.get("/runs").json()["runs"][0]["step"] == 4
+    assert [step["step"] for step in client.get(f"/runs/{run}/steps", params={"after": 1}).json()["steps"]] == [2, 3]

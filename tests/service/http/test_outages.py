@@ -111,11 +111,11 @@ def test_an_unreadable_file_of_one_run_leaves_the_others_alone(client, file):
     before = path.read_bytes() if path.exists() else b""
     for content in UNREADABLE[file]:
         path.write_bytes((before if file == "steps.jsonl" else b"") + content + b"\n")
-        found = {run["id"]: run for run in client.get("/runs").json()}
+        found = {run["id"]: run for run in client.get("/runs").json()["runs"]}
         assert found[whole]["step"] == 2 and found[damaged]["step"] == 2, content
         if file == "steps.jsonl":
             assert "the last line of steps.jsonl is unreadable" in found[damaged]["message"], content
-            assert len(client.get(f"/runs/{damaged}/steps").json()) == 2, content
+            assert len(client.get(f"/runs/{damaged}/steps").json()["steps"]) == 2, content
         assert client.get("/metrics").status_code == 200
 
 
@@ -123,7 +123,7 @@ def test_steps_after_an_unreadable_line_are_shown(client):
     run = finish(client)
     with (client.app.state.runs.folder(run) / "steps.jsonl").open("ab") as file:
         file.write(b"\0\n" + json.dumps({"step": 2, "reward/mean": 1.0}).encode() + b"\n")
-    assert [step["step"] for step in client.get(f"/runs/{run}/steps").json()] == [0, 1, 2]
+    assert [step["step"] for step in client.get(f"/runs/{run}/steps").json()["steps"]] == [0, 1, 2]
     assert client.get(f"/runs/{run}").json()["message"] == ""
 
 

@@ -115,7 +115,7 @@ def test_a_run_from_submission_to_its_adapter_in_use(service):
         lines = service.http.get(f"/runs/{run}/files/{name}").text.splitlines()
         assert len(lines) > 1 and all(json.loads(line) for line in lines)
     assert "after against before" in service.http.get(f"/runs/{run}/files/report.html").text
-    assert len(service.http.get(f"/runs/{run}/steps", params={"after": 2}).json()) == 3
+    assert len(service.http.get(f"/runs/{run}/steps", params={"after": 2}).json()["steps"]) == 3
     asked = {
         "dialogues": ["#Person1#: The ferry is late, you fool.\n#Person2#: I am sorry."],
         "adapters": ["base", run],
