@@ -1,7 +1,8 @@
-"""Load test of the service while replicas are killed: `python -m tests.load [--requests 10000]`.
+"""Load test of the service: `python -m tests.load [--requests 10000]`.
 
-Every answer is compared with that of the models to the same request alone. Before that, the service and a plain
-endpoint without batching get the same load in turn. Prints a JSON line for each part.
+Every answer is compared with that of the models to the same request alone. First, the service and a plain endpoint
+without batching get the same load in turn; then two polite keys ask beside a greedy one; then replicas are killed.
+Prints a JSON line for each part.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from collections import Counter
 from contextlib import contextmanager
 from itertools import chain
 from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 
 import httpx
 import numpy as np
@@ -74,16 +76,17 @@ def is_right(request: dict, answer: dict) -> bool:
 
 
 def client(
-    url: str, number: int, count: int, scores: list[dict], summaries: list[dict]
+    url: str, key: str, number: int, count: int, scores: list[dict], summaries: list[dict]
 ) -> tuple[Counter, list[float], tuple]:
     """One client with several concurrent requests: outcomes, latencies of right answers, start and end time."""
     draw, outcomes, seconds = random.Random(number), Counter(), []
+    headers = {"Authorization": f"Bearer {key}"}
 
     async def worker(session: httpx.AsyncClient, share: int) -> None:
         for _ in range(share):
             request = draw.choice(summaries if draw.random() < SUMMARIES else scores)
             started = time.perf_counter()
-            answer = await session.post(url + request["path"], json=request["body"])
+            answer = await session.post(url + request["path"], json=request["body"], headers=headers)
             if answer.status_code == 200 and is_right(request, answer.json()):
                 outcomes["right"] += 1
                 seconds.append(time.perf_counter() - started)
@@ -101,10 +104,41 @@ def client(
     return outcomes, seconds, (started, time.perf_counter())
 
 
-def load(url: str, count: int, requests: tuple[list[dict], list[dict]], first: int) -> dict:
-    """Run all clients at once; the results."""
+def greedy_client(url: str, key: str, texts: list[str], done: Event) -> None:
+    """Ask for as many scores as a request may hold, several times at once, without ever pausing."""
+    headers = {"Authorization": f"Bearer {key}"}
+
+    async def worker(session: httpx.AsyncClient) -> None:
+        while not done.is_set():
+            await session.post(url + "/scores", json={"texts": texts[:64]}, headers=headers)
+
+    async def all_workers() -> None:
+        async with httpx.AsyncClient(timeout=120) as session:
+            await asyncio.gather(*[worker(session) for _ in range(CONCURRENCY)])
+
+    asyncio.run(all_workers())
+
+
+@contextmanager
+def greed(url: str, key: str, scores: list[dict]):
+    """A greedy client beside whatever is done in the context."""
+    context = get_context("spawn")
+    done = context.Event()
+    texts = [request["body"]["texts"][0] for request in scores]
+    greedy = context.Process(target=greedy_client, args=(url, key, texts, done))
+    greedy.start()
+    try:
+        yield
+    finally:
+        done.set()
+        greedy.join()
+
+
+def load(url: str, keys: list[str], count: int, requests: tuple[list[dict], list[dict]], first: int) -> dict:
+    """Run all clients at once, which take turns with the keys; the results."""
     with get_context("spawn").Pool(CLIENTS) as pool:
-        parts = pool.starmap(client, [(url, first + i, count // CLIENTS, *requests) for i in range(CLIENTS)])
+        names = [keys[i % len(keys)] for i in range(CLIENTS)]
+        parts = pool.starmap(client, [(url, names[i], first + i, count // CLIENTS, *requests) for i in range(CLIENTS)])
     outcomes, seconds, times = zip(*parts, strict=True)
     outcomes, seconds = sum(outcomes, Counter()), sorted(chain(*seconds))
     taken = max(end for _, end in times) - min(started for started, _ in times)
@@ -158,21 +192,20 @@ def main() -> None:
     given, extra = parser.parse_known_args()
     requests = make_requests()
     with tempfile.TemporaryDirectory() as folder:
-        serve = [
-            "ray_job.py",
-            "serve",
-            f"--serve.folder={folder}",
-            "--serve.port=0",
-            "--serve.limits.queue=256",
-            *extra,
-        ]
+        file = f"{folder}/keys.json"
+        greedy, *polite = [make_key(file, name) for name in ("greedy", "ann", "bob")]
+        serve = ["ray_job.py", "serve", f"--serve.folder={folder}", "--serve.port=0", f"--serve.keys={file}", *extra]
         plain = ["-m", "uvicorn", "tests.plain:app", "--port", "8123", "--log-level", "info", "--no-access-log"]
         with process(*serve, until="http://") as (service, url), process(*plain, until="Uvicorn running"):
             url = url.strip()
-            compare(url, "http://127.0.0.1:8123", requests)
+            compare(url, "http://127.0.0.1:8123", polite, requests)
+            print(json.dumps({"part": "polite", **load(url, polite, 640, requests, first=100)}), flush=True)
+            with greed(url, greedy, requests[0]):
+                result = load(url, polite, 640, requests, first=100)
+            print(json.dumps({"part": "polite beside greedy", **result}), flush=True)
             killer = Killer(service.pid, given.kill_every)
             killer.start()
-            result = load(url, given.requests, requests, first=1000)
+            result = load(url, polite, given.requests, requests, first=1000)
             killer.done.set()
             killer.join()
             memory = [round(m, 1) for m in killer.memory]
@@ -181,12 +214,18 @@ def main() -> None:
             print(json.dumps({"part": "after", **ready}), flush=True)
 
 
-def compare(url: str, plain: str, requests: tuple[list[dict], list[dict]]) -> None:
+def make_key(file: str, name: str) -> str:
+    """A new key of the file."""
+    words = ["ray_job.py", "key", "create", file, name, f"--serve.folder={os.path.dirname(file)}"]
+    return subprocess.run([sys.executable, *words], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def compare(url: str, plain: str, keys: list[str], requests: tuple[list[dict], list[dict]]) -> None:
     """The same load on both in turn, in alternating order."""
     for round in range(ROUNDS):
         both = [("service", url), ("plain", plain)]
         for name, address in both if round % 2 else reversed(both):
-            result = load(address, 640, requests, first=CLIENTS * round)
+            result = load(address, keys, 640, requests, first=CLIENTS * round)
             print(json.dumps({"part": name, "round": round, **result}), flush=True)
 
 

@@ -30,18 +30,20 @@ PRESET = {"base": "quickstart"} | {
 
 
 class Service:
-    """A process of `ray_job.py serve` on a cluster."""
+    """A process of `ray_job.py serve`, on the cluster of RAY_ADDRESS or on a Ray of its own."""
 
-    def __init__(self, env, folder):
-        self.env = {**env, "RAY_ADDRESS": env["GCS"]}
-        self.folder = folder
+    def __init__(self, env, folder, *options):
+        self.env, self.folder, self.options = env, folder, options
+        for name in ("small", "inline"):
+            preset = PRESET | ({"cluster": {"backend": "inline"}} if name == "inline" else {})
+            (folder.parent / f"{name}.yaml").write_text(yaml.safe_dump(preset))
         self.start()
 
     def start(self):
         presets = [self.folder.parent / f"{name}.yaml" for name in ("small", "inline")]
         words = [sys.executable, "ray_job.py", "serve", f"--serve.folder={self.folder}", "--serve.port=0",
                  "--serve.summary_replicas=1", "--serve.score_replicas=1",
-                 f"--serve.presets={json.dumps(list(map(str, presets)))}"]  # fmt: skip
+                 f"--serve.presets={json.dumps(list(map(str, presets)))}", *self.options]  # fmt: skip
         log = (self.folder.parent / "serve.log").open("a")
         self.process = subprocess.Popen(words, cwd=ROOT, env=self.env, stdout=subprocess.PIPE, stderr=log, text=True)
         url = self.process.stdout.readline().strip()
@@ -83,10 +85,7 @@ class Service:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     with head(tmp_path_factory.mktemp("home"), port=PORT) as env:
-        folder = tmp_path_factory.mktemp("service")
-        (folder / "small.yaml").write_text(yaml.safe_dump(PRESET))
-        (folder / "inline.yaml").write_text(yaml.safe_dump(PRESET | {"cluster": {"backend": "inline"}}))
-        started = Service(env | {"GCS": f"127.0.0.1:{PORT}"}, folder / "runs")
+        started = Service(env | {"RAY_ADDRESS": f"127.0.0.1:{PORT}"}, tmp_path_factory.mktemp("service") / "runs")
         yield started
         assert started.stop() == 0
 
@@ -158,6 +157,54 @@ def test_a_run_that_cannot_start_reports_the_reason(service):
     run = service.submit({"base": "inline", "data": {"min_chars": 9_000, "max_chars": 9_001}})
     _, last = list(service.events(run))[-1]
     assert last["state"] == "failed" and "widen the filter" in last["message"], last
+
+
+def test_a_second_service_on_the_cluster_leaves_the_first_alone(service, tmp_path):
+    none = [f"--cluster.resources.{role}.cpus=0" for role in ("rollout", "reward")]  # the first one has all
+    second = Service(service.env, tmp_path / "runs", *none)
+    for either in (service, second):
+        assert either.http.post("/scores", json={"texts": ["thank you"]}).status_code == 200
+    assert second.stop() == 0
+    assert service.http.get("/ready").json()["replicas"] == {"summaries": 1, "scores": 1}
+    assert service.http.post("/scores", json={"texts": ["thank you"]}).status_code == 200
+
+
+def test_two_requests_for_workers_are_both_done(service):
+    run = service.submit({"base": "small", "steps": 4, "workers": {"rollout": 1, "reward": 1, "reference": 1}})
+    for kind, data in service.events(run):
+        if kind == "step" and data["step"] == 0:
+            for roles in ({"rollout": 2}, {"reward": 2}):
+                assert service.http.patch(f"/runs/{run}/workers", json=roles).status_code == 202
+    workers = service.http.get(f"/runs/{run}").json()["workers"]
+    assert [workers[role]["wanted"] for role in ("rollout", "reward")] == [2, 2]
+
+
+OTHER_RAY = """
+import sys, ray
+ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
+print("started", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_runs_stay_on_the_service_s_own_ray_and_their_logs_outlive_it(tmp_path):
+    """Three of four went to another Ray of the machine, and failed."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    service = Service(own | {"HOME": str(tmp_path)}, tmp_path / "runs")
+    words = [sys.executable, "-c", OTHER_RAY]
+    with subprocess.Popen(words, env=own, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == "started\n"
+        runs = [service.submit({"base": "small", "steps": 1, "seed": seed}) for seed in range(2)]
+        for run in runs:
+            kind, last = list(service.events(run))[-1]
+            assert kind == "end" and last["state"] == "succeeded", last
+        other.stdin.close()
+    assert service.stop() == 0
+    service.start()
+    for run in runs:
+        assert "the trained adapter is in" in service.http.get(f"/runs/{run}/log").text
+    assert service.stop() == 0
 
 
 def test_ray_exports_the_metrics_that_the_dashboard_shows(service):
