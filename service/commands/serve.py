@@ -1,7 +1,6 @@
 """`ray_job.py serve`: runs and models over HTTP, with a page."""
 
 import ipaddress
-import os
 import socket
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +16,7 @@ from service.http.keys import KeyFile
 from service.http.runs.presets import Presets
 from service.run.progress import Display, silence_libraries
 
-EXTRA = ("fastapi", "uvicorn", "gradio", "fastapi_offline", "prometheus_client", "pythonjsonlogger")
+EXTRA = ("fastapi", "uvicorn", "python_multipart", "fastapi_offline", "prometheus_client", "pythonjsonlogger")
 """Packages of the extra `service`, which the other commands do without."""
 SHUTDOWN = 5
 """Seconds that open requests get to finish when the service ends."""
@@ -37,7 +36,6 @@ def serve(config: Config) -> None:
 
 def _serve(config: Config, keys: KeyFile, presets: Presets, listening: socket.socket) -> None:
     # Imported once the settings are known to be valid: this takes seconds.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     from cluster.jobs import Jobs
     from cluster.preflight.preflight import check_serving
     from cluster.ray_cluster import connected
@@ -45,8 +43,7 @@ def _serve(config: Config, keys: KeyFile, presets: Presets, listening: socket.so
     from service.http.app import make_app
     from service.http.models.service import ModelService
     from service.http.runs.service import RunService
-    from service.page.actions import Actions
-    from service.page.layout import mount_page
+    from service.page.pages import add_pages
 
     display, settings = Display(Console(stderr=True)), config.serve
     with display.phase("checking the models"):
@@ -59,7 +56,7 @@ def _serve(config: Config, keys: KeyFile, presets: Presets, listening: socket.so
         models = ModelService(client, runs, settings.limits, config.policy.model, config.reward)
         try:
             app = make_app(settings, keys, runs, models)
-            mount_page(app, Actions(runs, models, keys))
+            add_pages(app)
             _answer(app, listening)
         except KeyboardInterrupt:
             display.say("stopped; runs on a cluster that was already running continue")

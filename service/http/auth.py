@@ -11,14 +11,16 @@ from starlette.types import Scope
 
 from service.http.keys import ApiKey, KeyFile
 
-CHALLENGE = {"WWW-Authenticate": 'Bearer, Basic realm="seqrlhf: any name, the key as password"'}
+# In headers of their own: Chromium understands one challenge per header.
+CHALLENGES = ('Basic realm="seqrlhf: any name, the key as password", charset="UTF-8"', "Bearer")
+"""Values of the WWW-Authenticate headers of a response without a valid key."""
 
 
 def authenticate(scope: Scope, keys: KeyFile, authorization: str | None) -> ApiKey:
     """The key of a request, also stored in the request's state. Raises `HTTPException` 401."""
     key = keys.authenticate(authorization)
     if key is None:
-        raise HTTPException(401, "missing or unknown key; send Authorization: Bearer KEY", CHALLENGE)
+        raise HTTPException(401, "missing or unknown key; send Authorization: Bearer KEY")
     scope.setdefault("state", {})["key"] = key
     return key
 

@@ -17,8 +17,7 @@ from service.http.keys import SCOPES, KeyFile
 from service.http.models.service import ModelService
 from service.http.runs.presets import Presets
 from service.http.runs.service import RunService
-from service.page.actions import Actions
-from service.page.layout import mount_page
+from service.page.pages import add_pages
 from tests.conftest import scorer_settings
 from workers.inference.scorer import Scorer
 from workers.inference.summarizer import Summarizer
@@ -82,7 +81,7 @@ def make_client(tmp_path, models):
         runs = RunService(Path(settings.folder), settings.limits.runs, Presets(settings.presets), Jobs())
         service = ModelService(models, runs, settings.limits, config.policy.model, config.reward)
         app = make_app(settings, key_file, runs, service)
-        mount_page(app, Actions(runs, service, key_file))
+        add_pages(app)
         client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
         client.__enter__()
         opened.append((client, runs))

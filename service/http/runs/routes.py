@@ -6,6 +6,7 @@ from fastapi import APIRouter, Body, Header, Query, Response
 
 from configs.errors import UsageError
 from service.http.auth import Reader, Submitter
+from service.http.root_path import outside
 from service.http.runs.dependencies import Runs, get_run, view
 from service.http.runs.schemas import PresetAnswer, Run, RunId, WorkerNumbers
 from service.run.step_log import without_nan
@@ -40,7 +41,7 @@ def submit(
     """Submit a run. The body holds settings as a YAML file would, merged over the preset that `base` names."""
     record, new = runs.submit(body, key.name, idempotency_key)
     response.status_code = 201 if new else 200
-    response.headers["Location"] = f"/runs/{record.id}"
+    response.headers["Location"] = outside(f"/runs/{record.id}")
     return view(runs, record)
 
 
