@@ -1,9 +1,26 @@
 """Settings of the service: `ray_job.py serve`."""
 
-from pydantic import Field
+import re
+
+from pydantic import Field, field_validator
 
 from configs.base import Section
 from configs.cluster import Count
+
+ROUTES = (
+    "runs",
+    "presets",
+    "models",
+    "summaries",
+    "scores",
+    "page",
+    "docs",
+    "openapi.json",
+    "health",
+    "ready",
+    "metrics",
+)
+"""The first parts of the service's own paths."""
 
 
 class LimitsConfig(Section):
@@ -38,6 +55,8 @@ class ServeConfig(Section):
     """File with hashed API keys, written by `ray_job.py key`; null: full access for all users of this machine."""
     hosts: tuple[str, ...] = ()
     """Additional host names of the service, such as seqrlhf.example.org."""
+    root_path: str = ""
+    """Path under which a proxy serves it, such as /seqrlhf, whether or not the proxy removes it from requests."""
     presets: tuple[str, ...] = (
         "quickstart",
         "quickstart_grouped_ppo",
@@ -59,3 +78,12 @@ class ServeConfig(Section):
     """Adapters that a policy replica keeps in memory."""
     limits: LimitsConfig = LimitsConfig()
     """Limits on requests."""
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_path(cls, value: str) -> str:
+        if not re.fullmatch(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", value):
+            raise ValueError("must be empty or a path such as /seqrlhf, without a slash at the end")
+        if value.startswith(tuple(f"/{name}" for name in ROUTES)):
+            raise ValueError(f"must not start as a path of the service itself does: /{', /'.join(ROUTES)}")
+        return value

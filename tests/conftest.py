@@ -149,18 +149,24 @@ def quickstart(tmp_path_factory) -> Quickstart:
     return Quickstart(folder, done.stderr, home, [path.name for path in home.iterdir()])
 
 
-@pytest.fixture(scope="session")
-def browser():
-    """Chromium without a network."""
+def chromium(*extra: str) -> webdriver.Chrome:
+    """Chromium without a network. Skips the test where there is none."""
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
         pytest.skip("chromium and chromedriver are not installed (Debian: apt install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     offline = "--proxy-server=127.0.0.1:1"  # nothing listens there
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1250,2000", offline,
-                     "--disable-background-networking", "--disable-component-update", "--disable-sync"):  # fmt: skip
+                     "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                     *extra):  # fmt: skip
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    return webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A browser that all tests share."""
+    driver = chromium()
     yield driver
     driver.quit()

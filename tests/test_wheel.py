@@ -17,7 +17,7 @@ from tests.conftest import ROOT, small_arguments
 
 PACKAGES = ("configs", "learner", "workers", "cluster", "service", "quickstart")
 ASSETS = ("configs/*.yaml", "quickstart/*.yaml", "quickstart/*/*", "service/http/grafana.json",
-          "service/report/templates/*.html")  # fmt: skip
+          "service/report/templates/*.html", "service/page/templates/*.html", "service/page/static/*")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_the_other_commands_do_without_the_service_extra():
 
 
 def test_serve_says_how_its_packages_are_installed(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.setitem(sys.modules, "python_multipart", None)
     assert ray_job.main(["serve"]) == 2
-    told = 'error: serve: not installed: gradio; install them with: pip install "seqrlhf[service]"\n'
+    told = 'error: serve: not installed: python_multipart; install them with: pip install "seqrlhf[service]"\n'
     assert capsys.readouterr().err == told

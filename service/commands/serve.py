@@ -24,7 +24,7 @@ from service.http.runs.store import RunStore
 if TYPE_CHECKING:
     from service.http.server import Server
 
-EXTRA = ("fastapi", "uvicorn", "gradio", "fastapi_offline", "prometheus_client", "pythonjsonlogger")
+EXTRA = ("fastapi", "uvicorn", "python_multipart", "fastapi_offline", "prometheus_client", "pythonjsonlogger")
 """Packages of the extra `service`, which the other commands do without."""
 GRACE = 60.0
 """Seconds to stop the models and leave the cluster."""
@@ -64,8 +64,7 @@ def _serve(config: Config, keys: KeyFile, presets: Presets, store: RunStore, ser
     from service.http.app import make_app
     from service.http.models.service import ModelService
     from service.http.runs.service import RunService
-    from service.page.actions import Actions
-    from service.page.layout import mount_page
+    from service.page.pages import add_pages
     from service.run.progress import Display, silence_libraries
 
     silence_libraries()
@@ -80,7 +79,7 @@ def _serve(config: Config, keys: KeyFile, presets: Presets, store: RunStore, ser
         runs = stack.enter_context(closing(RunService(store, config.serve.limits, presets, Jobs(CODE))))
         models = ModelService(client, runs, config.policy, config.reward, config.serve)
         app = make_app(config.serve, keys, runs, models)
-        mount_page(app, Actions(runs, models, keys))
+        add_pages(app)
         stack.callback(_leave_within(GRACE).start)
         stack.callback(server.stop)  # before all else: open requests finish while there are models
         starting.app = app

@@ -1,22 +1,16 @@
 """The FastAPI app: routes, API documentation and middleware."""
 
 import asyncio
-import re
 from functools import partial
 from pathlib import Path
 
-import fastapi_offline
 from fastapi import FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
-from fastapi.staticfiles import StaticFiles
 
 from configs.installation import version
 from configs.service import ServeConfig
 from service.http import health
 from service.http.audit import AuditLog
 from service.http.audit_requests import AuditMiddleware
-from service.http.auth import Reader
 from service.http.errors import add_handlers
 from service.http.head import HeadMiddleware
 from service.http.keys import KeyFile
@@ -24,16 +18,16 @@ from service.http.models import routes as model_routes
 from service.http.models.service import ModelService
 from service.http.openapi import describe
 from service.http.request_log import RequestLogMiddleware
+from service.http.root_path import RootPathMiddleware
 from service.http.runs import output_routes, routes
 from service.http.runs.service import RunService
 from service.http.security import SecurityMiddleware
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-DOCS_FILES = "/docs/files"
 
 
 def make_app(settings: ServeConfig, keys: KeyFile, runs: RunService, models: ModelService) -> FastAPI:
-    """The API with its documentation. The page is mounted on it afterwards, see `mount_page`."""
+    """The API. Its pages are added afterwards, see `add_pages`."""
     app = FastAPI(
         title="seqrlhf",
         version=version(),
@@ -41,6 +35,8 @@ def make_app(settings: ServeConfig, keys: KeyFile, runs: RunService, models: Mod
         redoc_url=None,
         openapi_url=None,
         generate_unique_id_function=lambda route: route.name,
+        redirect_slashes=False,  # it would redirect to the host that the proxy names
+        root_path=settings.root_path,
     )
     app.state.closing = asyncio.Event()  # set when the server stops
     app.state.runs, app.state.models = runs, models
@@ -48,18 +44,18 @@ def make_app(settings: ServeConfig, keys: KeyFile, runs: RunService, models: Mod
     app.openapi = partial(describe, app)
     for part in (routes, output_routes, model_routes, health):
         app.include_router(part.router)
-    _add_docs(app)
     add_handlers(app)
     app.add_middleware(AuditMiddleware, audit=AuditLog(Path(settings.folder)))
     app.add_middleware(
         SecurityMiddleware,
         keys=keys,
         hosts=_hosts(settings),
+        origins=frozenset(host.lower() for host in settings.hosts),
         max_body=settings.limits.body_bytes,
-        routes=list(app.routes),
     )
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestLogMiddleware)
+    app.add_middleware(RootPathMiddleware, root=settings.root_path)
     return app
 
 
@@ -68,23 +64,3 @@ def _hosts(settings: ServeConfig) -> frozenset[str]:
     if settings.keys and settings.host not in (*LOOPBACK, "::1") and not settings.hosts:
         return frozenset()
     return frozenset({*LOOPBACK, settings.host.lower(), *(host.lower() for host in settings.hosts)})
-
-
-def _add_docs(app: FastAPI) -> None:
-    """Add the OpenAPI document and a page that shows it, without files from other hosts."""
-    folder = re.sub(r"__init__\.py$", "static", fastapi_offline.__file__)
-    app.mount(DOCS_FILES, StaticFiles(directory=folder), name="docs-files")
-
-    @app.get("/openapi.json", include_in_schema=False)
-    def openapi(key: Reader) -> dict:
-        return app.openapi()
-
-    @app.get("/docs", include_in_schema=False)
-    def docs(key: Reader) -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title="seqrlhf",
-            swagger_js_url=f"{DOCS_FILES}/swagger-ui-bundle.js",
-            swagger_css_url=f"{DOCS_FILES}/swagger-ui.css",
-            swagger_favicon_url=f"{DOCS_FILES}/favicon.png",
-        )

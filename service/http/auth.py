@@ -12,7 +12,9 @@ from starlette.types import Scope
 
 from service.http.keys import ApiKey, InvalidKey, KeyFile
 
-CHALLENGE = {"WWW-Authenticate": 'Bearer, Basic realm="seqrlhf: any name, the key as password"'}
+# In headers of their own: Chromium understands one challenge per header.
+CHALLENGES = ('Basic realm="seqrlhf: any name, the key as password", charset="UTF-8"', "Bearer")
+"""Values of the WWW-Authenticate headers of a response without a valid key."""
 DESCRIBED = HTTPBearer(scheme_name="key", auto_error=False, description="A key made by `ray_job.py key create`.")
 """Puts the scheme and each route's scope into the OpenAPI document; it checks nothing."""
 
@@ -22,7 +24,7 @@ def authenticate(scope: Scope, keys: KeyFile, authorization: str | None) -> ApiK
     try:
         key = keys.authenticate(authorization)
     except InvalidKey as error:
-        raise HTTPException(401, str(error), CHALLENGE) from error
+        raise HTTPException(401, str(error)) from error
     scope.setdefault("state", {})["key"] = key
     return key
 

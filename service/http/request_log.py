@@ -16,8 +16,8 @@ log = logging.getLogger("seqrlhf.service")
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 run_id: ContextVar[str] = ContextVar("run_id", default="")
 VALID_ID = re.compile(rb"[\w.-]{1,64}")
-QUIET = ("/gradio_api/", "/assets/", "/static/", "/health", "/ready", "/metrics")
-"""Routes that are polled, or fetched dozens of times by each page: logged at debug level only."""
+QUIET = ("/page/runs", "/page/static/", "/docs/files", "/runs/{run}/steps", "/health", "/ready", "/metrics")
+"""Routes that are polled, or fetched several times by each page: GET requests are logged at debug level only."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
 
 
@@ -68,11 +68,11 @@ class RequestLogMiddleware:
 
 def _report(scope: Scope, status: int, seconds: float) -> None:
     # By route, not by path, and by known methods: clients must not be able to create ever more series.
-    route = getattr(scope.get("route"), "path", "") or "page"
+    route = getattr(scope.get("route"), "path", "") or "none"
     method = scope["method"] if scope["method"] in METHODS else "other"
     count_request(method, route, status, seconds)
     run_id.set(scope.get("path_params", {}).get("run", ""))
-    level = logging.DEBUG if route.startswith(QUIET) else logging.INFO
+    level = logging.DEBUG if method == "GET" and route.startswith(QUIET) else logging.INFO
     key = getattr(scope.get("state", {}).get("key"), "name", None)
     facts = {"method": method, "route": route, "status": status, "ms": round(1e3 * seconds, 1), "key": key}
     log.log(level, "request", extra=facts)

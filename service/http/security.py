@@ -1,30 +1,25 @@
-"""Checks that every request passes before a route sees it: host, origin, key, size, and paths of the page."""
+"""Checks that every request passes before a route sees it: host, origin, key and size."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.auth import authenticate, check_scope
+from service.http.auth import CHALLENGES, authenticate
 from service.http.errors import error_response
 from service.http.keys import KeyFile
-from service.http.request_log import METHODS
+from service.http.root_path import inside
 from service.http.security_headers import SecuredResponse
 
 OPEN = frozenset({"/health", "/ready"})
 """Routes that need no key."""
 PROBED = OPEN | {"/metrics"}
 """Routes that Kubernetes and Prometheus request by IP address, whatever `serve.hosts` are."""
-PAGE = re.compile(
-    r"/|/(config|theme\.css|favicon\.ico|manifest\.json)|/(assets|static)(/[\w@-][\w.@-]*)+"
-    r"|/gradio_api/(queue/(join|data)|startup-events|heartbeat/\w+|cancel|reset)"
-)
-"""Gradio's paths that the page needs; its others (uploads, files, proxies) are closed."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+OWN_SITES = frozenset({"same-origin", "none"})
+"""Values of Sec-Fetch-Site for requests by our own pages, and by the user, such as from the address bar."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +29,8 @@ class SecurityMiddleware:
     app: ASGIApp
     keys: KeyFile
     hosts: frozenset[str]  # accepted names in the Host header; empty: any
+    origins: frozenset[str]  # names of the service that a proxy may not pass on in the Host header
     max_body: int  # bytes
-    routes: Sequence[BaseRoute]  # of the API; all other paths belong to the page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it with an error."""
@@ -45,11 +40,13 @@ class SecurityMiddleware:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
         else:
-            response = SecuredResponse(scope, send)
+            response = SecuredResponse(send)
             try:
                 self._check(scope)
             except HTTPException as error:
-                refusal = error_response(error.status_code, [{"message": error.detail}], error.headers)
+                refusal = error_response(scope, error.status_code, [{"message": error.detail}])
+                for challenge in CHALLENGES if error.status_code == 401 else ():
+                    refusal.headers.append("WWW-Authenticate", challenge)
                 await refusal(scope, receive, response)
             else:
                 await self.app(scope, self._limited(receive), response)
@@ -71,36 +68,32 @@ class SecurityMiddleware:
     def _check(self, scope: Scope) -> None:
         """Raises `HTTPException` if the request must be refused."""
         headers = Headers(scope=scope)
-        if scope["path"] not in PROBED:
+        if inside(scope) not in PROBED:
             self._check_host(headers)
         if scope["method"] not in SAFE:
-            _check_origin(headers)
-        if scope["path"] in OPEN and scope["method"] == "GET":
-            return
-        key = authenticate(scope, self.keys, headers.get("authorization"))
-        match = self._match(scope)
-        if match is Match.PARTIAL:  # the router would pass it on to the page
-            allowed = [method for method in sorted(METHODS) if self._match({**scope, "method": method}) is Match.FULL]
-            allowed += ["HEAD"] if "GET" in allowed else []
-            headers = {"Allow": ", ".join(sorted(allowed))}
-            raise HTTPException(405, f"method {scope['method']} is not allowed here", headers)
-        if match is Match.NONE:
-            if not PAGE.fullmatch(scope["path"]):
-                raise HTTPException(404, "not found")
-            check_scope(key, "read")
+            self._check_origin(headers)
+        if inside(scope) not in OPEN or scope["method"] != "GET":
+            authenticate(scope, self.keys, headers.get("authorization"))
 
     def _check_host(self, headers: Headers) -> None:
-        host = re.sub(r":\d*$", "", headers.get("host", "")).lower()
+        host = _without_port(headers.get("host", ""))
         if self.hosts and host not in self.hosts:
             # DNS rebinding: another site could point its own name at this service and read the responses.
             raise HTTPException(421, f"this service does not serve the host {host!r}; add it to serve.hosts")
 
-    def _match(self, scope: Scope) -> Match:
-        """How well the API's routes match the request; `PARTIAL`: one exists, but for other methods only."""
-        return max((route.matches(scope)[0] for route in self.routes), key=lambda match: match.value)
+    def _check_origin(self, headers: Headers) -> None:
+        """Refuse requests from pages of other sites. A proxy may have changed the Host header."""
+        site = headers.get("sec-fetch-site")
+        origin = headers.get("origin", "").partition("://")[2].lower()
+        if site is not None:  # browsers send it over https and on localhost
+            own = site in OWN_SITES
+        elif "origin" in headers:
+            own = origin == headers.get("host", "").lower() or _without_port(origin) in self.origins
+        else:
+            own = True  # not from a browser
+        if not own:
+            raise HTTPException(403, "cross-origin request refused; add the host name of the page to serve.hosts")
 
 
-def _check_origin(headers: Headers) -> None:
-    origin = headers.get("origin", "")
-    if origin and origin.partition("://")[2].lower() != headers.get("host", "").lower():
-        raise HTTPException(403, "cross-origin request refused")
+def _without_port(host: str) -> str:
+    return re.sub(r":\d*$", "", host).lower()

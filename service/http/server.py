@@ -33,15 +33,16 @@ class StartingApp:
         if self.app:
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            await self._answer(scope["path"])(scope, receive, send)
+            await self._answer(scope["path"].rpartition("/")[2])(scope, receive, send)
         else:
             await receive()
             await send({"type": "websocket.close"})
 
-    def _answer(self, path: str) -> JSONResponse:
-        if path == "/health":
+    def _answer(self, name: str) -> JSONResponse:
+        """The answer by the last part of the path: a proxy may have put `serve.root_path` before it."""
+        if name == "health":
             return JSONResponse({"status": "ok"})
-        if path == "/ready":
+        if name == "ready":
             return JSONResponse({"ready": False, "waiting_for": [self.phase], "replicas": {}}, 503, RETRY)
         return JSONResponse(
             {"errors": [{"message": f"the service is not ready yet: {self.phase}"}], "request_id": ""}, 503, RETRY

@@ -1,1 +1,1 @@
-"""The web page, built with Gradio."""
+"""The web pages: rendered on the server, with htmx for what changes and plotly.js for curves."""

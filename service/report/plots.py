@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from service.report.html import COLOURS, Plot, plot, styled
+from service.report.html import COLOURS, Plot, plot
 
 CURVES = {
     "Reward": {"reward/mean": "mean"},
@@ -23,10 +23,8 @@ CURVES = {
     "Throughput, tokens per second": {"time/tokens_per_second": "tokens/s"},
 }
 DISTRIBUTIONS = {"toxicity": "Toxicity", "score": "Reward", "rougeL": "ROUGE-L", "tokens": "Tokens per summary"}
-LIVE = tuple(CURVES)[:4]
-"""Plots shown while a run is running."""
-BUTTONS = ["zoom", "pan", "zoomin", "zoomout", "autoscale", "resetscale", "toimage", "select", "lasso"]
-"""Buttons removed from plotly's toolbar, which would cover the title."""
+LIVE = dict(list(CURVES.items())[:4])
+"""The curves on the page of a run, also while it is running."""
 DASHES = ("solid", "dot")
 BINS = 30
 
@@ -46,17 +44,6 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Plot]:
             figure.update_layout(xaxis_title="step")
             plots.append(plot(figure, title))
     return plots
-
-
-def live(steps: Sequence[Mapping[str, float]]) -> list[go.Figure]:
-    """The plots of a running run, one for each title in `LIVE`."""
-    figures = []
-    for title in LIVE:
-        names = [(name, label) for name, label in CURVES[title].items() if any(name in step for step in steps)]
-        figure = go.Figure([_curve(steps, name, label, COLOURS[0], DASHES[i]) for i, (name, label) in enumerate(names)])
-        figure.update_layout(styled(title), showlegend=len(names) > 1, modebar={"remove": BUTTONS})
-        figures.append(figure)
-    return figures
 
 
 def _curve(steps: Sequence[Mapping[str, float]], name: str, label: str, colour: str, dash: str) -> go.Scatter:

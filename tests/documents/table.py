@@ -53,6 +53,8 @@ TABLE: dict[str, Way] = {
     "--out runs/dialogsum": Load(),
     "python ray_job.py serve --serve.keys keys.json --serve.host 0.0.0.0 "
     """--serve.hosts '["seqrlhf.example.org"]'""": Load(),
+    """python ray_job.py serve --serve.keys keys.json --serve.hosts '["seqrlhf.example.org"]' """
+    "--serve.root_path /seqrlhf": Load(),
     "RAY_AUTH_MODE=token python ray_job.py serve --serve.folder /shared/runs": Load(),
     "python -m tests.dialogsum /data/dialogsum small": Module(),
     "python -m tests.load": Module(),

@@ -19,8 +19,7 @@ from service.http.runs.paths import RunPaths
 from service.http.runs.presets import Presets
 from service.http.runs.service import RunService
 from service.http.runs.store import RunStore
-from service.page.actions import Actions
-from service.page.layout import mount_page
+from service.page.pages import add_pages
 from tests.conftest import scorer_settings
 from workers.inference.scorer import Scorer
 from workers.inference.summarizer import Summarizer
@@ -85,7 +84,7 @@ def make_client(tmp_path, models):
         runs = RunService(store, settings.limits, Presets(settings.presets), Jobs())
         service = ModelService(models, runs, config.policy, config.reward, settings)
         app = make_app(settings, key_file, runs, service)
-        mount_page(app, Actions(runs, service, key_file))
+        add_pages(app)
         client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
         client.__enter__()
         opened.append((client, runs))

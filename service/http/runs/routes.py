@@ -6,6 +6,7 @@ from fastapi import APIRouter, Body, Header, Query, Request, Response
 
 from configs.errors import UsageError
 from service.http.auth import Reader, Submitter
+from service.http.root_path import outside
 from service.http.runs.dependencies import Runs, find_run, view
 from service.http.runs.pages import Cursor, cursor_after, link_next, parse_cursor
 from service.http.runs.schemas import PresetAnswer, Run, RunId, RunList, RunState, WorkerNumbers
@@ -41,7 +42,7 @@ def submit_run(
     """Submit a run. The body holds settings as a YAML file would, merged over the preset that `base` names."""
     record, new = runs.submit(body, key.name, idempotency_key)
     response.status_code = 201 if new else 200
-    response.headers["Location"] = f"/runs/{record.id}"
+    response.headers["Location"] = outside(f"/runs/{record.id}")
     return view(runs, record)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from service.http.root_path import outside
 from service.http.runs.store import RunRecord
 from service.http.schemas import Schema
 from service.run.artifacts import artifacts
@@ -108,7 +109,7 @@ class Run(Schema):
     def of(cls, record: RunRecord, folder: Path) -> "Run":
         """The run of a record, with the current state of its folder."""
         files = [
-            File(name=a.name, media_type=a.media_type, url=f"/runs/{record.id}/files/{a.name}")
+            File(name=a.name, media_type=a.media_type, url=outside(f"/runs/{record.id}/files/{a.name}"))
             for a in artifacts(folder).values()
         ]
         values = {name: getattr(record, name) for name in FROM_RECORD}

@@ -206,9 +206,10 @@ def test_an_invalid_body_starts_no_run(client):
 
 def test_larger_bodies_are_refused_whether_their_size_is_announced_or_not(make_client):
     client = make_client("--serve.limits.body_bytes=1000")
-    for path in ("/runs", "/summaries", "/scores", "/gradio_api/queue/join"):
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for path in ("/runs", "/summaries", "/scores", "/page/try", "/page/start"):
         for content in (b" " * 1001, iter([b" " * 500] * 3)):
-            answer = client.post(path, content=content, headers=JSON)
+            answer = client.post(path, content=content, headers=form if path.startswith("/page") else JSON)
             assert answer.status_code == 413 and "1000 bytes" in answer.text, path
             assert answer.headers["X-Request-ID"] and answer.headers["X-Content-Type-Options"] == "nosniff"
     fits = b'{"steps": 1}'.ljust(1000)
