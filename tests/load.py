@@ -22,8 +22,9 @@ from contextlib import contextmanager
 from itertools import chain
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
+from urllib.request import urlopen
 
-import httpx
+import aiohttp
 import numpy as np
 import psutil
 
@@ -82,21 +83,21 @@ def client(
     draw, outcomes, seconds = random.Random(number), Counter(), []
     headers = {"Authorization": f"Bearer {key}"}
 
-    async def worker(session: httpx.AsyncClient, share: int) -> None:
+    async def worker(session: aiohttp.ClientSession, share: int) -> None:
         for _ in range(share):
             request = draw.choice(summaries if draw.random() < SUMMARIES else scores)
             started = time.perf_counter()
-            answer = await session.post(url + request["path"], json=request["body"], headers=headers)
-            if answer.status_code == 200 and is_right(request, answer.json()):
-                outcomes["right"] += 1
-                seconds.append(time.perf_counter() - started)
-            else:
-                outcomes["WRONG" if answer.status_code == 200 else str(answer.status_code)] += 1
-                if answer.status_code in CLEAN:
-                    await asyncio.sleep(min(1.0, float(answer.headers["Retry-After"])))
+            async with session.post(url + request["path"], json=request["body"], headers=headers) as answer:
+                if answer.status == 200 and is_right(request, await answer.json()):
+                    outcomes["right"] += 1
+                    seconds.append(time.perf_counter() - started)
+                else:
+                    outcomes["WRONG" if answer.status == 200 else str(answer.status)] += 1
+            if answer.status in CLEAN:
+                await asyncio.sleep(min(1.0, float(answer.headers["Retry-After"])))
 
     async def all_workers() -> None:
-        async with httpx.AsyncClient(timeout=120) as session:
+        async with aiohttp.ClientSession() as session:
             await asyncio.gather(*[worker(session, count // CONCURRENCY) for _ in range(CONCURRENCY)])
 
     started = time.perf_counter()
@@ -108,12 +109,13 @@ def greedy_client(url: str, key: str, texts: list[str], done: Event) -> None:
     """Ask for as many scores as a request may hold, several times at once, without ever pausing."""
     headers = {"Authorization": f"Bearer {key}"}
 
-    async def worker(session: httpx.AsyncClient) -> None:
+    async def worker(session: aiohttp.ClientSession) -> None:
         while not done.is_set():
-            await session.post(url + "/scores", json={"texts": texts[:64]}, headers=headers)
+            async with session.post(url + "/scores", json={"texts": texts[:64]}, headers=headers) as answer:
+                await answer.read()
 
     async def all_workers() -> None:
-        async with httpx.AsyncClient(timeout=120) as session:
+        async with aiohttp.ClientSession() as session:
             await asyncio.gather(*[worker(session) for _ in range(CONCURRENCY)])
 
     asyncio.run(all_workers())
@@ -210,8 +212,8 @@ def main() -> None:
             killer.join()
             memory = [round(m, 1) for m in killer.memory]
             print(json.dumps({"part": "killed", **result, "kills": killer.kills, "service_mb": memory}), flush=True)
-            ready = httpx.get(url + "/ready").json()
-            print(json.dumps({"part": "after", **ready}), flush=True)
+            with urlopen(url + "/ready") as ready:
+                print(json.dumps({"part": "after", **json.load(ready)}), flush=True)
 
 
 def make_key(file: str, name: str) -> str:

@@ -16,7 +16,7 @@ from ray.serve.schema import LoggingConfig
 from cluster.layout import LayoutRequest, RoleLayout, resolve
 from cluster.placement import Machine
 from cluster.pools.interface import WorkerSpec
-from cluster.serving.apps import KINDS, Apps
+from cluster.serving.apps import KINDS, Apps, applications
 from cluster.serving.client import ModelClient
 from cluster.serving.replicas import PolicyReplica, ReplicaSettings, RewardReplica
 from configs.errors import RunError, UsageError
@@ -121,10 +121,11 @@ def _wait(names: Apps, timeout: float) -> None:
     """Wait until both models are running. Raises as `serving_models` does."""
     until = time.monotonic() + timeout
     while True:
-        apps = [serve.status().applications[names.name(kind)] for kind in KINDS]
-        if all(app.status == "RUNNING" for app in apps):
+        apps = [found for kind in KINDS if (found := applications().get(names.name(kind)))]
+        if len(apps) == len(KINDS) and all(app["status"] == "RUNNING" for app in apps):
             return
-        failed = [d.message for app in apps for d in app.deployments.values() if d.status == "DEPLOY_FAILED"]
+        deployments = [deployment for app in apps for deployment in app["deployments"].values()]
+        failed = [found["message"] for found in deployments if found["status"] == "DEPLOY_FAILED"]
         late = [f"they were not placed within {timeout:g} s (cluster.start_timeout)"] * (time.monotonic() > until)
         if reasons := failed + late:
             reason = reasons[0].strip().splitlines()[-1]

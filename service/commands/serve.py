@@ -1,5 +1,6 @@
 """`ray_job.py serve`: runs and models over HTTP, with a page."""
 
+import gc
 import ipaddress
 import os
 import socket
@@ -82,6 +83,8 @@ def _serve(config: Config, keys: KeyFile, presets: Presets, store: RunStore, ser
         add_pages(app)
         stack.callback(_leave_within(GRACE).start)
         stack.callback(server.stop)  # before all else: open requests finish while there are models
+        gc.collect()
+        gc.freeze()  # the libraries' objects: looking through them again and again takes a third of the time under load
         starting.app = app
         host, port = server.listening.getsockname()[:2]
         print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
