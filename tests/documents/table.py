@@ -105,5 +105,5 @@ TABLE: dict[str, Way] = {
     "curl -O localhost:8000/runs/ID/files/adapter.zip": Curl(("succeeded",)),
     "curl -X POST localhost:8000/summaries -H 'Content-Type: application/json' "
     """-d '{"dialogues": ["#Person1#: You are late, you fool. #Person2#: Sorry."], """
-    """"adapters": ["base", "ID"]}'""": Curl(("succeeded",)),
+    """"adapters": ["ID@start", "ID"]}'""": Curl(("succeeded",)),
 }  # fmt: skip
