@@ -7,7 +7,9 @@ from pathlib import Path
 
 from cluster.layout import ROLES
 from cluster.pools.interface import PoolSize, Supervisor
-from cluster.run_files import SIZES
+from cluster.run_files import CONFIG, SIZES
+from configs.errors import UsageError
+from configs.presets import read_yaml
 from learner.atomic_files import replace_file
 
 REQUESTS = "scale"
@@ -15,7 +17,12 @@ REQUESTS = "scale"
 
 
 def request_workers(folder: Path, numbers: Mapping[str, int]) -> None:
-    """Request new numbers of workers, by role, from the run in a folder. Requests for other roles stay."""
+    """Request new numbers of workers, by role, from the run in a folder. Requests for other roles stay.
+
+    Raises `UsageError` if the run has no workers to scale.
+    """
+    if read_yaml(str(folder / CONFIG))["cluster"]["backend"] == "inline":
+        raise UsageError("workers: this run computes everything in one process (cluster.backend: inline)")
     (folder / REQUESTS).mkdir(exist_ok=True)
     for role, number in numbers.items():
         replace_file(folder / REQUESTS / role, str(number).encode())

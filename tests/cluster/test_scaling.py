@@ -20,6 +20,8 @@ from cluster.pools.opening import open_pools
 from cluster.pools.worker_group import Worker, WorkerGroup
 from cluster.preflight.data import plan_settings
 from learner.adapter import tensors_sha256
+from service.run.folder import write_config
+from service.run.lock import lock_folder
 from service.run.supervisor import RunSupervisor
 from tests.cluster.faults import FAULTY_STUBS, lay
 from tests.cluster.stubs import STUBS
@@ -131,6 +133,7 @@ def test_workers_without_resources_are_reported_and_given_up_after_a_timeout(set
 def test_the_scale_command_reaches_a_run(tmp_path, capsys):
     folder = tmp_path / "run"
     folder.mkdir()
+    write_config(folder, small_config(cluster__backend="ray"))
     supervisor, codes = RunSupervisor(folder, print), []
     supervisor.show({role: PoolSize(1) for role in ("rollout", "reward", "reference", "learner")})
     with (folder / "lock").open("a") as lock:
@@ -142,6 +145,14 @@ def test_the_scale_command_reaches_a_run(tmp_path, capsys):
         command.join()
     assert requested == {"reward": 4} and codes == [0]
     assert "reward: 1 wanted, 0 ready" in capsys.readouterr().out
+
+
+def test_a_run_without_workers_is_not_scaled(tmp_path, capsys):
+    """The request was accepted and never done."""
+    write_config(tmp_path, small_config())
+    with lock_folder(tmp_path):
+        assert ray_job.main(["scale", str(tmp_path), "--reward", "3"]) == 2
+    assert "computes everything in one process (cluster.backend: inline)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
