@@ -1,4 +1,4 @@
-"""Base class of the config's sections."""
+"""Base class of the config's sections, and of the service's requests."""
 
 from typing import Any, get_args
 
@@ -6,10 +6,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
-class Section(BaseModel):
-    """A frozen section that rejects unknown keys; the docstring under a field is its help text."""
+class Strict(BaseModel):
+    """Rejects unknown keys, NaN, infinity, and booleans as numbers; the docstring under a field is its description."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -26,6 +26,12 @@ class Section(BaseModel):
     @classmethod
     def _takes_boolean(cls, name: str) -> bool:
         return name not in cls.model_fields or bool in _members(cls.model_fields[name].annotation)
+
+
+class Section(Strict):
+    """A frozen section of the config; the docstring under a field is its help text."""
+
+    model_config = ConfigDict(frozen=True)
 
 
 def _members(annotation: Any) -> set[Any]:

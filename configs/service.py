@@ -39,7 +39,7 @@ class LimitsConfig(Section):
     runs_at_work: int = Field(16, ge=1)
     """Maximum runs of all keys at work; further ones stay queued, and the keys take turns."""
     timeout: float = Field(60, gt=0)
-    """Seconds that a summary or score may take before the request gets 504."""
+    """Seconds that a summary or score may wait for its turn, and then take, before the request gets 504."""
 
 
 class ServeConfig(Section):
@@ -84,6 +84,6 @@ class ServeConfig(Section):
     def _is_path(cls, value: str) -> str:
         if not re.fullmatch(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", value):
             raise ValueError("must be empty or a path such as /seqrlhf, without a slash at the end")
-        if value.startswith(tuple(f"/{name}" for name in ROUTES)):
+        if value and value.split("/")[1] in ROUTES:
             raise ValueError(f"must not start as a path of the service itself does: /{', /'.join(ROUTES)}")
         return value

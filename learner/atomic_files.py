@@ -1,6 +1,7 @@
 """Files that exist complete or not at all."""
 
 import os
+import threading
 from pathlib import Path
 
 
@@ -25,7 +26,8 @@ def sync_folder(folder: Path) -> None:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Replace a file atomically: readers always see either the old contents or the new ones. Raises `OSError`."""
-    temporary = path.with_name(f".{path.name}.writing")
+    # A name of its own: of two writers, each replaces the file by what it has written itself.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.writing")
     try:
         write_durably(temporary, data)
     except OSError:

@@ -1,5 +1,6 @@
 """Checks of the output folder and its disk."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def check_out(config: Config) -> None:
 
 def _written_name(path: Path) -> str:
     """The file's name, also for one whose writer was killed."""
-    return path.name.removeprefix(".").removesuffix(".writing")
+    return re.sub(r"^\.(.+?)(\.\d+-\d+)?\.writing$", r"\1", path.name)
 
 
 def check_disk(folder: Path) -> None:

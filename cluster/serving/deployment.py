@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.serve.config import AutoscalingConfig, ProxyLocation
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import LoggingConfig
@@ -17,7 +17,7 @@ from cluster.layout import LayoutRequest, RoleLayout, resolve
 from cluster.placement import Machine
 from cluster.pools.interface import WorkerSpec
 from cluster.serving.apps import KINDS, Apps, applications
-from cluster.serving.client import ModelClient
+from cluster.serving.client import ModelClient, adapter_version
 from cluster.serving.replicas import PolicyReplica, ReplicaSettings, RewardReplica
 from configs.errors import RunError, UsageError
 from configs.installation import CODE
@@ -72,8 +72,12 @@ def _start(config: Config, machines: Sequence[Machine], names: Apps) -> ModelCli
     client = ModelClient(names, dict(zip(apps, handles, strict=True)), config.serve.limits.timeout)
     _wait(names, config.cluster.start_timeout)
     # A handle's first request blocks on the cluster: on the event loop it would hold up all others while Ray is down.
-    handles[0].remote(f"{BASE}@", SummaryRequest("")).result(timeout_s=config.cluster.call_timeout)
-    handles[1].remote("").result(timeout_s=config.cluster.call_timeout)
+    first = adapter_version(config.policy.adapter or BASE), SummaryRequest("")
+    try:
+        handles[0].remote(*first).result(timeout_s=config.cluster.call_timeout)
+        handles[1].remote("").result(timeout_s=config.cluster.call_timeout)
+    except RayTaskError as error:
+        raise error.cause from None  # what the replica raised
     return client
 
 

@@ -42,7 +42,7 @@ def evaluate(texts: Sequence[str], config: Config, resume: Path | None = None) -
         plan = preflight(config, resume, learns=False)
     path = resume or (Path(config.out) if config.out else new_folder())
     path.mkdir(parents=True, exist_ok=True)
-    with lock_folder(path):
+    with lock_folder(path), display.failure_logged():
         display.folder = path
         # Written before anything starts: from then on the evaluation can be resumed.
         replace_file(path / POLICIES, json.dumps({source.name: source.where for source in sources}).encode())

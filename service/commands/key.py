@@ -62,7 +62,8 @@ def _revoke(options: argparse.Namespace) -> None:
 
 
 def _audit(options: argparse.Namespace, what: str, request: str) -> None:
-    AuditLog(options.folder).add(Change(psutil.Process().username(), what, "done", request=request))
+    if options.folder.is_dir():  # else there is no service to keep a log of
+        AuditLog(options.folder).add(Change(psutil.Process().username(), what, "done", request=request))
 
 
 def _existing(file: Path) -> list[ApiKey]:
@@ -79,7 +80,7 @@ def _end(text: str) -> datetime:
         end = now + timedelta(days=int(days[1])) if days else datetime.fromisoformat(text)
     except ValueError as error:
         raise UsageError(f"--expires: {text!r} is neither days such as 90d nor a date such as 2027-01-31") from error
-    end = end if end.tzinfo else end.replace(tzinfo=UTC)
+    end = end.astimezone(UTC) if end.tzinfo else end.replace(tzinfo=UTC)
     if end <= now:
         raise UsageError(f"--expires: {text!r} is not in the future")
     return end

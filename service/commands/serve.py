@@ -81,8 +81,8 @@ def _serve(config: Config, keys: KeyFile, presets: Presets, store: RunStore, ser
         models = ModelService(client, runs, config.policy, config.reward, config.serve)
         app = make_app(config.serve, keys, runs, models)
         add_pages(app)
-        stack.callback(_leave_within(GRACE).start)
         stack.callback(server.stop)  # before all else: open requests finish while there are models
+        stack.callback(_leave_within(GRACE).start)
         gc.collect()
         gc.freeze()  # the libraries' objects: looking through them again and again takes a third of the time under load
         starting.app = app

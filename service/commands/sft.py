@@ -36,7 +36,7 @@ def sft(config: Config, resume: Path | None = None) -> Path:
         check_training(config, resume)
     path = resume or (Path(config.out) if config.out else new_folder())
     path.mkdir(parents=True, exist_ok=True)
-    with lock_folder(path):
+    with lock_folder(path), display.failure_logged():
         display.folder = path
         if resume and is_complete(path):
             display.say(f"{path} is complete: nothing left to do")

@@ -50,7 +50,7 @@ def run(config: Config, resume: Path | None = None) -> None:
         shape = lora_config(config.policy)  # read now: its source may be gone by the end of the run
     display.say(f"{len(plan.train)} training prompts, {len(plan.held_out)} held-out prompts")
     path = resume or (Path(config.out) if config.out else new_folder())
-    with RunFolder(path, config, display) as folder, _resume_hint(path, display):
+    with RunFolder(path, config, display) as folder, _resume_hint(path, display), display.failure_logged():
         if resume and folder.is_complete():
             display.say(f"{path} is complete: nothing left to do")
         else:
@@ -165,11 +165,10 @@ def _facts(initial: Start, beginning: Beginning, first: dict[str, Any]) -> dict[
 
 @contextmanager
 def _resume_hint(path: Path, display: Display) -> Iterator[None]:
-    """If the run ends early, log the reason and print the command that resumes it."""
+    """If the run ends early, print the command that resumes it."""
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
-        display.log_error(error)
         if (path / CONFIG).exists() and not isinstance(error, UsageError):
             display.say(f"progress is saved; resume with: {COMMAND} --resume {path}")
         raise

@@ -35,6 +35,7 @@ STATUS: dict[type[Exception], tuple[int, int | None]] = {
     RunError: (503, 5),
     Unavailable: (503, 5),
     TooSlow: (504, None),
+    TimeoutError: (504, None),
     OSError: (503, 30),
     ClientDisconnect: (499, None),
 }
@@ -50,7 +51,6 @@ def add_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, _known_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _unexpected_error)
 
 
 def error_response(
@@ -72,7 +72,7 @@ def status_of(error: Exception) -> tuple[int, dict[str, str]]:
 def problems_of(error: Exception) -> list[dict[str, str]]:
     """Field and message of each problem of one of our errors."""
     problems = error.problems if isinstance(error, UsageError) else [str(error)]
-    if isinstance(error, OSError):  # without the path
+    if isinstance(error, OSError) and error.strerror:  # without the path
         problems = [f"the service cannot read or write its folder: {error.strerror}"]
     return [split_field(problem) for problem in problems]
 
@@ -115,8 +115,7 @@ def _allowed(scope: Scope) -> list[str]:
     ]
 
 
-async def _unexpected_error(request: Request, error: Exception) -> Response:
+def unexpected_error(scope: Scope, error: Exception) -> Response:
+    """Log an error that nobody expected; the response says where to look."""
     log.error("unexpected error", exc_info=error)
-    return error_response(
-        request.scope, 500, [{"message": "internal error; the log has details under this request_id"}]
-    )
+    return error_response(scope, 500, [{"message": "internal error; the log has details under this request_id"}])

@@ -31,3 +31,5 @@ class HeadMiddleware:
             await self.app(scope, receive, send_headers)
         except* HeadersSent:
             pass
+        finally:
+            scope["method"] = "HEAD"  # also for who answers an unexpected error

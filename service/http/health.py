@@ -81,6 +81,8 @@ class ReadinessCheck:
 
     def _finish(self, check: asyncio.Task[Readiness]) -> None:
         self._check, self._finished = None, time.monotonic()
+        if check.cancelled():  # the server has stopped
+            return
         error = check.exception()
         self._result = not_ready(f"the check failed: {error}") if error else check.result()
 

@@ -59,7 +59,7 @@ def _errors(path: str, method: str) -> dict[str, Any]:
             "409": "The state of the run does not allow this, or the Idempotency-Key was used for another request"
         }
     if path in ("/health", "/ready"):
-        statuses = {"421": COMMON["421"]}
+        statuses = {}
     return {status: {"description": text, "content": content} for status, text in statuses.items()}
 
 

@@ -1,14 +1,14 @@
 """The base class of the API's schemas, and the form of every error."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
+
+from configs.base import Strict
 
 PROBLEM_EXAMPLE = {"field": "steps", "message": "Input should be greater than 0"}
 
 
-class Schema(BaseModel):
-    """Base class of request and response bodies: unknown fields, NaN and infinity are refused."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+class Schema(Strict):
+    """Base class of request and response bodies."""
 
 
 class Problem(Schema):

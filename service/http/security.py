@@ -1,5 +1,6 @@
 """Checks that every request passes before a route sees it: host, origin, key and size."""
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -7,16 +8,16 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from configs.errors import UsageError
 from service.http.auth import CHALLENGES, authenticate
-from service.http.errors import error_response
+from service.http.errors import error_response, unexpected_error
 from service.http.keys import KeyFile
+from service.http.request_log import log
 from service.http.root_path import inside
 from service.http.security_headers import SecuredResponse
 
 OPEN = frozenset({"/health", "/ready"})
 """Routes that need no key."""
-PROBED = OPEN | {"/metrics"}
-"""Routes that Kubernetes and Prometheus request by IP address, whatever `serve.hosts` are."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITES = frozenset({"same-origin", "none"})
 """Values of Sec-Fetch-Site for requests by our own pages, and by the user, such as from the address bar."""
@@ -48,8 +49,20 @@ class SecurityMiddleware:
                 for challenge in CHALLENGES if error.status_code == 401 else ():
                     refusal.headers.append("WWW-Authenticate", challenge)
                 await refusal(scope, receive, response)
+            except UsageError as error:
+                log.error("%s", error)
+                refusal = [{"message": "the keys of this service cannot be read; its log says why"}]
+                await error_response(scope, 503, refusal)(scope, receive, response)
             else:
-                await self.app(scope, self._limited(receive), response)
+                await self._answer(scope, self._limited(receive), response)
+
+    async def _answer(self, scope: Scope, receive: Receive, response: SecuredResponse) -> None:
+        try:
+            await self.app(scope, receive, response)
+        except Exception as error:
+            if response.started:
+                raise
+            await unexpected_error(scope, error)(scope, receive, response)
 
     def _limited(self, receive: Receive) -> Receive:
         """`receive` with a limit on the body. FastAPI's own limit would not answer in the form of our errors."""
@@ -68,8 +81,7 @@ class SecurityMiddleware:
     def _check(self, scope: Scope) -> None:
         """Raises `HTTPException` if the request must be refused."""
         headers = Headers(scope=scope)
-        if inside(scope) not in PROBED:
-            self._check_host(headers)
+        self._check_host(headers)
         if scope["method"] not in SAFE:
             self._check_origin(headers)
         if inside(scope) not in OPEN or scope["method"] != "GET":
@@ -77,7 +89,8 @@ class SecurityMiddleware:
 
     def _check_host(self, headers: Headers) -> None:
         host = _without_port(headers.get("host", ""))
-        if self.hosts and host not in self.hosts:
+        # Not an address, as Kubernetes and Prometheus use it: only a name can be pointed elsewhere.
+        if self.hosts and host not in self.hosts and not _is_address(host):
             # DNS rebinding: another site could point its own name at this service and read the responses.
             raise HTTPException(421, f"this service does not serve the host {host!r}; add it to serve.hosts")
 
@@ -93,6 +106,13 @@ class SecurityMiddleware:
             own = True  # not from a browser
         if not own:
             raise HTTPException(403, "cross-origin request refused; add the host name of the page to serve.hosts")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        return False
 
 
 def _without_port(host: str) -> str:

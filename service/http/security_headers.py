@@ -20,11 +20,12 @@ HEADERS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class SecuredResponse:
     """ASGI `send` that adds the security headers."""
 
     send: Send
+    started: bool = False
 
     async def __call__(self, message: Message) -> None:
         """Pass on a message of the response."""
@@ -33,5 +34,5 @@ class SecuredResponse:
             page = headers.get("content-type", "").startswith("text/html")
             headers.setdefault("Content-Security-Policy", PAGE_POLICY if page else DATA_POLICY)
             headers.update(HEADERS)
-            message = {**message, "headers": headers.raw}
+            message, self.started = {**message, "headers": headers.raw}, True
         await self.send(message)

@@ -56,7 +56,7 @@ class Server(uvicorn.Server):
         self.listening, self.starting = listening, StartingApp()
         options: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False, "lifespan": "off"}
         super().__init__(uvicorn.Config(self.starting, timeout_graceful_shutdown=SHUTDOWN, **options))
-        self.thread = threading.Thread(target=self.run, args=([listening],), name="server")
+        self.thread, self.ended = threading.Thread(target=self._run_in_thread, name="server"), threading.Event()
 
     def __enter__(self) -> "Server":
         self.thread.start()
@@ -67,13 +67,19 @@ class Server(uvicorn.Server):
 
     def wait(self) -> None:
         """Wait until interrupted. Raises `RunError` if the server ends by itself."""
-        self.thread.join()
+        self.ended.wait()  # not join(): interrupted once, it no longer waits when called again
         raise RunError("the server ended unexpectedly; the log says why")
 
     def stop(self) -> None:
         """Stop accepting requests, and wait for those that are open."""
         self.should_exit = True
-        self.thread.join()
+        self.ended.wait()
+
+    def _run_in_thread(self) -> None:
+        try:
+            self.run([self.listening])
+        finally:
+            self.ended.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's, but event streams end at once."""

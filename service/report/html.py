@@ -14,7 +14,6 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 TEMPLATES = Path(__file__).parent / "templates"
-HEIGHT = 300
 COLOURS = ("#636efa", "#ef553b", "#009e73", "#ab63fa", "#c77700", "#1499c4", "#d6457f", "#7a8a00", "#8a6d4b", "#7f8790")
 """Colours of traces, each with a contrast of 3:1 or more on the light and the dark page."""
 CLEAR = "rgba(0, 0, 0, 0)"
@@ -67,14 +66,3 @@ def _key(trace: go.Scatter | go.Histogram | go.Bar) -> tuple[str, str, str]:
     if trace.type == "scatter":
         return trace.name, trace.line.color, "dotted" if trace.line.dash == "dot" else "solid"
     return trace.name, trace.marker.color, "solid"
-
-
-def styled(title: str) -> dict[str, Any]:
-    """The layout of the figures of a running run."""
-    return {
-        "title": title,
-        "height": HEIGHT,
-        "margin": {"l": 50, "r": 20, "t": 40, "b": 40},
-        "template": "plotly_white",
-        "legend": {"orientation": "h", "y": 1, "x": 1, "xanchor": "right", "yanchor": "bottom"},
-    }

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import socket
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import IO
@@ -10,17 +11,20 @@ from typing import IO
 from cluster.run_files import LOCK
 from configs.errors import UsageError
 
+PATIENCE = 0.5
+"""Seconds in which a lock may be released: `is_running` holds it for a moment."""
+
 
 def lock_folder(folder: Path) -> IO[str]:
     """Lock the folder; released when the returned file is closed. Raises `UsageError` if another process holds it."""
-    lock = (folder / LOCK).open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.seek(0)
-        holder = lock.read() or "another process"
-        lock.close()
-        raise UsageError(f"{folder}: {holder} is using this folder; stop it, or choose another folder") from error
+    lock, until = (folder / LOCK).open("a+"), time.monotonic() + PATIENCE
+    while not _take(lock):
+        if time.monotonic() > until:
+            lock.seek(0)
+            holder = lock.read() or "another process"
+            lock.close()
+            raise UsageError(f"{folder}: {holder} is using this folder; stop it, or choose another folder")
+        time.sleep(0.05)
     lock.truncate(0)
     lock.write(f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S},")
     lock.flush()
@@ -32,8 +36,12 @@ def is_running(folder: Path) -> bool:
     if not (folder / LOCK).is_file():
         return False
     with (folder / LOCK).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        return not _take(lock)
+
+
+def _take(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

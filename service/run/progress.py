@@ -48,8 +48,16 @@ class Display:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
         self.log(text)
 
-    def log_error(self, error: BaseException) -> None:
-        """Write the reason of a failure to the log; who catches the error prints it."""
+    @contextmanager
+    def failure_logged(self) -> Iterator[None]:
+        """Write the reason to the log if the context fails; who catches the error prints it."""
+        try:
+            yield
+        except (Exception, KeyboardInterrupt) as error:
+            self._log_error(error)
+            raise
+
+    def _log_error(self, error: BaseException) -> None:
         known = error.__cause__ is None and isinstance(error, UsageError | RunError | KeyboardInterrupt)
         if not known:
             self.log("".join(traceback.format_exception(error)))

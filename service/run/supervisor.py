@@ -21,7 +21,7 @@ def request_workers(folder: Path, numbers: Mapping[str, int]) -> None:
 
     Raises `UsageError` if the run has no workers to scale.
     """
-    if read_yaml(str(folder / CONFIG))["cluster"]["backend"] == "inline":
+    if (folder / CONFIG).is_file() and read_yaml(str(folder / CONFIG))["cluster"]["backend"] == "inline":
         raise UsageError("workers: this run computes everything in one process (cluster.backend: inline)")
     (folder / REQUESTS).mkdir(exist_ok=True)
     for role, number in numbers.items():

@@ -38,7 +38,7 @@ class ModelService:
         """The sections are those that the replicas behind `client` were started with."""
         self.client, self.runs, self.policy, self.reward, self.limits = client, runs, policy, reward, serve.limits
         self.capacity = BATCHES * serve.batch_size  # of a replica
-        self.turns = {kind: Turns(self.limits.queue, self.capacity) for kind in KINDS}
+        self.turns = {kind: Turns(self.limits.queue, self.capacity, self.limits.timeout) for kind in KINDS}
         self._watcher: asyncio.Task[None] | None = None
 
     def adapters(self) -> list[str]:
@@ -117,7 +117,6 @@ class ModelService:
             self._watcher = asyncio.create_task(self._follow_replicas())
 
     async def _follow_replicas(self) -> None:
-        await asyncio.sleep(0)  # until the texts of this request are counted
         while any(turns.pending for turns in self.turns.values()):
             for kind, running in (await asyncio.to_thread(self.client.ready)).items():
                 self.turns[kind].resize(self.capacity * max(1, running))

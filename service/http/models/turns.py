@@ -5,6 +5,8 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+from cluster.serving.client import TooSlow
+
 
 class Busy(Exception):
     """The maximum number of texts of this key is already waiting or in progress."""
@@ -16,9 +18,9 @@ class Turns:
     For one kind of model, and to be used on one event loop.
     """
 
-    def __init__(self, limit: int, capacity: int) -> None:
-        """`limit`: texts of a key that wait or are in progress; `capacity`: texts in progress."""
-        self.limit, self.capacity = limit, capacity
+    def __init__(self, limit: int, capacity: int, patience: float) -> None:
+        """`limit`: texts of a key that wait or are in progress; `capacity`: texts in progress; `patience`: seconds."""
+        self.limit, self.capacity, self.patience = limit, capacity, patience
         self.pending: Counter[str] = Counter()  # by key
         self._in_progress = 0
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # by key; the first key's turn is next
@@ -37,12 +39,16 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, key: str) -> AsyncIterator[None]:
-        """Wait for the key's next turn; the context is the text's time in progress."""
+        """Wait for the key's next turn; the context is the text's time in progress. Raises `TooSlow`."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, deque()).append(turn)
         self._pass_on()
         try:
-            await turn
+            try:
+                async with asyncio.timeout(self.patience):
+                    await turn
+            except TimeoutError:
+                raise TooSlow(f"no turn within {self.patience:g} s (serve.limits.timeout)") from None
             yield
         finally:
             if turn.cancelled():

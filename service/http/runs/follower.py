@@ -47,7 +47,7 @@ class RunFollower:
                 turns = next_turns(records, self.at_work)
                 for record in records:
                     self._try_update(record, record.id in turns)
-            except RunError as error:  # a full disk, for example
+            except Exception as error:  # a full disk, for example; tried again at the next interval
                 log.error("cannot follow runs: %s", error)
             self._wake.wait(INTERVAL)
 
@@ -55,7 +55,8 @@ class RunFollower:
         try:
             self._update(record, may_start)
         except RunError as error:  # the cluster does not respond (yet); retried at the next interval
-            self.store.change(record, record.state, str(error))
+            if str(error) != record.message:
+                self.store.change(record, record.state, str(error))
         except Exception:  # one run must not keep the others from being followed
             log.exception("cannot follow run %s", record.id)
 

@@ -39,7 +39,7 @@ class RunMetrics(Collector):
         for name, metric in GAUGES.items():
             gauge = GaugeMetricFamily(f"seqrlhf_run_{name}", f"Newest {metric} of a run", labels=["run"])
             for run, step in newest.items():
-                if step and step.get(metric) is not None:
+                if step and isinstance(step.get(metric), int | float):
                     gauge.add_metric([run], step[metric])
             yield gauge
 

@@ -44,8 +44,8 @@ def list_steps(
 ) -> StepList:
     """List the metrics of `limit` steps with a number above `after`. The header Link leads to the next page."""
     done = StepTail(runs.folder(find_run(runs, run).id)).new()
-    found = [Step.model_validate(step) for step in done if step["step"] > after]
-    shown, following = found[:limit], None
+    found = [step for step in done if step["step"] > after]
+    shown, following = [Step.model_validate(step) for step in found[:limit]], None
     if len(found) > limit:
         following = shown[-1].step
         link_next(request, response, after=following)

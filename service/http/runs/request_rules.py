@@ -27,6 +27,8 @@ MAX_INTEGERS = {
     "data.min_chars": 100_000,
     "data.max_chars": 100_000,
     "policy.lora.r": 256,  # the replicas that summarize grow with it
+    "rollout.max_new_tokens": 512,  # they also summarize at these lengths
+    "data.max_prompt_tokens": 2048,
     "algorithm.ppo_epochs": 64,
     "checkpoints.keep": 64,
     "workers.rollout": 1024,

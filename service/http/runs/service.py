@@ -13,7 +13,7 @@ from cluster.jobs import Jobs
 from cluster.preflight.output import check_disk
 from configs.errors import RunError, UsageError
 from configs.service import LimitsConfig
-from learner.atomic_files import replace_file, write_durably
+from learner.atomic_files import replace_file
 from service.http.runs.follower import RunFollower
 from service.http.runs.presets import Presets
 from service.http.runs.run_log import run_log
@@ -46,8 +46,6 @@ class RunService:
         """Raises `RunError` if a run could not be recorded."""
         try:
             check_disk(self.paths.root)
-            write_durably(probe := self.paths.root / ".probe", b"")
-            probe.unlink()
         except (UsageError, OSError) as error:
             raise RunError(f"serve.folder: {error}") from error
         self.store.check()
@@ -70,6 +68,8 @@ class RunService:
         Raises `UsageError` for an invalid body, `TooManyRuns`, `Conflict` if the token was used for another body, and
         `RunError` if it cannot be recorded.
         """
+        if before := self._submitted_before(owner, token, body):
+            return before, False
         base, config = self.presets.make_config(body)
         self.check_folder()
         id = secrets.token_hex(6)
@@ -77,13 +77,10 @@ class RunService:
         values = config.model_dump(mode="json", exclude={"out", "serve"})
         # Written before the record: after a crash, a record without its config could not be started.
         replace_file(self.paths.request(id), yaml.safe_dump(values, sort_keys=False).encode())
-        try:
-            added = self.store.add(new, self.limits.runs)
-        except KeyError:
+        if not self.store.add(new, self.limits.runs):
             self.paths.request(id).unlink()
-            return self._submitted_before(owner, token, body), False
-        if not added:
-            self.paths.request(id).unlink()
+            if before := self._submitted_before(owner, token, body):  # a moment ago
+                return before, False
             raise self._too_many()
         self._follower.wake()
         return self.store.get(id), True
@@ -93,9 +90,10 @@ class RunService:
             f"{self.limits.runs} of your runs are waiting or at work (serve.limits.runs); stop one, or try again later"
         )
 
-    def _submitted_before(self, owner: str, token: str, body: Mapping[str, Any]) -> RunRecord:
-        record = self.store.by_token(owner, token)
-        if record.request != dict(body):
+    def _submitted_before(self, owner: str, token: str | None, body: Mapping[str, Any]) -> RunRecord | None:
+        """The run that the owner submitted with this token; None if there is none. Raises `Conflict`."""
+        record = self.store.by_token(owner, token) if token else None
+        if record and record.request != dict(body):
             raise Conflict(f"this Idempotency-Key was used for another request, which created run {record.id}")
         return record
 

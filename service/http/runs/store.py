@@ -112,30 +112,29 @@ class RunStore:
         return self._rows("select name from service")[0]["name"]
 
     def add(self, new: RunRecord, limit: int) -> bool:
-        """Add a run; False if its owner has `limit` runs that have not ended.
-
-        Raises `KeyError` if the owner used its token before.
-        """
+        """Add a run; False if its owner has `limit` runs that have not ended, or used its token before."""
         unended = f"select count(*) from runs where owner = ? and state not in {ENDED}"
         values = {**vars(new), "request": json.dumps(new.request)}
         names, marks = ", ".join(values), ", ".join("?" * len(values))
         insert = f"insert into runs ({names}) select {marks} where ({unended}) < ?"
         try:
             return bool(self._do(insert, *values.values(), new.owner, limit).rowcount)
-        except sqlite3.IntegrityError as error:
-            raise KeyError(new.token) from error
+        except sqlite3.IntegrityError:
+            return False
 
     def get(self, id: str) -> RunRecord:
         """The run with this id. Raises `KeyError`."""
-        return self._one("id = ?", id)
+        for record in self._select("id = ?", id):
+            return record
+        raise KeyError(id)
 
-    def by_token(self, owner: str, token: str) -> RunRecord:
-        """The run that this owner submitted with this token. Raises `KeyError`."""
-        return self._one("owner = ? and token = ?", owner, token)
+    def by_token(self, owner: str, token: str) -> RunRecord | None:
+        """The run that this owner submitted with this token, if there is one."""
+        return next(iter(self._select("owner = ? and token = ?", owner, token)), None)
 
-    def newest(self, limit: int = -1, offset: int = 0) -> list[RunRecord]:
-        """Runs, newest first: `limit` of them (-1: all) after the first `offset`."""
-        return self._select("true order by created desc, id desc limit ? offset ?", limit, offset)
+    def newest(self, limit: int = -1) -> list[RunRecord]:
+        """Runs, newest first: `limit` of them, or all (-1)."""
+        return self._select("true order by created desc, id desc limit ?", limit)
 
     def page(self, limit: int, before: tuple[float, str] | None = None, state: str | None = None) -> list[RunRecord]:
         """`limit` runs, newest first: those before a time and an id, and in one state, if these are given."""
@@ -156,15 +155,12 @@ class RunStore:
         where = "id = ? and state = ? and attempt = ?"
         return bool(self._do(f"update runs set state = ?, message = ?, attempt = ? where {where}", *values).rowcount)
 
-    def _one(self, where: str, *values: Any) -> RunRecord:
-        found = self._select(where, *values)
-        if not found:
-            raise KeyError(values[-1])
-        return found[0]
-
     def _select(self, where: str, *values: Any) -> list[RunRecord]:
         rows = self._rows(f"select * from runs where {where}", *values)
-        return [RunRecord(**{**dict(row), "request": json.loads(row["request"])}) for row in rows]
+        try:
+            return [RunRecord(**{**dict(row), "request": json.loads(row["request"])}) for row in rows]
+        except (ValueError, TypeError) as error:
+            raise RunError(f"the records of runs are damaged: {error}") from error
 
     def _rows(self, statement: str, *values: Any) -> list[sqlite3.Row]:
         with self._access(), closing(self._db.execute(statement, values)) as cursor:

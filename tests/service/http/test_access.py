@@ -138,7 +138,8 @@ def test_monitoring_may_use_the_ip_address_whatever_the_hosts_are(make_client, k
     )
     assert client.get("/metrics", headers=by_address | bearer(keys[1]["read"])).status_code == 200
     assert client.get("/metrics", headers=by_address).status_code == 401
-    assert client.get("/runs", headers=by_address | bearer(keys[1]["read"])).status_code == 421
+    for name in ("evil.example", "10.0.0.7.evil.example", "10.0.0"):
+        assert client.get("/metrics", headers={"Host": name}).status_code == 421, "names can be pointed elsewhere"
 
 
 def test_a_websocket_without_a_key_is_closed(client):
@@ -157,6 +158,27 @@ def test_other_hosts_and_origins_are_refused(client):
     # As a form of another site would send it, without a preflight request.
     plain = client.post("/runs", content=json.dumps({"steps": 1}), headers={"Content-Type": "text/plain"})
     assert plain.status_code == 422
+
+
+def test_a_key_file_that_cannot_be_read_is_reported_and_opens_nothing(make_client, keys):
+    client = make_client(keys=keys[0])
+    headers, whole = bearer(keys[1]["read"]), keys[0].read_bytes()
+    keys[0].write_text("[")
+    refused = client.get("/runs", headers=headers)
+    assert (
+        refused.status_code == 503 and "keys of this service cannot be read" in refused.json()["errors"][0]["message"]
+    )
+    keys[0].write_bytes(whole + b"\n")
+    assert client.get("/runs", headers=headers).status_code == 200
+
+
+def test_an_unexpected_error_has_the_form_and_the_headers_of_all_others(client, monkeypatch):
+    monkeypatch.setattr(client.app.state.runs.store, "page", lambda *_: 1 / 0)
+    for method in ("GET", "HEAD"):
+        failed = client.request(method, "/runs")
+        assert failed.status_code == 500 and failed.headers["X-Content-Type-Options"] == "nosniff"
+        assert failed.headers["X-Request-ID"] and "Content-Security-Policy" in failed.headers
+        assert (failed.content == b"") == (method == "HEAD")
 
 
 def test_responses_have_security_headers(client):

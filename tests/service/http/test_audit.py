@@ -109,6 +109,10 @@ def test_the_address_is_the_client_s_and_a_forwarded_one_only_from_a_trusted_pro
 
 def test_keys_that_are_created_or_revoked_have_a_line(tmp_path, file, capsys):
     keys, folder = str(tmp_path / "keys.json"), f"--serve.folder={file.parent}"
+    key(["create", keys, "early", folder])
+    assert not file.parent.exists(), "it makes no folder that the service could then not write to"
+    file.parent.mkdir()
+    capsys.readouterr()
     key(["create", keys, "ann", "--expires", "2999-01-31", folder])
     secret = capsys.readouterr().out.strip()
     key(["revoke", keys, "ann", folder])

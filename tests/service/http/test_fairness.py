@@ -7,6 +7,7 @@ from collections import Counter
 import httpx
 import pytest
 
+from cluster.serving.client import TooSlow
 from service.commands.key import key
 from service.http.models.turns import Busy, Turns
 from service.http.runs.follower import next_turns
@@ -41,7 +42,7 @@ def run(scenario):
 
 def test_keys_take_turns_however_much_one_has_asked_for():
     async def scenario():
-        texts = Texts(Turns(limit=1000, capacity=3))
+        texts = Texts(Turns(limit=1000, capacity=3, patience=30))
         asked = [*texts.ask("greedy", 100), *texts.ask("polite", 3), *texts.ask("other", 2)]
         await settle()
         assert texts.order == ["greedy"] * 3, "no more than the capacity at a time"
@@ -55,7 +56,7 @@ def test_keys_take_turns_however_much_one_has_asked_for():
 
 def test_texts_of_a_client_that_left_take_no_turn():
     async def scenario():
-        turns = Turns(limit=1000, capacity=2)
+        turns = Turns(limit=1000, capacity=2, patience=30)
         texts = Texts(turns)
         gone, staying = texts.ask("gone", 50), texts.ask("staying", 2)
         await settle()
@@ -70,9 +71,22 @@ def test_texts_of_a_client_that_left_take_no_turn():
     run(scenario)
 
 
+def test_a_turn_that_does_not_come_ends_the_waiting():
+    async def scenario():
+        texts = Texts(Turns(limit=1000, capacity=1, patience=0.01))
+        [first], [second] = texts.ask("a", 1), texts.ask("b", 1)
+        with pytest.raises(TooSlow, match="no turn within"):
+            await second
+        texts.let_go.set()
+        await first
+        assert texts.order == ["a"] and not texts.turns._waiting
+
+    run(scenario)
+
+
 def test_more_capacity_lets_more_through():
     async def scenario():
-        turns = Turns(limit=1000, capacity=1)
+        turns = Turns(limit=1000, capacity=1, patience=30)
         texts = Texts(turns)
         asked = texts.ask("a", 5)
         await settle()
@@ -86,7 +100,7 @@ def test_more_capacity_lets_more_through():
 
 
 def test_a_quota_is_of_one_key_and_returned_when_the_texts_end():
-    turns = Turns(limit=4, capacity=1)
+    turns = Turns(limit=4, capacity=1, patience=30)
     with turns.admit("greedy", 9):  # one request is never too large for an idle key
         with pytest.raises(Busy), turns.admit("greedy", 1):
             pass

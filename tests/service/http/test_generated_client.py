@@ -96,7 +96,9 @@ def test_every_schema_is_used_and_every_reference_has_one(document):
 def test_every_call_is_typed(api, document):
     for operation in operations(document):
         returned = set(get_args(get_type_hints(getattr(api, operation["operationId"]).sync)["return"]))
-        assert api.models.Error in returned and Any not in returned and len(returned - {NoneType}) > 1, returned
+        answers = returned - {NoneType, api.models.Error}
+        assert len(answers) > 0 and Any not in returned, returned
+        assert api.models.Error in returned or operation["tags"] == ["health"], returned
 
 
 def test_a_run_is_driven_by_the_generated_client(api, own, client):

@@ -68,11 +68,13 @@ def test_models_that_do_not_respond(client, models, monkeypatch, error, status):
 
 def test_the_number_of_runs_is_limited(make_client):
     client = make_client("--serve.limits.runs=2")
-    ids = [client.post("/runs", json={}).json()["id"] for _ in range(2)]
+    keys = ("first", "second")
+    ids = [client.post("/runs", json={}, headers={"Idempotency-Key": key}).json()["id"] for key in keys]
     refused = client.post("/runs", json={}, headers={"Idempotency-Key": "again"})
     assert refused.status_code == 429 and int(refused.headers["Retry-After"]) > 0
     runs: RunService = client.app.state.runs
     assert {file.stem for file in (runs.paths.requests).iterdir()} == set(ids), "a refused run leaves no file"
+    assert client.post("/runs", json={}, headers={"Idempotency-Key": "first"}).status_code == 200, "sent once more"
     client.post(f"/runs/{ids[0]}/stop")
     until(client, ids[0], lambda run: run["state"] == "stopped")
     assert client.post("/runs", json={}, headers={"Idempotency-Key": "again"}).status_code == 201

@@ -102,8 +102,10 @@ def picture(page, name):
         (Path(folder) / f"{name}.png").write_bytes(base64.b64decode(taken["data"]))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in ((PHONE, "light"), (DESKTOP, "dark"))]
+
+
+@pytest.mark.parametrize("width, scheme", [(PHONE, "dark"), (DESKTOP, "light"), *SLOW])
 def test_nothing_is_cut_small_or_faint(busy, open_page, width, scheme):
     client, paths = busy
     page = open_page(client, "/docs")

@@ -96,7 +96,10 @@ def add_step(folder, step):
         file.write(json.dumps({"step": step, "reward/mean": step}) + "\n")
 
 
-@pytest.mark.parametrize("form", ["own host", "path passed on", "path removed", "without TLS"])
+SLOW = [pytest.param(form, marks=pytest.mark.slow) for form in ("own host", "path passed on", "without TLS")]
+
+
+@pytest.mark.parametrize("form", ["path removed", *SLOW])
 def test_a_user_with_a_key_starts_watches_and_stops_a_run(make_client, served, nginx, stranger, tmp_path, capsys, form):
     key(
         ["create", str(tmp_path / "keys.json"), "ann", "--scopes", "read,generate,submit", f"--serve.folder={tmp_path}"]
