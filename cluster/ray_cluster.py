@@ -44,6 +44,11 @@ def connected(address: str | None, dashboard: bool = False) -> Iterator[list[Mac
         ray.shutdown()
 
 
+def ignore_messages() -> None:
+    """Stop Ray's thread that prints messages of the cluster to standard output: it spins once the head is lost."""
+    ray._private.worker.global_worker.threads_stopped.set()
+
+
 def _machine(resources: dict[str, float]) -> Machine:
     return Machine(resources.get("CPU", 0), resources.get("GPU", 0), resources.get("memory", math.inf))
 
