@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 EXTRA = ("fastapi", "uvicorn", "python_multipart", "fastapi_offline", "prometheus_client", "pythonjsonlogger")
 """Packages of the extra `service`, which the other commands do without."""
-GRACE = 60.0
+GRACE = 30.0
 """Seconds to stop the models and leave the cluster."""
 FOREVER = 10 * 365 * 24 * 3600
 """Seconds."""
