@@ -36,7 +36,6 @@ def make_app(settings: ServeConfig, keys: KeyFile, runs: RunService, models: Mod
         openapi_url=None,
         generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,  # it would redirect to the host that the proxy names
-        root_path=settings.root_path,
     )
     app.state.closing = asyncio.Event()  # set when the server stops
     app.state.runs, app.state.models = runs, models

@@ -29,6 +29,7 @@ class RootPathMiddleware:
         """Pass the request on with `path` as ASGI defines it: it starts with `root_path`."""
         if scope["type"] == "http":
             _root.set(self.root)
+            scope["root_path"] = self.root
             if scope["path"] == self.root:
                 scope["path"] += "/"
             elif not scope["path"].startswith(f"{self.root}/"):

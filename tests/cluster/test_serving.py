@@ -23,7 +23,7 @@ from cluster.pools.interface import WorkerSpec
 from cluster.ray_cluster import connected
 from cluster.serving import deployment
 from cluster.serving.client import TooSlow, Unavailable
-from cluster.serving.deployment import start_models, summarizer_settings
+from cluster.serving.deployment import serving_models, summarizer_settings
 from cluster.serving.replicas import ReplicaSettings, RewardReplica
 from configs.errors import RunError, UsageError
 from learner.adapter import BASE
@@ -35,7 +35,7 @@ from workers.inference.summarizer import Summarizer, SummaryRequest, TooLong
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos]  # a minute and a half; test_serve.py calls the same models
 
-FATAL = "a text that kills"
+FATAL, SERVICE = "a text that kills", "test"
 ELSEWHERE = """
 import sys, ray
 from ray import serve
@@ -143,15 +143,14 @@ def models(cluster, setting, tmp_path_factory):
     folder = tmp_path_factory.mktemp("older")
     (folder / "cluster").mkdir()
     (folder / "cluster/__init__.py").touch()
-    leave(cluster, folder, "seqrlhf-summaries")
+    leave(cluster, folder, f"seqrlhf-{SERVICE}-summaries")
     earlier = replicas(cluster, "summaries")
     with pytest.MonkeyPatch.context() as patch, connected(cluster.address) as machines:
         patch.setattr(deployment, "WorkerSpec", observed_spec(setting.out))
         patch.setattr(deployment, "RewardReplica", ObservedRewardReplica)
-        models = start_models(setting, machines)
-        assert len(earlier) == 1 and not earlier & replicas(cluster, "summaries")
-        yield models
-        serve.shutdown()
+        with serving_models(setting, machines, SERVICE) as models:
+            assert len(earlier) == 1 and not earlier & replicas(cluster, "summaries")
+            yield models
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +172,7 @@ def replicas(cluster, kind):
     """Processes of this cluster's replicas."""
     [raylet] = cluster.head_node.all_processes["raylet"]
     workers = psutil.Process(raylet.process.pid).children()
-    return {worker.pid for worker in workers if f"ray::ServeReplica:seqrlhf-{kind}" in title(worker)}
+    return {worker.pid for worker in workers if f"ray::ServeReplica:seqrlhf-{SERVICE}-{kind}" in title(worker)}
 
 
 def title(process):
@@ -267,8 +266,8 @@ def test_bad_requests_get_errors_and_do_not_affect_others(cluster, models, summa
     bad = [
         (BASE, "word " * 5000, TooLong, "the limit is 512"),
         (str(tmp_path / "other"), dialogues[0], UsageError, "for another model"),
-        (str(tmp_path / "empty"), dialogues[0], UsageError, "holds no adapter"),
-        (str(tmp_path / "none"), dialogues[0], UsageError, "holds no adapter"),
+        (str(tmp_path / "empty"), dialogues[0], UsageError, "cannot be loaded as an adapter"),
+        (str(tmp_path / "none"), dialogues[0], UsageError, "cannot be loaded as an adapter"),
     ]
     calls = [models.summarize(BASE, request) for request in good]
     for place, (adapter, text, _, _) in enumerate(bad):
@@ -364,7 +363,7 @@ def test_a_request_that_kills_every_replica_fails_after_a_bounded_number_of_trie
 
 
 def test_requests_without_replicas_fail_with_the_reason(models, monkeypatch):
-    models.stop()
+    models.apps.stop()
     assert models.ready() == {"summaries": 0, "scores": 0}
     monkeypatch.setattr(models, "timeout", 1.0)
     [error] = outcomes(models.score("text"))
@@ -395,7 +394,8 @@ def others(cluster, models, tmp_path_factory):
 def test_models_that_do_not_start_raise_and_leave_other_applications_running(cluster, others, settings, message):
     config = small_config(cluster__resources__rollout__cpus=99, cluster__attempts=1, **settings)
     with pytest.raises((RunError, UsageError), match=message):
-        start_models(config, [Machine(8)])
+        with serving_models(config, [Machine(8)], SERVICE):
+            pass
     assert set(serve.status().applications) == {"other"} and others() == "theirs"
     assert not replicas(cluster, "summaries") | replicas(cluster, "scores")
 

@@ -308,4 +308,4 @@ def test_two_processes_never_work_on_one_run(begun, capsys):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert ray_job.main(["--resume", str(begun)]) == 2
     assert (begun / "status.json").read_text() == "what the other one is doing"
-    assert "another process is using this folder" in capsys.readouterr().err
+    assert "is using this folder" in capsys.readouterr().err

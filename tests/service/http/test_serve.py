@@ -100,15 +100,17 @@ def test_a_run_from_submission_to_its_adapter_in_use(service):
     for kind, data in service.events(run):
         seen.append((kind, data.get("step", data.get("state"))))
         if kind == "step" and not scaled:
-            answer = service.http.patch(f"/runs/{run}/workers", json={"reward": 2})
-            assert answer.status_code == 202, answer.text
+            for wanted in ({"rollout": 2}, {"reward": 2}):
+                answer = service.http.patch(f"/runs/{run}/workers", json=wanted)
+                assert answer.status_code == 202, answer.text
             scaled = True
     assert [data for kind, data in seen if kind == "step"] == list(range(6))
     assert seen[-2] == ("state", "succeeded") and seen[-1][0] == "end"
     assert next(data for kind, data in service.events(run, after=3) if kind == "step")["step"] == 4
     found = service.http.get(f"/runs/{run}").json()
     assert found["state"] == "succeeded" and found["step"] == found["steps"] == 6
-    assert found["workers"]["reward"]["wanted"] == 2
+    wanted = {role: found["workers"][role]["wanted"] for role in ("rollout", "reward")}
+    assert wanted == {"rollout": 2, "reward": 2}, "the first of two requests was lost"
     assert {file["name"] for file in found["files"]} >= {"report.html", "report.json", "config.yaml", "adapter.zip"}
     for name in ("summaries-before.jsonl", "summaries-after.jsonl"):
         lines = service.http.get(f"/runs/{run}/files/{name}").text.splitlines()
@@ -167,16 +169,6 @@ def test_a_second_service_on_the_cluster_leaves_the_first_alone(service, tmp_pat
     assert second.stop() == 0
     assert service.http.get("/ready").json()["replicas"] == {"summaries": 1, "scores": 1}
     assert service.http.post("/scores", json={"texts": ["thank you"]}).status_code == 200
-
-
-def test_two_requests_for_workers_are_both_done(service):
-    run = service.submit({"base": "small", "steps": 4, "workers": {"rollout": 1, "reward": 1, "reference": 1}})
-    for kind, data in service.events(run):
-        if kind == "step" and data["step"] == 0:
-            for roles in ({"rollout": 2}, {"reward": 2}):
-                assert service.http.patch(f"/runs/{run}/workers", json=roles).status_code == 202
-    workers = service.http.get(f"/runs/{run}").json()["workers"]
-    assert [workers[role]["wanted"] for role in ("rollout", "reward")] == [2, 2]
 
 
 OTHER_RAY = """
