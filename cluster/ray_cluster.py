@@ -4,9 +4,11 @@ import math
 import os
 import secrets
 import signal
+import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import ray
@@ -15,6 +17,11 @@ from ray._private.services import canonicalize_bootstrap_address
 
 from cluster.placement import Machine
 from configs.errors import RunError
+
+CONNECT = 10.0
+"""Seconds within which a cluster must accept a connection."""
+AGENT_PORT, AGENT_PATIENCE = 52365, 90.0
+"""Ray's default port of a node's job agent, and the seconds that an agent takes at most to follow a killed Ray."""
 
 
 @contextmanager
@@ -26,6 +33,7 @@ def connected(address: str | None, dashboard: bool = False) -> Iterator[list[Mac
     """
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
+        _check_reachable(address)
         prepare_token(address)
         # `include_dashboard` applies to a cluster started here; Ray ignores it when joining one.
         ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level="ERROR")
@@ -42,6 +50,26 @@ def connected(address: str | None, dashboard: bool = False) -> Iterator[list[Mac
         yield [_machine(node["Resources"]) for node in ray.nodes() if node["Alive"]]
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str | None) -> None:
+    """Raises `OSError` if nothing listens at the address: Ray would try for minutes."""
+    if found := canonicalize_bootstrap_address(address):
+        host, _, port = found.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT).close()
+
+
+def wait_for_agent_port(address: str | None) -> None:
+    """Before a Ray is started here: wait a while for the port of its job agent, which an earlier one may still hold.
+
+    The agent asks for its port only once, and without it no job starts.
+    """
+    until = time.monotonic() + AGENT_PATIENCE
+    while canonicalize_bootstrap_address(address) is None and time.monotonic() < until:
+        with suppress(OSError):
+            socket.create_server(("", AGENT_PORT)).close()
+            return
+        time.sleep(0.5)
 
 
 def ignore_messages() -> None:

@@ -60,7 +60,7 @@ def _serve(config: Config, keys: KeyFile, presets: Presets, store: RunStore, ser
     starting.wait_for("loading libraries")  # the imports below take seconds
     from cluster.jobs import Jobs
     from cluster.preflight.preflight import check_serving
-    from cluster.ray_cluster import connected, ignore_messages
+    from cluster.ray_cluster import connected, ignore_messages, wait_for_agent_port
     from cluster.serving.deployment import serving_models
     from service.http.app import make_app
     from service.http.models.service import ModelService
@@ -74,6 +74,7 @@ def _serve(config: Config, keys: KeyFile, presets: Presets, store: RunStore, ser
         with display.phase(starting.wait_for("checking the models")):
             check_serving(config)
         with display.phase(starting.wait_for("starting Ray")):
+            wait_for_agent_port(config.cluster.address)
             machines = stack.enter_context(connected(config.cluster.address, dashboard=True))
             ignore_messages()
         with display.phase(starting.wait_for("starting the models")):

@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from dataclasses import dataclass
+from os.path import isfile  # unlike Path.is_file, False where a folder may not be entered
 from pathlib import Path
 
 LINES, ZIP = "application/x-ndjson", "application/zip"
@@ -31,9 +32,7 @@ class Artifact:
 
 def artifacts(folder: Path) -> dict[str, Artifact]:
     """The run's existing artifacts, by name."""
-    found = {
-        name: Artifact(name, kind, folder / path) for name, (path, kind) in FILES.items() if (folder / path).is_file()
-    }
+    found = {name: Artifact(name, kind, folder / path) for name, (path, kind) in FILES.items() if isfile(folder / path)}
     if has_adapter(folder):
         found[ADAPTER] = Artifact(ADAPTER, ZIP, folder / "adapter")
     return found
@@ -41,7 +40,7 @@ def artifacts(folder: Path) -> dict[str, Artifact]:
 
 def has_adapter(folder: Path) -> bool:
     """True once the run has written its adapter."""
-    return all((folder / "adapter" / name).is_file() for name in IN_ADAPTER)
+    return all(isfile(folder / "adapter" / name) for name in IN_ADAPTER)
 
 
 def zipped(adapter: Path) -> bytes:

@@ -17,10 +17,14 @@ function say(text, element) {
 
 document.addEventListener("htmx:before:swap", event => {
   const { ctx } = event.detail;
-  const problem = new DOMParser().parseFromString(ctx.text, "text/html").querySelector("#problem");
+  const page = new DOMParser().parseFromString(ctx.text, "text/html");
+  const problem = page.querySelector("#problem");
   if (problem) {
     event.preventDefault();
     say(problem.textContent.trim(), ctx.sourceElement);
+  } else if (!page.querySelector("main")) { // not one of our pages: the service is starting, or a proxy answers
+    event.preventDefault();
+    say("The service does not answer. What you see may be out of date.", ctx.sourceElement);
   } else if (source === ctx.sourceElement) {
     say("", null);
   }
