@@ -98,7 +98,9 @@ TABLE: dict[str, Way] = {
         "tests/service/http/test_generated_client.py", "openapi_python_client.generate"
     ),
     "curl -X PATCH localhost:8000/runs/ID/workers -H 'Content-Type: application/json' "
-    """-d '{"reward": 4}'""": Curl(("running",), steps=1),
+    """-d '{"reward": 4}'""": Elsewhere(  # the run here has no workers to scale
+        "tests/service/http/test_serve.py", 'patch(f"/runs/{run}/workers"'
+    ),
     "curl -X POST localhost:8000/runs/ID/stop": Curl(("running",)),
     "curl -X POST localhost:8000/runs/ID/resume": Curl(("stopped",)),
     "curl -N localhost:8000/runs/ID/events": Curl(("queued", "pending", "running")),
