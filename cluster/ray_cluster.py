@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import ray
@@ -22,21 +22,24 @@ CONNECT = 10.0
 """Seconds within which a cluster must accept a connection."""
 AGENT_PORT, AGENT_PATIENCE = 52365, 90.0
 """Ray's default port of a node's job agent, and the seconds that an agent takes at most to follow a killed Ray."""
+RECONNECT, FOREVER = "RAY_gcs_rpc_server_reconnect_timeout_s", 10 * 365 * 24 * 3600
+"""Ray's setting of the seconds for which a process tries to reach a lost head before it ends."""
 
 
 @contextmanager
-def connected(address: str | None, dashboard: bool = False) -> Iterator[list[Machine]]:
+def connected(address: str | None, serves: bool = False) -> Iterator[list[Machine]]:
     """Join the cluster at the address, or start a local one; yields its machines, and disconnects at the end.
 
-    `dashboard` adds the dashboard to a local cluster, as jobs require. Raises `RunError` if no cluster is at the
-    address.
+    For a process that `serves`, a local cluster accepts jobs, and the loss of a cluster's head does not end the
+    process. Raises `RunError` if no cluster is at the address, or none can be started.
     """
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         _check_reachable(address)
         prepare_token(address)
-        # `include_dashboard` applies to a cluster started here; Ray ignores it when joining one.
-        ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level="ERROR")
+        with _serving(address) if serves else nullcontext():
+            # `include_dashboard` applies to a cluster started here; Ray ignores it when joining one.
+            ray.init(address=address, include_dashboard=serves, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # Ray raises exceptions of every kind
         given = address or os.environ.get("RAY_ADDRESS")
         problem = f"cluster.address: no Ray cluster at {given!r}" if given else "Ray could not be started"
@@ -56,25 +59,39 @@ def _check_reachable(address: str | None) -> None:
     """Raises `OSError` if nothing listens at the address: Ray would try for minutes."""
     if found := canonicalize_bootstrap_address(address):
         host, _, port = found.rpartition(":")
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT).close()
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT).close()
+        except OSError as error:
+            raise OSError(f"nothing answers at {found} ({error.strerror or error})") from error
 
 
-def wait_for_agent_port(address: str | None) -> None:
-    """Before a Ray is started here: wait a while for the port of its job agent, which an earlier one may still hold.
+@contextmanager
+def _serving(address: str | None) -> Iterator[None]:
+    """Settings of Ray for a process that serves, which it reads while the context joins or starts a cluster."""
+    if canonicalize_bootstrap_address(address) is None:
+        _wait_for_agent_port()
+        yield
+    else:
+        os.environ[RECONNECT] = str(FOREVER)  # Ray would end this process a minute after the head is lost
+        try:
+            yield
+        finally:
+            del os.environ[RECONNECT]
+    # The thread that prints messages of the cluster to standard output; it spins once the head is lost.
+    ray._private.worker.global_worker.threads_stopped.set()
+
+
+def _wait_for_agent_port() -> None:
+    """Wait a while for the port of a node's job agent, which that of a killed Ray may still hold.
 
     The agent asks for its port only once, and without it no job starts.
     """
     until = time.monotonic() + AGENT_PATIENCE
-    while canonicalize_bootstrap_address(address) is None and time.monotonic() < until:
+    while time.monotonic() < until:
         with suppress(OSError):
             socket.create_server(("", AGENT_PORT)).close()
             return
         time.sleep(0.5)
-
-
-def ignore_messages() -> None:
-    """Stop Ray's thread that prints messages of the cluster to standard output: it spins once the head is lost."""
-    ray._private.worker.global_worker.threads_stopped.set()
 
 
 def _machine(resources: dict[str, float]) -> Machine:

@@ -29,8 +29,6 @@ EXTRA = ("fastapi", "uvicorn", "python_multipart", "fastapi_offline", "prometheu
 """Packages of the extra `service`, which the other commands do without."""
 GRACE = 30.0
 """Seconds to stop the models and leave the cluster."""
-FOREVER = 10 * 365 * 24 * 3600
-"""Seconds."""
 
 
 def serve(config: Config) -> None:
@@ -55,12 +53,10 @@ def serve(config: Config) -> None:
 def _serve(config: Config, keys: KeyFile, presets: Presets, store: RunStore, server: "Server") -> None:
     """Load everything while the server already answers, and serve it."""
     starting = server.starting
-    # Ray would end this process a minute after the head is lost. What runs on the cluster keeps its own setting.
-    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(FOREVER))
     starting.wait_for("loading libraries")  # the imports below take seconds
     from cluster.jobs import Jobs
     from cluster.preflight.preflight import check_serving
-    from cluster.ray_cluster import connected, ignore_messages, wait_for_agent_port
+    from cluster.ray_cluster import connected
     from cluster.serving.deployment import serving_models
     from service.http.app import make_app
     from service.http.models.service import ModelService
@@ -74,9 +70,7 @@ def _serve(config: Config, keys: KeyFile, presets: Presets, store: RunStore, ser
         with display.phase(starting.wait_for("checking the models")):
             check_serving(config)
         with display.phase(starting.wait_for("starting Ray")):
-            wait_for_agent_port(config.cluster.address)
-            machines = stack.enter_context(connected(config.cluster.address, dashboard=True))
-            ignore_messages()
+            machines = stack.enter_context(connected(config.cluster.address, serves=True))
         with display.phase(starting.wait_for("starting the models")):
             client = stack.enter_context(serving_models(config, machines, store.name))
         runs = stack.enter_context(closing(RunService(store, config.serve.limits, presets, Jobs(CODE))))

@@ -6,10 +6,13 @@ import re
 import shutil
 import socket
 import subprocess
+from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
 import yaml
+from fastapi.testclient import TestClient
 
 from service.commands.key import key
 from tests.conftest import ROOT, chromium
@@ -99,25 +102,45 @@ def add_step(folder, step):
 SLOW = [pytest.param(form, marks=pytest.mark.slow) for form in ("own host", "path passed on", "without TLS")]
 
 
-@pytest.mark.parametrize("form", ["path removed", *SLOW])
-def test_a_user_with_a_key_starts_watches_and_stops_a_run(make_client, served, nginx, stranger, tmp_path, capsys, form):
-    key(
-        ["create", str(tmp_path / "keys.json"), "ann", "--scopes", "read,generate,submit", f"--serve.folder={tmp_path}"]
-    )
-    secret = capsys.readouterr().out.strip()
-    (block, root), tls = server(form), form != "without TLS"
-    client = make_client(f"--serve.root_path={root}", f'--serve.hosts=["{HOST}"]', keys=tmp_path / "keys.json")
-    runs = client.app.state.runs
-    port = nginx(block, served(client), tls)
-    scheme, place = "https" if tls else "http", f"{HOST}:{port}{root}"
-    page = Page(stranger, f"{scheme}://{place}")
-    page.refused = {401}
-    stranger.get(f"{page.url}/")
-    assert not page.has("h1"), "it asks the user, in place of showing the page of the error"
+@dataclass
+class Proxied:
+    """A service with keys behind nginx, and what its users know of it."""
 
-    stranger.get(f"{scheme}://any:{secret}@{place}/")
-    page.until(lambda: secret not in stranger.current_url)
-    page.until(lambda: page.text("h1") == "Try a summary")
+    client: TestClient
+    secret: str
+    url: str  # as browsers know it
+    local: str  # the same place, by address
+    audit: Path
+
+    @property
+    def runs(self):
+        return self.client.app.state.runs
+
+    def http(self):
+        return httpx.Client(base_url=self.local, headers={"Host": HOST}, verify=False, auth=("any", self.secret))
+
+
+@pytest.fixture
+def proxied(make_client, served, nginx, tmp_path, capsys):
+    """A function: a form -> the service behind nginx in this form."""
+
+    def start(form):
+        file, (block, root), tls = tmp_path / "keys.json", server(form), form != "without TLS"
+        key(["create", str(file), "ann", "--scopes", "read,generate,submit", f"--serve.folder={tmp_path}"])
+        secret = capsys.readouterr().out.strip()
+        client = make_client(f"--serve.root_path={root}", f'--serve.hosts=["{HOST}"]', keys=file)
+        scheme, place = "https" if tls else "http", f"{nginx(block, served(client), tls)}{root}"
+        url, local = f"{scheme}://{HOST}:{place}", f"{scheme}://127.0.0.1:{place}"
+        return Proxied(client, secret, url, local, tmp_path / "runs/audit.jsonl")
+
+    return start
+
+
+@pytest.mark.parametrize("form", ["path removed", *SLOW])
+def test_a_user_with_a_key_starts_watches_and_stops_a_run(proxied, stranger, form):
+    service = proxied(form)
+    page, runs = Page(stranger, service.url), service.runs
+    sign_in(page, service)
     page.press("nav a[href$='/start']")
     page.until(lambda: page.has("#steps"))
     page.write("#steps", "3")
@@ -125,38 +148,11 @@ def test_a_user_with_a_key_starts_watches_and_stops_a_run(make_client, served, n
     page.until(lambda: page.text("#state .badge") == "pending")
     [record] = runs.store.newest()
     assert stranger.current_url == f"{page.url}/page/runs/{record.id}" and record.owner == "ann"
-
-    folder = runs.folder(record.id)
-    folder.mkdir()
-    add_step(folder, 0)
+    runs.folder(record.id).mkdir()
+    add_step(runs.folder(record.id), 0)
     runs.jobs.states[record.job] = "running"
     page.until(lambda: page.text("#state .badge") == "running" and page.curves() == [["Reward", 1]])
-    with httpx.Client(base_url=f"{scheme}://127.0.0.1:{port}{root}", verify=False, auth=("any", secret)) as http:
-        with http.stream("GET", f"/runs/{record.id}/events", headers={"Host": HOST}, timeout=30) as events:
-            lines = (line for line in events.iter_lines() if line.startswith("data"))
-            assert '"step":0' in next(lines).replace(" ", "") and '"running"' in next(lines)
-            add_step(folder, 1)
-            assert '"step":1' in next(lines).replace(" ", ""), "it is not held back until the run has ended"
-        if tls:
-            forged = http.post(f"/runs/{record.id}/stop", headers={"Host": HOST, "Sec-Fetch-Site": "cross-site"})
-            assert forged.status_code == 403
-        submitted = http.post("/runs", json={"steps": 3}, headers={"Host": HOST})
-        assert submitted.headers["Location"] == f"{root}/runs/{submitted.json()['id']}"
-    words = [
-        "curl",
-        "-sk",
-        "--anyauth",
-        "-u",
-        f"any:{secret}",
-        "-H",
-        f"Host: {HOST}",
-        "-w",
-        "%{http_code}",
-        "-o",
-        "/dev/null",
-    ]
-    asked = subprocess.run([*words, f"{scheme}://127.0.0.1:{port}{root}/runs"], capture_output=True, text=True)
-    assert asked.stdout == "200", "curl picks Basic among the challenges"
+    add_step(runs.folder(record.id), 1)
     page.until(lambda: page.curves() == [["Reward", 2]])
     page.press("#stop")
     page.until(lambda: page.text("#state .badge") == "stopped")
@@ -164,8 +160,39 @@ def test_a_user_with_a_key_starts_watches_and_stops_a_run(make_client, served, n
     page.go(f"/page/runs/{record.id}/log")
     page.go("/docs")
     page.until(lambda: page.has(".opblock"))
-    assert page.text(".servers") if root else True
+    assert server(form)[1] in page.text(".servers"), "requests from here go to the root path"
     page.check_traffic()
+
+
+def sign_in(page, service):
+    page.refused = {401}
+    page.browser.get(f"{page.url}/")
+    assert not page.has("h1"), "it asks the user, in place of showing the page of the error"
+    page.browser.get(page.url.replace("://", f"://any:{service.secret}@") + "/")
+    page.until(lambda: service.secret not in page.browser.current_url)
+    page.until(lambda: page.text("h1") == "Try a summary")
+
+
+@pytest.mark.parametrize("form", ["path removed", *SLOW])
+def test_programs_reach_the_service_behind_a_proxy(proxied, form):
+    service = proxied(form)
+    with service.http() as http:
+        submitted = http.post("/runs", json={"steps": 3}, headers={"X-Forwarded-For": "203.0.113.7"})
+        run = submitted.json()["id"]
+        assert submitted.headers["Location"] == f"{server(form)[1]}/runs/{run}"
+        assert json.loads(service.audit.read_text())["client"] == "127.0.0.1", "the client's own header is not believed"
+        forged = http.post(f"/runs/{run}/stop", headers={"Sec-Fetch-Site": "cross-site"})
+        assert forged.status_code == 403
+        service.runs.folder(run).mkdir()
+        add_step(service.runs.folder(run), 0)
+        with http.stream("GET", f"/runs/{run}/events", timeout=30) as events:
+            lines = (line.replace(" ", "") for line in events.iter_lines() if line.startswith("data"))
+            assert '"step":0' in next(lines) and '"state"' in next(lines)
+            add_step(service.runs.folder(run), 1)
+            assert any('"step":1' in line for line in lines), "it is not held back until the run has ended"
+    words = ["curl", "-sk", "--anyauth", "-u", f"any:{service.secret}", "-H", f"Host: {HOST}", "-w", "%{http_code}"]
+    asked = subprocess.run([*words, "-o", "/dev/null", f"{service.local}/runs"], capture_output=True, text=True)
+    assert asked.stdout == "200", "curl picks Basic among the challenges"
 
 
 def test_the_examples_for_other_proxies_are_well_formed():

@@ -78,6 +78,7 @@ def test_a_limit_is_reported_in_the_form(make_client, open_page):
     page.refused = {429}
     page.press("#start")
     page.until(lambda: "1 of your runs are waiting or at work" in page.text("#form-problem"))
+    assert client.get("/runs").json()["total"] == 1
 
 
 def test_curves_grow_with_the_run_and_are_not_drawn_anew(client, open_page, running):
