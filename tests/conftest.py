@@ -1,7 +1,6 @@
 """Shared fixtures: small configs on the shipped models, and one unit with everything computed from it."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +11,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never wait for the hub
 import hypothesis
 import pytest
 import torch
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from transformers import AutoTokenizer
 
 from cluster.layout import LayoutRequest, resolve
@@ -25,6 +22,7 @@ from configs.load import load_config
 from configs.schema import Config
 from learner.learner import Learner
 from learner.types import Experience
+from tests.browser import chromium
 from workers.data.prompts import make_prompts, read_rows
 from workers.reference import ReferenceWorker
 from workers.reward.worker import RewardWorker
@@ -147,21 +145,6 @@ def quickstart(tmp_path_factory) -> Quickstart:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(folder)
     return Quickstart(folder, done.stderr, home, [path.name for path in home.iterdir()])
-
-
-def chromium(*extra: str) -> webdriver.Chrome:
-    """Chromium without a network. Skips the test where there is none."""
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        pytest.skip("chromium and chromedriver are not installed (Debian: apt install chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    offline = "--proxy-server=127.0.0.1:1"  # nothing listens there
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1250,2000", offline,
-                     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                     *extra):  # fmt: skip
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,11 @@
 """How the pages look on a phone and on a screen, by day and by night: nothing is cut, and everything is legible."""
 
-import base64
 import json
-import os
-from pathlib import Path
 
 import pytest
 
 from service.run.lock import lock_folder
+from tests.browser import save_picture
 from tests.service.http.test_fuzz import finish
 from tests.service.page.page import DESKTOP, PHONE, add_adapter
 
@@ -94,14 +92,6 @@ def settle(page, name):
         page.until(lambda: page.text("#steps-problem"))
 
 
-def picture(page, name):
-    """The whole page as a file, if the environment names a folder for it."""
-    if folder := os.environ.get("SEQRLHF_SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        taken = page.browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
-        (Path(folder) / f"{name}.png").write_bytes(base64.b64decode(taken["data"]))
-
-
 SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in ((PHONE, "light"), (DESKTOP, "dark"))]
 
 
@@ -114,7 +104,7 @@ def test_nothing_is_cut_small_or_faint(busy, open_page, width, scheme):
         for name, path in paths.items():
             page.go(path)
             settle(page, name)
-            picture(page, f"{name}-{width}-{scheme}")
+            save_picture(page.browser, f"{name}-{width}-{scheme}")
             assert page.run(CUT, TEXTS) == [], name
             assert page.run(SMALL, TARGETS) == [], name
             assert page.run(FAINT) == [], name

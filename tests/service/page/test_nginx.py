@@ -15,7 +15,8 @@ import yaml
 from fastapi.testclient import TestClient
 
 from service.commands.key import key
-from tests.conftest import ROOT, chromium
+from tests.browser import chromium
+from tests.conftest import ROOT
 from tests.documents.pages import blocks
 from tests.service.page.page import Page
 

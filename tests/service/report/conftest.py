@@ -1,9 +1,6 @@
 """Pages to look at, and a browser of two sizes and colour schemes."""
 
-import base64
 import json
-import os
-from pathlib import Path
 
 import pytest
 from selenium.webdriver.support.ui import WebDriverWait
@@ -107,13 +104,6 @@ class Window:
 
     def errors(self):
         return [entry for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
-
-    def save(self, name):
-        """Write the whole page as an image into the folder that SEQRLHF_SCREENSHOTS names, if it is set."""
-        if folder := os.environ.get("SEQRLHF_SCREENSHOTS"):
-            shot = {"format": "png", "captureBeyondViewport": True}
-            taken = self.browser.execute_cdp_cmd("Page.captureScreenshot", shot)["data"]
-            (Path(folder) / f"report-{name}.png").write_bytes(base64.b64decode(taken))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from selenium.webdriver.common.keys import Keys
 
 from service.report.side_by_side import PAGE, orders, pairs
 from service.run.held_out_summaries import read_summaries
+from tests.browser import save_picture
 from tests.service.http.test_fuzz import finish
 from tests.service.report.conftest import HOSTILE, LONG, PHONE, ROWS, SIZES, WIDE
 
@@ -81,7 +82,7 @@ def walk(window):
 @pytest.mark.parametrize("page", PAGES[:2])
 def test_a_report_is_at_most_ten_screens_high(page, size, scheme, pages, window):
     window.open(pages[page], SIZES[size], scheme)
-    window.save(f"{page}-{size}-{scheme}")
+    save_picture(window.browser, f"report-{page}-{size}-{scheme}")
     assert window.run("return document.documentElement.scrollHeight") <= SCREENS * SIZES[size]["height"]
 
 
@@ -91,7 +92,7 @@ def test_a_report_is_at_most_ten_screens_high(page, size, scheme, pages, window)
 def test_nothing_is_cut_or_faint(page, size, scheme, pages, window):
     window.open(pages[page], SIZES[size], scheme)
     window.unfold()
-    window.save(f"{page}-{size}-{scheme}-unfolded")
+    save_picture(window.browser, f"report-{page}-{size}-{scheme}-unfolded")
     assert window.run(CUT) == []
     assert window.run("return document.documentElement.scrollWidth") <= SIZES[size]["width"]
     faint, least = window.run(FAINT)
