@@ -38,6 +38,8 @@ class LimitsConfig(Section):
     """Maximum runs of a key waiting or at work; further requests get 429."""
     runs_at_work: int = Field(16, ge=1)
     """Maximum runs of all keys at work; further ones stay queued, and the keys take turns."""
+    streams: int = Field(32, ge=1)
+    """Maximum event streams of a key; further ones get 429."""
     timeout: float = Field(60, gt=0)
     """Seconds that a summary or score may wait for its turn, and then take, before the request gets 504."""
 

@@ -12,7 +12,7 @@ from configs.errors import UsageError
 from configs.installation import COMMAND
 from configs.service import ServeConfig
 from service.http.audit import AUDIT, AuditLog, Change
-from service.http.keys import SCOPES, ApiKey, read_keys, sha256, write_keys
+from service.http.keys import SCOPES, ApiKey, editing, read_keys, sha256, write_keys
 from service.http.last_use import LastUse
 
 
@@ -24,13 +24,14 @@ def key(arguments: list[str]) -> None:
 
 def _create(options: argparse.Namespace) -> None:
     """Add a key to the file and print it."""
-    keys = read_keys(options.file) if options.file.exists() else []
     scopes = tuple(options.scopes.split(","))
     if unknown := set(scopes) - set(SCOPES):
         raise UsageError(f"--scopes: unknown scope {min(unknown)!r}; scopes are {', '.join(SCOPES)}")
     expires = _end(options.expires) if options.expires else None
     secret = secrets.token_urlsafe(32)
-    write_keys(options.file, [*keys, ApiKey(options.name, scopes, sha256(secret), expires=expires)])
+    with editing(options.file):
+        keys = read_keys(options.file) if options.file.exists() else []
+        write_keys(options.file, [*keys, ApiKey(options.name, scopes, sha256(secret), expires=expires)])
     end = f", expires {expires:%Y-%m-%d %H:%M %Z}" if expires else ""
     _audit(options, "create_key", f"{options.name}: {options.scopes}{end}")
     print(secret)
@@ -50,12 +51,14 @@ def _list(options: argparse.Namespace) -> None:
 
 def _revoke(options: argparse.Namespace) -> None:
     """Remove all keys of a name from the file."""
-    keys = _existing(options.file)
-    revoked = [key for key in keys if key.name == options.name]
-    if not revoked:
-        names = ", ".join(dict.fromkeys(key.name for key in keys)) or "none"
-        raise UsageError(f"NAME: {options.file} has no key of {options.name!r}; its keys are of: {names}")
-    write_keys(options.file, [key for key in keys if key not in revoked])
+    _existing(options.file)
+    with editing(options.file):
+        keys = read_keys(options.file)
+        revoked = [key for key in keys if key.name == options.name]
+        if not revoked:
+            names = ", ".join(dict.fromkeys(key.name for key in keys)) or "none"
+            raise UsageError(f"NAME: {options.file} has no key of {options.name!r}; its keys are of: {names}")
+        write_keys(options.file, [key for key in keys if key not in revoked])
     for key in revoked:
         LastUse(options.file).forget(key.sha256)
     _audit(options, "revoke_key", options.name)

@@ -21,6 +21,7 @@ from service.http.request_log import RequestLogMiddleware
 from service.http.root_path import RootPathMiddleware
 from service.http.runs import output_routes, routes
 from service.http.runs.service import RunService
+from service.http.runs.streams import OpenStreams
 from service.http.security import SecurityMiddleware
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -38,7 +39,8 @@ def make_app(settings: ServeConfig, keys: KeyFile, runs: RunService, models: Mod
         redirect_slashes=False,  # it would redirect to the host that the proxy names
     )
     app.state.closing = asyncio.Event()  # set when the server stops
-    app.state.runs, app.state.models = runs, models
+    app.state.runs, app.state.models, app.state.keys = runs, models, keys
+    app.state.streams = OpenStreams(settings.limits.streams)
     app.state.readiness = health.ReadinessCheck(runs, models.client)
     app.openapi = partial(describe, app)
     for part in (routes, output_routes, model_routes, health):
@@ -62,4 +64,5 @@ def _hosts(settings: ServeConfig) -> frozenset[str]:
     """Host names that the service answers to; empty (any) if keys protect it and no names are configured."""
     if settings.keys and settings.host not in (*LOOPBACK, "::1") and not settings.hosts:
         return frozenset()
-    return frozenset({*LOOPBACK, settings.host.lower(), *(host.lower() for host in settings.hosts)})
+    own = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return frozenset({*LOOPBACK, own.lower(), *(host.lower() for host in settings.hosts)})

@@ -18,6 +18,7 @@ from service.http.models.turns import Busy
 from service.http.request_log import METHODS, log, request_id
 from service.http.root_path import inside
 from service.http.runs.service import Conflict, TooManyRuns
+from service.http.runs.streams import TooManyStreams
 from workers.inference.summarizer import TooLong
 
 
@@ -31,6 +32,7 @@ STATUS: dict[type[Exception], tuple[int, int | None]] = {
     NotFound: (404, None),
     Conflict: (409, None),
     TooManyRuns: (429, 30),
+    TooManyStreams: (429, 5),
     Busy: (429, 1),
     RunError: (503, 5),
     Unavailable: (503, 5),
@@ -41,7 +43,7 @@ STATUS: dict[type[Exception], tuple[int, int | None]] = {
 }
 """HTTP status of each of our errors, and Retry-After in seconds if retrying makes sense. 499, which only the log sees,
 is nginx's status for a client that has left."""
-PAGE = re.compile(r"/|/page(/.*)?", re.DOTALL)
+PAGE = re.compile(r"/|/docs|/page(/.*)?", re.DOTALL)
 """Paths of pages."""
 
 

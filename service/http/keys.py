@@ -3,9 +3,12 @@
 A key is 256 random bits, too many to be guessed, so a plain SHA-256 suffices where a password would need a slow hash.
 """
 
+import fcntl
 import hashlib
 import os
 from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,6 +83,10 @@ class KeyFile:
         self._last_use.note(key.sha256)
         return key
 
+    def holds(self, key: ApiKey) -> bool:
+        """True while the key is neither revoked nor expired. Raises `UsageError` if the file cannot be read."""
+        return self.file is None or (key.sha256 in self._load() and not key.expired)
+
     def _load(self) -> dict[str, ApiKey]:
         try:
             modified = self.file.stat().st_mtime_ns
@@ -99,6 +106,14 @@ def read_keys(file: Path) -> list[ApiKey]:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UsageError(f"serve.keys: {file} is not a key file: {where and f'{where}: '}{first['msg']}") from error
+
+
+@contextmanager
+def editing(file: Path) -> Iterator[None]:
+    """Keep other processes from changing the keys of a file between reading and writing them."""
+    with Path(f"{file}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def write_keys(file: Path, keys: list[ApiKey]) -> None:

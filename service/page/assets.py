@@ -17,6 +17,7 @@ from service.http.root_path import outside
 FOLDER = Path(__file__).parent / "static"
 PLOTLY = "plotly.min.js"
 TYPES = {
+    "docs.css": "text/css",
     "docs.js": "text/javascript",
     "htmx.min.js": "text/javascript",
     "icon.svg": "image/svg+xml",

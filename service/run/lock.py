@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import re
+import signal
 import socket
 import time
 from datetime import datetime
@@ -37,6 +39,15 @@ def is_running(folder: Path) -> bool:
         return False
     with (folder / LOCK).open("a") as lock:
         return not _take(lock)
+
+
+def interrupt_holder(folder: Path) -> bool:
+    """Ask the process that holds the folder's lock to end; False if there is none on this machine."""
+    holder = re.match(r"process (\d+) on (.+), since", (folder / LOCK).read_text()) if is_running(folder) else None
+    if not holder or holder[2] != socket.gethostname():
+        return False
+    os.kill(int(holder[1]), signal.SIGTERM)
+    return True
 
 
 def _take(lock: IO[str]) -> bool:

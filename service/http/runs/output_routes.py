@@ -16,6 +16,7 @@ from service.http.runs.dependencies import Runs, find_run, view
 from service.http.runs.pages import link_next
 from service.http.runs.schemas import STEP_EXAMPLE, RunId, Step, StepList
 from service.http.runs.store import RunRecord
+from service.http.runs.streams import OpenStream
 from service.run.artifacts import ADAPTER, FILES, ZIP, artifacts, zipped
 from service.run.step_log import StepTail
 
@@ -75,6 +76,7 @@ def get_file(runs: Runs, key: Reader, run: RunId, name: Annotated[str, Path(exam
     if artifact.name == ADAPTER:
         headers = {"Content-Disposition": f'attachment; filename="adapter-{run}.zip"'}
         return Response(zipped(artifact.path), media_type=artifact.media_type, headers=headers)
+    artifact.path.open("rb").close()  # an unreadable file is found out before the response has begun
     headers = {"Content-Security-Policy": REPORT_POLICY}
     return FileResponse(artifact.path, media_type=artifact.media_type, headers=headers)
 
@@ -94,16 +96,17 @@ async def follow_run(
     key: Reader,
     run: RunId,
     existing: Annotated[RunRecord, Depends(_existing)],  # a dependency, as it must fail before the stream starts
+    counted: OpenStream,
     last_event_id: Annotated[int, Header(ge=-1)] = -1,
 ) -> AsyncIterator[ServerSentEvent]:
     """Follow a run: an event `step` with the metrics of each step, `state` for each new state, and `end`.
 
     `end` has the run as it is at its end, or when the service stops. The id of a `step` event is the step's number;
-    with the header Last-Event-ID only later steps are sent.
+    with the header Last-Event-ID only later steps are sent. The stream is cut once the key is revoked or expires.
     """
-    state, last, closing = "", last_event_id, request.app.state.closing
+    state, last, closing, keys = "", last_event_id, request.app.state.closing, request.app.state.keys
     tail = StepTail(runs.folder(existing.id))
-    while True:
+    while await asyncio.to_thread(keys.holds, key):
         # The record before the steps: a run that has ended writes no more steps, so none is missed.
         record = await asyncio.to_thread(find_run, runs, run)
         for step in await asyncio.to_thread(tail.new):

@@ -99,7 +99,7 @@ class Run(Schema):
     doing: Activity | None
     """Current phase, also before the first and after the last step; null unless the run is running."""
     workers: dict[str, dict[str, int]]
-    """Workers by role: wanted, ready, loading, pending."""
+    """Workers by role: wanted, ready, loading, pending; empty once it has ended."""
     request: dict[str, Any]
     """The request that submitted it."""
     files: list[File]
@@ -120,7 +120,7 @@ class Run(Schema):
             created=datetime.fromtimestamp(record.created, UTC),
             step=count_steps(folder),
             doing=_valid(ACTIVITY, read_status(folder)) if record.state == "running" else None,
-            workers=_valid(WORKERS, read_sizes(folder)) or {},
+            workers={} if record.ended else _valid(WORKERS, read_sizes(folder)) or {},
             files=files,
         )
 

@@ -18,7 +18,7 @@ from service.http.runs.follower import RunFollower
 from service.http.runs.presets import Presets
 from service.http.runs.run_log import run_log
 from service.http.runs.store import QUEUED, RunRecord, RunStore
-from service.run.lock import is_running
+from service.run.lock import interrupt_holder, is_running
 from service.run.supervisor import request_workers
 
 
@@ -104,7 +104,7 @@ class RunService:
         if record.state == QUEUED and self.store.change(record, "stopped"):
             with suppress(RunError):  # the job exists only if an earlier service was killed while submitting it
                 self.jobs.stop(record.job)
-        else:
+        elif self.jobs.state(record.job) or not interrupt_holder(self.folder(record.id)):  # it may outlive its cluster
             self.jobs.stop(record.job)
         return self.store.get(record.id)
 
@@ -112,9 +112,9 @@ class RunService:
         """Resume a run that ended early. Raises `Conflict` for any other, and `TooManyRuns`."""
         if not record.ended or record.state == "succeeded":
             raise Conflict(f"run {record.id} is {record.state}: nothing to resume")
-        if sum(other.owner == record.owner for other in self.store.unended()) >= self.limits.runs:
-            raise self._too_many()
-        if not self.store.change(record, QUEUED, attempt=record.attempt + 1):
+        if not self.store.queue_again(record, self.limits.runs):
+            if self.store.get(record.id) == record:
+                raise self._too_many()
             raise Conflict(f"run {record.id} was resumed by another request")
         self._follower.wake()
         return self.store.get(record.id)

@@ -39,6 +39,9 @@ create table if not exists service (
 );
 """
 
+SAME = "id = ? and state = ? and attempt = ?"
+UNENDED = f"select count(*) from runs where owner = ? and state not in {ENDED}"
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -113,10 +116,9 @@ class RunStore:
 
     def add(self, new: RunRecord, limit: int) -> bool:
         """Add a run; False if its owner has `limit` runs that have not ended, or used its token before."""
-        unended = f"select count(*) from runs where owner = ? and state not in {ENDED}"
         values = {**vars(new), "request": json.dumps(new.request)}
         names, marks = ", ".join(values), ", ".join("?" * len(values))
-        insert = f"insert into runs ({names}) select {marks} where ({unended}) < ?"
+        insert = f"insert into runs ({names}) select {marks} where ({UNENDED}) < ?"
         try:
             return bool(self._do(insert, *values.values(), new.owner, limit).rowcount)
         except sqlite3.IntegrityError:
@@ -149,11 +151,17 @@ class RunStore:
         """Runs that have not ended, oldest first."""
         return self._select(f"state not in {ENDED} order by created")
 
-    def change(self, record: RunRecord, state: str, message: str = "", attempt: int | None = None) -> bool:
+    def change(self, record: RunRecord, state: str, message: str = "") -> bool:
         """Change the state of a run; False if the stored state or attempt differs from `record`'s."""
-        values = (state, message, attempt or record.attempt, record.id, record.state, record.attempt)
-        where = "id = ? and state = ? and attempt = ?"
-        return bool(self._do(f"update runs set state = ?, message = ?, attempt = ? where {where}", *values).rowcount)
+        values = (state, message, record.id, record.state, record.attempt)
+        return bool(self._do(f"update runs set state = ?, message = ? where {SAME}", *values).rowcount)
+
+    def queue_again(self, record: RunRecord, limit: int) -> bool:
+        """Queue a run's next attempt; as `change`, and False if its owner has `limit` runs that have not ended."""
+        values = (QUEUED, record.id, record.state, record.attempt, record.owner, limit)
+        where = f"{SAME} and ({UNENDED}) < ?"
+        change = f"update runs set state = ?, message = '', attempt = attempt + 1 where {where}"
+        return bool(self._do(change, *values).rowcount)
 
     def _select(self, where: str, *values: Any) -> list[RunRecord]:
         rows = self._rows(f"select * from runs where {where}", *values)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -127,3 +128,10 @@ def test_requests_are_answered_where_no_use_can_be_noted(command, make_client):
     (command.file.parent / "keys.json.used").write_text("not a folder")
     assert make_client(keys=command.file).get("/runs", headers=bearer(secret)).status_code == 200
     assert rows(command("list", "FILE")[1])[1][4] == "-"
+
+
+def test_keys_made_at_the_same_moment_are_all_kept(command):
+    names = [f"user{number}" for number in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda name: command("create", "FILE", name), names))
+    assert sorted(key.name for key in read_keys(command.file)) == sorted(names)

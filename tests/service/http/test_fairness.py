@@ -2,7 +2,9 @@
 
 import asyncio
 import threading
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -166,6 +168,40 @@ def test_runs_at_once_are_limited_by_key_and_in_all(make_client, two_keys):
     assert client.post("/runs", json={}, headers=polite).status_code == 201
     waiting = until(client, ids[2], lambda run: run["message"], greedy)
     assert waiting["state"] == "queued" and "waits for its turn: 2 runs are at work" in waiting["message"]
+
+
+def test_resumed_runs_count_too_also_those_resumed_at_the_same_moment(make_client, two_keys):
+    file, greedy, polite = two_keys
+    client = make_client("--serve.limits.runs=2", keys=file)
+    runs = client.app.state.runs
+    records = []
+    for _ in range(4):
+        run = client.post("/runs", json={}, headers=greedy).json()["id"]
+        while not runs.store.change(runs.store.get(run), "stopped"):
+            pass  # it was just being submitted
+        records.append(runs.store.get(run))
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(lambda r: client.post(f"/runs/{r.id}/resume", headers=greedy).status_code, records))
+    assert sorted(outcomes) == [202, 202, 429, 429]
+    assert client.post("/runs", json={}, headers=polite).status_code == 201
+
+
+def test_event_streams_are_limited_by_key_and_cut_when_the_key_is_revoked(make_client, served, two_keys):
+    file, greedy, polite = two_keys
+    client = make_client("--serve.limits.streams=1", keys=file)
+    run, url = client.post("/runs", json={}, headers=greedy).json()["id"], served(client)
+    with httpx.stream("GET", f"{url}/runs/{run}/events", headers=greedy, timeout=60) as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == "event: state"
+        refused = httpx.get(f"{url}/runs/{run}/events", headers=greedy)
+        assert refused.status_code == 429 and "serve.limits.streams" in refused.text and refused.headers["Retry-After"]
+        with httpx.stream("GET", f"{url}/runs/{run}/events", headers=polite) as other:
+            assert other.status_code == 200
+        key(["revoke", str(file), "greedy", f"--serve.folder={file.parent}"])
+        assert not [line for line in lines if line == "event: end"], "cut, as another request would be refused"
+    streams = client.app.state.streams.open
+    while any(streams.values()):
+        time.sleep(0.01)  # the stream of `polite` was left, which the server notices a moment later
 
 
 @pytest.mark.parametrize("path, accept", [

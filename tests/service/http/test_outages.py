@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -11,7 +13,9 @@ from configs.errors import RunError, UsageError
 from service.http.runs.paths import RunPaths
 from service.http.runs.store import RunStore
 from service.run.lock import lock_folder
+from tests.conftest import ROOT
 from tests.service.http.test_fuzz import finish
+from tests.service.http.test_limits import until
 
 
 @pytest.fixture
@@ -149,3 +153,40 @@ def test_the_log_of_a_run_survives_its_cluster(client):
     assert shown[-1] == "line 999" and len(shown) == 200
     runs.jobs.log = lambda name: "what Ray has"
     assert client.get(f"/runs/{run}/log").text == "what Ray has"
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from service.run.lock import lock_folder
+lock = lock_folder(Path(sys.argv[1]))
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_run_that_outlived_its_cluster_is_stopped_all_the_same(client):
+    run = client.post("/runs", json={}).json()["id"]
+    until(client, run, lambda found: found["state"] == "pending")
+    folder = client.app.state.runs.folder(run)
+    folder.mkdir(parents=True)
+    words = [sys.executable, "-c", HOLDER, str(folder)]
+    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "locked\n"
+        client.app.state.runs.jobs.states.clear()  # a new cluster knows no job
+        assert client.post(f"/runs/{run}/stop").status_code == 202
+        assert process.wait(timeout=30) == -signal.SIGTERM
+    assert until(client, run, lambda found: found["state"] == "interrupted")["message"]
+
+
+def test_a_file_that_cannot_be_read_gets_a_whole_answer(client, monkeypatch):
+    run = finish(client)
+    client.app.state.runs.folder(run).joinpath("report.html").chmod(0)
+    if os.geteuid() == 0:  # root may read everything, other users not
+        monkeypatch.setattr("pathlib.Path.open", deny)
+    answer = client.get(f"/runs/{run}/files/report.html")
+    assert answer.status_code == 503 and "cannot read" in answer.json()["errors"][0]["message"]
+
+
+def deny(*_, **__):
+    raise PermissionError(13, "Permission denied")

@@ -109,7 +109,9 @@ def test_a_run_from_submission_to_its_adapter_in_use(service):
     assert next(data for kind, data in service.events(run, after=3) if kind == "step")["step"] == 4
     found = service.http.get(f"/runs/{run}").json()
     assert found["state"] == "succeeded" and found["step"] == found["steps"] == 6
-    wanted = {role: found["workers"][role]["wanted"] for role in ("rollout", "reward")}
+    assert found["workers"] == {}, "none is left"
+    last = json.loads((service.folder / run / "workers.json").read_text())
+    wanted = {role: last[role]["wanted"] for role in ("rollout", "reward")}
     assert wanted == {"rollout": 2, "reward": 2}, "the first of two requests was lost"
     assert {file["name"] for file in found["files"]} >= {"report.html", "report.json", "config.yaml", "adapter.zip"}
     for name in ("summaries-before.jsonl", "summaries-after.jsonl"):

@@ -97,6 +97,15 @@ def test_curves_grow_with_the_run_and_are_not_drawn_anew(client, open_page, runn
         assert link == f"{page.url}/runs/{running}/files/{name}" and client.get(link).status_code == 200
 
 
+@pytest.mark.slow
+def test_the_page_of_a_stopped_run_notices_that_it_was_resumed_elsewhere(client, open_page, running):
+    client.post(f"/runs/{running}/stop")
+    page = open_page(client, f"/page/runs/{running}")
+    page.until(lambda: page.text("#state .badge") == "stopped")
+    assert client.post(f"/runs/{running}/resume").status_code == 202
+    page.until(lambda: page.text("#state .badge") == "pending")
+
+
 def test_the_page_shows_what_a_run_is_doing_before_and_after_its_steps(client, open_page, running):
     page, folder = open_page(client, f"/page/runs/{running}"), client.app.state.runs.folder(running)
     page.until(lambda: page.text("#doing") == "starting")
