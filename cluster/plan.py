@@ -1,8 +1,9 @@
 """The plan: which prompts make up which unit, fixed by the settings alone."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from configs.evaluation import EvaluationConfig
 from learner.seeds import seed_from
 from learner.types import WorkUnit
-from workers.data.prompts import Prompt
+from workers.data.prompts import Kept, Prompt
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,18 @@ class PlanSettings:
 class Plan:
     """All units of a run, made on demand."""
 
-    def __init__(self, settings: PlanSettings, train: Sequence[Prompt], held_out: Sequence[Prompt]) -> None:
-        """`train`: prompts to train on; `held_out`: prompts to evaluate on, cut to `evaluation.rows`."""
+    def __init__(
+        self,
+        settings: PlanSettings,
+        train: Sequence[Prompt],
+        held_out: Sequence[Prompt],
+        splits: Mapping[str, Kept[Prompt]] | None = None,
+    ) -> None:
+        """`train`: prompts to train on; `held_out`: prompts to evaluate on, cut to `evaluation.rows`.
+
+        `splits`: by name, what was kept of the splits that these are from.
+        """
+        self.splits = splits or {}
         self.settings = settings
         self.train = train
         self.held_out = held_out[: settings.evaluation.rows]
@@ -61,6 +72,10 @@ class Plan:
     def sha256(self) -> str:
         """Hash of all prompts with their references, groups and columns."""
         return prompts_sha256([*self.train, *self.held_out])
+
+    def counts(self) -> dict[str, Any]:
+        """Rows, prompts, and rows left out by reason, of each split."""
+        return {name: split.counts() for name, split in self.splits.items()}
 
     def _shuffled(self, number: int) -> list[int]:
         generator = torch.Generator().manual_seed(seed_from(self.settings.seed, "shuffle", number))

@@ -28,7 +28,7 @@ def read_start(folder: Path) -> dict[str, Any]:
 def record_start(folder: Path, config: Config, initial: Start, plan: Plan) -> None:
     """Write the record, or update it for a resumed run. Raises `RunError` if the weights have changed."""
     facts = {"fingerprint": initial.model["fingerprint"], "data_sha256": plan.sha256(), **plan.hashes}
-    facts["settings"] = data_settings(config)
+    facts |= {"settings": data_settings(config), "data": plan.counts()}
     if before := read_start(folder):
         _check_weights(folder, before["fingerprint"], facts["fingerprint"])
         facts["fingerprint"] = before["fingerprint"]  # from the first start, so that small gaps do not add up
