@@ -21,7 +21,7 @@ from service.run.folder import new_folder
 from service.run.progress import Display, silence_libraries
 from workers.data.examples import read_examples
 from workers.data.exploration import Split, explore_splits
-from workers.data.reading import base_splits, no_split, split_names
+from workers.data.reading import no_split, split_names, whole_split
 
 
 def explore(config: Config) -> Path:
@@ -59,9 +59,9 @@ def read_splits(config: DataConfig, group_by: GroupBy | None) -> tuple[dict[str,
     """
     found, splits, skipped, problems = split_names(config), {}, {}, []
     wanted = (config.train_split, config.validation_split, config.eval_split)
-    used = [name for name in wanted if name in found or {*base_splits(name)} <= {*found}]
-    parts = {base for name in used if name not in found for base in base_splits(name)}
-    for name in dict.fromkeys([*used, *(name for name in found if name not in parts)]):
+    used = [name for name in wanted if name in found or whole_split(name) in found]
+    others = [name for name in found if name not in map(whole_split, used)]
+    for name in dict.fromkeys([*used, *others]):
         try:
             splits[name] = _read_split(config, name, group_by)
         except UsageError as error:

@@ -267,7 +267,7 @@ def test_a_single_file_is_the_training_split_which_can_be_divided(tmp_path):
     assert split_names(DataConfig(path=str(file))) == ["train"]
     numbers = [str(n) for n in range(20)]
     assert texts(file) == texts(file, "train[:90%]") + texts(file, "train[90%:]") == numbers
-    assert texts(file, "train[-2:]+train[:1]") == ["18", "19", "0"]
+    assert texts(file, "train[-2:]") == ["18", "19"] and texts(file, "train[5%:10%]") == ["1"]
     with pytest.raises(UsageError) as error:
         texts(file, "test")
     assert f"{file} has no split test; splits found: train; divide train, such as" in str(error.value)
@@ -275,8 +275,8 @@ def test_a_single_file_is_the_training_split_which_can_be_divided(tmp_path):
     assert texts(file, "train[15:30]") == numbers[15:]
     with pytest.raises(UsageError, match=r"'train\[20:\]' of .*mine\.csv has no rows"):
         texts(file, "train[20:]")
-    for wrong in ("train[a:]", "train[:90%", "train[50]"):
-        with pytest.raises(UsageError, match=r"data: .* is no part of a split such as"):
+    for wrong in ("train[a:]", "train[:1]+train[:1]", "train[:90%", "train[50]"):
+        with pytest.raises(UsageError, match=r"data: .* is no part of a split, such as"):
             texts(file, wrong)
 
 

@@ -5,7 +5,7 @@ import datasets
 from configs.data import DataConfig
 from configs.errors import UsageError
 from workers.data.splits import find_splits
-from workers.data.table import Table, join
+from workers.data.table import Table
 
 
 def split_names(config: DataConfig) -> list[str]:
@@ -13,33 +13,29 @@ def split_names(config: DataConfig) -> list[str]:
     return list(find_splits(config))
 
 
-def base_splits(split: str) -> list[str]:
-    """The splits that a part such as train[:90%] or a sum such as train+validation[:100] is made of."""
-    return [part.partition("[")[0].strip() for part in split.split("+")]
+def whole_split(split: str) -> str:
+    """The split of which `split` is a part: train of train[:90%]."""
+    return split.partition("[")[0]
 
 
 def read_table(config: DataConfig, split: str) -> Table:
-    """The rows of a split; `split` may be a part, in the notation of `datasets`, such as train[:90%] or train[1000:].
+    """The rows of a split; `split` may be a part of one, in the notation of `datasets`: train[:90%], train[1000:].
 
     Raises `UsageError` if there is no such split or it cannot be read.
     """
-    found = find_splits(config)
+    found, name = find_splits(config), whole_split(split)
     if split in found:  # whatever characters its name has
         return found[split]()
-    names = base_splits(split)
-    if missing := [name for name in names if name not in found]:
-        raise UsageError(_no_such_split(config, missing[0], list(found)))
-    tables = {name: found[name]() for name in set(names)}
+    if name not in found:
+        raise UsageError(_no_such_split(config, name, list(found)))
+    table = found[name]()
     try:
-        parts = datasets.ReadInstruction.from_spec(split).to_absolute({name: len(t) for name, t in tables.items()})
+        [part] = datasets.ReadInstruction.from_spec(split).to_absolute({name: len(table)})
     except (ValueError, AssertionError) as error:
-        raise UsageError(
-            f"data: {split!r} is no part of a split such as train[:90%] or train[1000:]: {error}"
-        ) from error
-    table = join([tables[part.splitname].part(part.from_, part.to) for part in parts])
-    if not len(table):
+        raise UsageError(f"data: {split!r} is no part of a split, such as train[:90%] or train[1000:]") from error
+    if part.from_ >= part.to:
         raise UsageError(f"data: {split!r} of {config.path} has no rows")
-    return table
+    return table.part(part.from_, part.to)
 
 
 def no_split(config: DataConfig) -> str:
