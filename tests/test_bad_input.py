@@ -100,12 +100,19 @@ CASES = {
     ),
     "reward of no such name": (["--reward.model", "no/such"], ["reward.model: 'no/such' is not a directory"]),
     "data of no such name": (["--data.path", "no/such-data"], ["data.path: 'no/such-data'"]),
-    "data without the split": (["--data.path", "{no_test}"], ["data.path", "no test.csv or test.jsonl", "train"]),
+    "data without the split": (
+        ["--data.path", "{no_test}"],
+        ["data.path", "no split test; splits found: train", "train[90%:]"],
+    ),
     "data without the column": (
         ["--data.path", "{no_summary}"],
         ["data.reference_column", "'summary'", "dialogue, text"],
     ),
     "too few dialogues": (["--data.path", "{few}"], ["3 dialogues", "8 are needed", "data.min_chars"]),
+    "evaluated on a part of the training split": (
+        ["--data.eval_split", "train[90%:]"],
+        ["data.eval_split: 'train[90%:]' shares 200 dialogues with the training split 'train'", "train.csv line "],
+    ),
     "evaluated on the training split": (
         ["--data.eval_split", "train"],
         ["data.eval_split: 'train' is also the training"],

@@ -24,7 +24,7 @@ from cluster.preflight.output import check_disk, check_out
 from configs.errors import UsageError
 from configs.schema import Config
 from learner.policy import Policy
-from workers.data.prompts import make_prompts, read_rows
+from workers.data.prompts import Kept, Prompt, make_prompts, read_rows
 
 
 def preflight(config: Config, resume: Path | None = None, learns: bool = True) -> Plan:
@@ -47,8 +47,11 @@ def preflight(config: Config, resume: Path | None = None, learns: bool = True) -
     return plan
 
 
-def check_training(config: Config, resume: Path | None = None) -> None:
-    """The checks for supervised fine-tuning, which needs no reward. Raises `UsageError` with all problems."""
+def check_training(config: Config, resume: Path | None = None) -> dict[str, Kept[Prompt]]:
+    """The checks for supervised fine-tuning, which needs no reward. Raises `UsageError` with all problems.
+
+    Returns what is kept of the training and the validation split.
+    """
     _choose_hub_access(config)
     problems: list[str] = []
     for check in (check_cluster, check_sft_workers):
@@ -57,14 +60,17 @@ def check_training(config: Config, resume: Path | None = None) -> None:
     policy, tokenizer = _policy_and_tokenizer(problems, config, learns=not resume)
     if policy and tokenizer:
         collect(problems, check_targets, config, policy, tokenizer)
+    splits = {}
     for split in (config.data.train_split, config.data.validation_split):
         rows = collect(problems, read_rows, config.data, split)
         prompts = make_prompts(rows, config.data, tokenizer) if tokenizer and rows is not None else None
         if prompts is not None and not prompts:
-            problems.append(too_few(config.data, split, 0, 1))
+            problems.append(too_few(config.data, split, prompts, 1))
+        splits[split] = prompts
         if policy and prompts:
             collect(problems, check_prompts, config, policy, prompts)
     _raise_all(problems)
+    return splits
 
 
 def check_serving(config: Config) -> None:

@@ -15,6 +15,7 @@ from cluster.layout import ROLES, LayoutRequest, describe, resolve
 from cluster.memory import estimate, total
 from cluster.placement import Machine
 from cluster.pools.interface import make_worker
+from cluster.preflight.data import data_lines
 from cluster.preflight.preflight import preflight
 from cluster.roles import worker_specs
 from configs.errors import UsageError
@@ -51,7 +52,8 @@ class Doctor:
         if self.resume:
             check_data(self.resume, self.config, plan, Display(Console(stderr=True)).say)
         self.models_are_known = True
-        return f"found; {len(plan.train)} training prompts, {len(plan.held_out)} held-out prompts"
+        found = f"found; {len(plan.train)} training prompts, {len(plan.held_out)} held-out prompts"
+        return "\n".join([found, *data_lines(plan.splits)])
 
     def _require_models(self) -> None:
         if not self.models_are_known:

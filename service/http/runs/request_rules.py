@@ -11,6 +11,8 @@ CLOSED = {
     "out": "the service chooses the folder",
     "policy.adapter": "a run starts from its preset's adapter",
     "policy.adapter_bin": "this file format is accepted on the command line only",
+    "data.config": "presets decide which data is read",
+    "data.encoding": "presets decide how data is read",
     "cluster": "presets decide where runs execute and with which resources",
     "bench": "for the command line only",
     "serve": "configures the service itself",

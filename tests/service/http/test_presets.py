@@ -13,8 +13,10 @@ from service.http.runs.request_rules import CLOSED, MAX_CHARS, MAX_ENTRIES, MAX_
 from tests.service.http.test_bad_input import fields, is_open, put, with_value
 
 NO_FILES = {
-    "data.prompt_column", "data.reference_column", "data.topic_column", "algorithm.group_by.column",  # columns
-    "data.train_split", "data.validation_split", "data.eval_split",  # names of files in data.path, found by listing it
+    "data.prompt_column", "data.reference_column", "data.reference_column.0", "data.topic_column",  # columns
+    "algorithm.group_by.column",
+    # names of files in data.path, found by listing it, and parts of them
+    "data.train_split", "data.validation_split", "data.eval_split",
     "data.template", "reward.probe.better", "reward.probe.worse",  # texts for models
     "reward.label", "evaluation.second_judge.label", "policy.lora.target_modules.0",  # names in models
     "reward.extra.0.name", "evaluation.baseline",
