@@ -38,7 +38,7 @@ class SummaryFile:
     def add(self, unit: WorkUnit, summaries: list[dict[str, Any]]) -> None:
         """Save the summaries of a unit."""
         self.units[unit.key] = summaries
-        decoding = "greedy" if unit.greedy else "sampled"
+        decoding = unit.decoding.type if unit.decoding else "sampled"
         line = {"unit": unit.key, "decoding": decoding, "summaries": without_nan(summaries)}
         self.file.write(json.dumps(line, allow_nan=False) + "\n")
         self.file.flush()
