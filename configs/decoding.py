@@ -22,11 +22,23 @@ class SamplingConfig(Section):
     min_p: float = Field(0.0, ge=0, le=1)
     """Draw from tokens at least min_p times as likely as the most likely one; 0: from all."""
 
+    @property
+    def title(self) -> str:
+        """In words, what differs from the model's own distribution; empty if nothing does."""
+        fields = SamplingConfig.model_fields
+        chosen = {name: getattr(self, name) for name in fields if getattr(self, name) != fields[name].default}
+        return ", ".join(f"{name} {value:g}" for name, value in chosen.items())
+
 
 class Greedy(Section):
     """The most likely token at each position."""
 
     type: Literal["greedy"] = "greedy"
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        return "greedy decoding"
 
 
 class BeamSearch(Section):
@@ -37,6 +49,11 @@ class BeamSearch(Section):
     """Completions that are followed at once."""
     length_penalty: float = 1.0
     """Exponent of the length by which a completion's log-probability is divided: larger for longer completions."""
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        return f"beam search ({self.num_beams} beams, length penalty {self.length_penalty:g})"
 
 
 AnyDecoding = Annotated[Greedy | BeamSearch, Field(discriminator="type")]

@@ -81,6 +81,7 @@ def summary_settings(config: Config) -> dict[str, Any]:
     settings = config.model_dump(mode="json", include={"evaluation", "reward"})
     settings["evaluation"].pop("baseline")
     shape = {"model": config.policy.model, "dtype": config.policy.dtype, "tokens": config.rollout.max_new_tokens}
+    shape["sampling"] = config.rollout.sampling.model_dump()
     return {"policy": shape, **settings}
 
 
