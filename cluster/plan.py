@@ -58,7 +58,7 @@ class Plan:
         ]
 
     def evaluation_units(self) -> list[WorkUnit]:
-        """The held-out prompts, once per sample and then once for greedy decoding; `step` is the number of the pass."""
+        """The held-out prompts, once per sample and then once by `evaluation.decoding`; `step` numbers the passes."""
         evaluation = self.settings.evaluation
         # Prompts of similar length share a unit, which reduces padding.
         rows = sorted(range(len(self.held_out)), key=lambda row: (len(self.held_out[row].token_ids), row))
@@ -67,7 +67,7 @@ class Plan:
             for sample in range(evaluation.samples + 1)
             for index, chunk in enumerate(_chunks(rows, evaluation.unit_size))
         ]
-        return [replace(unit, greedy=unit.step == evaluation.samples) for unit in units]
+        return [replace(u, decoding=evaluation.decoding) if u.step == evaluation.samples else u for u in units]
 
     def sha256(self) -> str:
         """Hash of all prompts with their references, groups and columns."""

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from configs.base import Section
+from configs.decoding import AnyDecoding, Greedy
 from configs.rewards import LabelledModel
 
 
@@ -29,7 +30,10 @@ class EvaluationConfig(Section):
     rows: int = Field(300, ge=2)
     """Number of held-out prompts."""
     samples: int = Field(8, ge=1)
-    """Summaries sampled per prompt, with the same seeds for every policy, besides one greedy summary."""
+    """Summaries sampled per prompt as in training (`rollout.temperature` and truncation), with the same seeds for
+    every policy, besides one by `decoding`."""
+    decoding: AnyDecoding = Greedy()
+    """How one more summary per prompt is found: without chance, as a summary in use might be."""
     unit_size: int = Field(50, ge=1)
     """Prompts per unit of work."""
     seed: int = Field(1, ge=0)

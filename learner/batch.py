@@ -19,6 +19,7 @@ class Batch:
     prompt_mask: Tensor  # [B, S]
     completion_ids: Tensor  # [B, T]
     mask: Tensor  # [B, T], the completion mask
+    sampling_mask: Tensor  # [B, T, V / 8], or [B, T, 0] where the whole vocabulary was sampled from
     ended: Tensor  # [B], False for a completion that was cut
     groups: Tensor  # [B], number of each sequence's group
     group_weights: Tensor  # [B], weight of that group's loss
@@ -65,6 +66,7 @@ def collate(experiences: list[Experience], config: AnyAlgorithm) -> Batch:
         prompt_mask=pad_cat([r.unit.prompt_mask for r in rollouts]),
         completion_ids=pad_cat([r.completion_ids for r in rollouts]),
         mask=pad_cat([r.completion_mask for r in rollouts]),
+        sampling_mask=pad_cat([r.sampling_mask for r in rollouts]),
         ended=torch.cat([r.ended for r in rollouts]),
         groups=torch.tensor([numbers[name] for name in groups]),
         group_weights=torch.tensor([weights.get(name, 1.0) for name in groups]),

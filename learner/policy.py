@@ -14,11 +14,12 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from configs.policy import PolicyConfig
 from learner.adapter import read_value_head
+from learner.distribution import sampled_logprobs, unpack
 from learner.lora import with_adapter
 from learner.pretrained import load_model
 from learner.seeds import seed_from
 from learner.tensors import buckets, pad_cat, width
-from learner.types import Forward, PolicyState, Tensors
+from learner.types import Forward, PolicyState, Rollouts, Tensors
 
 CPU = torch.device("cpu")
 
@@ -53,9 +54,13 @@ class Policy(nn.Module):
     Dropout is always off, so that old and new log-probabilities differ only by the update.
     """
 
-    def __init__(self, config: PolicyConfig, seed: int, device: torch.device = CPU) -> None:
-        """Raises `UsageError` for an unusable model or adapter; on `META` this takes only a moment."""
+    def __init__(self, config: PolicyConfig, seed: int, device: torch.device = CPU, temperature: float = 1.0) -> None:
+        """Raises `UsageError` for an unusable model or adapter; on `META` this takes only a moment.
+
+        `temperature` divides all logits: it belongs to the policy, as in trl.
+        """
         super().__init__()
+        self.temperature = temperature
         # On a CPU, where a decode step has one query row, plain products beat the fused kernel.
         eager = {"attn_implementation": "eager"}
         base = load_model(AutoModelForSeq2SeqLM, "policy.model", config.model, device, config.dtype, **eager)
@@ -104,10 +109,11 @@ class Policy(nn.Module):
         encoder = self.network.get_encoder()
         return encoder(input_ids=prompt_ids[:, :end], attention_mask=prompt_mask[:, :end].long()).last_hidden_state
 
-    def decode(self, encoded: Encoded, completion_ids: Tensor) -> Forward:
+    def decode(self, encoded: Encoded, completion_ids: Tensor, sampling_mask: Tensor | None = None) -> Forward:
         """Teacher-forced decoder pass: column t is for completion token t, given the prompt and the tokens before it.
 
         The decoder reads the completion shifted right by one, after its start token, which is not part of a completion.
+        Probabilities are renormalised over the tokens of the `sampling_mask`, if there is one.
         """
         completion_ids = completion_ids.to(self.device)
         start = completion_ids.new_full((len(completion_ids), 1), self.start_token_id)
@@ -118,27 +124,33 @@ class Policy(nn.Module):
             output_hidden_states=True,
             use_cache=False,
         )
-        full = out.logits.float().log_softmax(dim=-1)
+        logits = out.logits.float()
+        kept = None if sampling_mask is None else unpack(sampling_mask.to(self.device), logits.shape[-1])
+        full = sampled_logprobs(logits, self.temperature, kept)
         logprobs = full.gather(2, completion_ids.unsqueeze(2)).squeeze(2)
         values = self.value_head(out.decoder_hidden_states[-1].float()).squeeze(2)
         return Forward(logprobs, full, values)
 
     @torch.no_grad()
-    def teacher_forced(self, encoded: Encoded, completion_ids: Tensor, mask: Tensor, full: bool = False) -> Forward:
+    def teacher_forced(self, encoded: Encoded, rollouts: Rollouts, full: bool = False) -> Forward:
         """Teacher-forced pass over completions of different lengths, without gradients; results are on the CPU.
 
         `full`: also return the log-probabilities of all tokens; otherwise they are [B, T, 0].
         """
+        mask = rollouts.completion_mask
         parts, row_buckets = [], buckets(mask.sum(dim=1))
         for rows in row_buckets:
-            part = self.decode(encoded.select(rows.to(self.device)), completion_ids[rows, : width(mask[rows])])
+            ids, kept = (x[rows, : width(mask[rows])] for x in (rollouts.completion_ids, rollouts.sampling_mask))
+            part = self.decode(encoded.select(rows.to(self.device)), ids, kept)
             parts.append(Forward(*[x.cpu() for x in part._replace(full=part.full[:, :, : None if full else 0])]))
         order = torch.cat(row_buckets).argsort()
         return Forward(*[pad_cat(list(column), mask.shape[1])[order] for column in zip(*parts, strict=True)])
 
-    def forward(self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor) -> Forward:
+    def forward(
+        self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor, sampling_mask: Tensor | None = None
+    ) -> Forward:
         """Encoder and decoder: the one definition of a log-probability."""
-        return self.decode(self.encode(prompt_ids, prompt_mask), completion_ids)
+        return self.decode(self.encode(prompt_ids, prompt_mask), completion_ids, sampling_mask)
 
     def _saved_tensors(self) -> Tensors:
         """The adapter's tensors, under the names peft saves them by."""

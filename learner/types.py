@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from configs.decoding import AnyDecoding
 from learner.rewards import ScoreMoments
 
 Tensors = dict[str, Tensor]
@@ -40,7 +41,7 @@ class WorkUnit:
     columns: tuple[Mapping[str, Any], ...]  # all columns of the data for each sequence's prompt, plain values
     prompt_ids: Tensor  # [B, S]
     prompt_mask: Tensor  # [B, S], True where there is a token
-    greedy: bool = False  # take the most likely token instead of sampling
+    decoding: AnyDecoding | None = None  # how the completion is found; None: it is sampled
 
     @property
     def key(self) -> tuple[int, int]:
@@ -99,6 +100,7 @@ class Rollouts:
     completion_ids: Tensor  # [B, T], padded on the right
     completion_mask: Tensor  # [B, T], True through EOS
     logprobs: Tensor  # [B, T], as recorded while decoding
+    sampling_mask: Tensor  # [B, T, V / 8], bits of the tokens that could be drawn; [B, T, 0] if all could
     ended: Tensor  # [B], False for a completion that was cut
     texts: tuple[str, ...]
 

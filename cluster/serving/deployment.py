@@ -87,8 +87,9 @@ def summarizer_settings(config: Config, device: str = "cpu") -> SummarizerSettin
 
 
 def summary_format(config: Config) -> SummaryFormat:
-    """Prompt and lengths of a run's summaries."""
-    return SummaryFormat(config.data.template, config.data.max_prompt_tokens, config.rollout.max_new_tokens)
+    """Prompt, lengths and distribution of a run's summaries."""
+    rollout = config.rollout
+    return SummaryFormat(config.data.template, config.data.max_prompt_tokens, rollout.max_new_tokens, rollout.sampling)
 
 
 def _application(kind: str, replica: type, model: WorkerSpec, layout: RoleLayout, config: Config) -> serve.Application:

@@ -123,11 +123,12 @@ def _train(beginning: Beginning, pools: Pools, initial: Start, folder: RunFolder
 
 def evaluation_line(plan: Plan) -> str:
     """The size of the evaluation after the last step."""
-    samples, prompts = plan.settings.evaluation.samples, len(plan.held_out)
+    evaluation, prompts = plan.settings.evaluation, len(plan.held_out)
+    samples = evaluation.samples
     return (
         f"after training, {POLICIES} policies are evaluated on {prompts} held-out prompts: {samples} sampled summaries "
-        f"and a greedy one for each, {POLICIES * prompts * (samples + 1):,} in total (evaluation.rows, "
-        f"evaluation.samples)"
+        f"and one by {evaluation.decoding.title} for each, {POLICIES * prompts * (samples + 1):,} in total "
+        f"(evaluation.rows, evaluation.samples)"
     )
 
 

@@ -72,7 +72,7 @@ def test_decoding_with_a_cache_records_the_teacher_forced_logprobs(policy, unit)
     """Bugs 5 and 7: no token is lost, none is suppressed behind the log-probability's back."""
     with torch.no_grad():
         encoded = policy.encode(unit.prompt_ids, unit.prompt_mask)
-        ids, mask, recorded = sample(AnyDecoder(policy), encoded, unit, RolloutConfig(max_new_tokens=20), ends=[1])
+        ids, mask, recorded, _ = sample(AnyDecoder(policy), encoded, unit, RolloutConfig(max_new_tokens=20), ends=[1])
         forced = policy(unit.prompt_ids, unit.prompt_mask, ids).logprobs
     torch.testing.assert_close(recorded[mask], forced[mask], atol=1e-4, rtol=1e-4)
 

@@ -20,6 +20,7 @@ from transformers import (
 
 from cluster.plan import make_unit
 from cluster.serving.deployment import summarizer_settings
+from configs.decoding import Greedy
 from configs.errors import UsageError
 from learner.adapter import BASE
 from tests.conftest import scorer_settings, settings_of, small_config
@@ -100,7 +101,7 @@ def generated(model, dialogues, settings):
 
 def test_the_base_says_what_a_rollout_worker_says(summarizer, base, worker, state, prompts, dialogues):
     assert all(dialogues[row] in prompts[row].text for row in ROWS)
-    unit = replace(make_unit(prompts, ROWS, (0, 0), seed=0), greedy=True)
+    unit = replace(make_unit(prompts, ROWS, (0, 0), seed=0), decoding=Greedy())
     expected = worker.summarize(unit, state).texts
     assert answers(summarizer, [SummaryRequest(dialogues[row]) for row in ROWS], base) == list(expected)
 

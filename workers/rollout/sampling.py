@@ -5,22 +5,33 @@ that tokens would be sampled from another distribution than the recorded log-pro
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
+from configs.decoding import SamplingConfig
 from configs.rollout import RolloutConfig
 from learner.policy import Encoded, Policy
 from learner.types import WorkUnit
+from workers.rollout.distribution import Distribution, Drawn
 
 LEAVE = 0.75
 """Finished rows leave the batch, which costs a copy, once at most this share of its rows is unfinished."""
 
 
-Choose = Callable[[Tensor, Tensor, int], Tensor]
-"""(log-probabilities [b, V], positions [b] of these rows in the batch, t) -> next tokens [b]."""
+Choose = Callable[[Tensor, Tensor, int], tuple[Tensor, Drawn]]
+"""(logits [b, V], positions [b] of these rows in the batch, t) -> next tokens [b] and what they were drawn from."""
+
+
+class Completions(NamedTuple):
+    """What was decoded, on the CPU."""
+
+    ids: Tensor  # [B, T]
+    mask: Tensor  # [B, T], True through EOS
+    logprobs: Tensor  # [B, T]
+    sampling_mask: Tensor  # [B, T, V / 8], bits of the tokens that could be drawn; [B, T, 0] if all could
 
 
 class DecodingState(Protocol):
@@ -76,19 +87,19 @@ class _CachedState:
 
 def sample(
     decoder: Decoder, encoded: Encoded, unit: WorkUnit, config: RolloutConfig, ends: Sequence[int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Complete the prompts of a unit, each up to one of the tokens `ends`.
-
-    Returns completion ids, completion mask (True through EOS) and log-probabilities, each [B, T] on the CPU.
-    """
+) -> Completions:
+    """Complete the prompts of a unit, each up to one of the tokens `ends`."""
     device, size = encoded.states.device, len(encoded.prompt_index)
     generator = torch.Generator(device).manual_seed(unit.seed)
     limits = _limits(size, config, generator)
+    # The likeliest token is one of the whole vocabulary.
+    distribution = Distribution(SamplingConfig(temperature=config.temperature) if unit.decoding else config)
 
-    def choose(logprobs: Tensor, rows: Tensor, t: int) -> Tensor:
+    def choose(logits: Tensor, rows: Tensor, t: int) -> tuple[Tensor, Drawn]:
         # Draw for all rows, also those that have left, so that it does not matter which rows leave when.
         point = torch.rand(size, generator=generator, device=device, dtype=torch.double)
-        return logprobs.argmax(dim=-1) if unit.greedy else draw(logprobs, point[rows])
+        drawn = distribution(logits)
+        return drawn.logprobs.argmax(dim=-1) if unit.decoding else draw(drawn.logprobs, point[rows]), drawn
 
     return complete(decoder, encoded, config.max_new_tokens, limits, choose, ends)
 
@@ -96,8 +107,8 @@ def sample(
 @torch.no_grad()
 def complete(
     decoder: Decoder, encoded: Encoded, length: int, limits: Tensor, choose: Choose, ends: Sequence[int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Complete prompts token by token, each up to its limit [B] of at most `length`; returns what `sample` does."""
+) -> Completions:
+    """Complete prompts token by token, each up to its limit [B] of at most `length`."""
     device, size = encoded.states.device, len(encoded.prompt_index)
     ids = torch.zeros(size, length, dtype=torch.long, device=device)
     mask, logprobs = torch.zeros_like(ids, dtype=torch.bool), torch.zeros(ids.shape, device=device)
@@ -105,10 +116,12 @@ def complete(
     token, decoding = torch.full_like(rows, decoder.start_token_id), decoder.begin(encoded, length)
     at_end = torch.tensor(ends, device=device)
     for t in range(length):
-        all_logprobs = decoding(token).log_softmax(dim=-1)
-        token = choose(all_logprobs, rows, t)
+        token, drawn = choose(decoding(token), rows, t)
+        if t == 0:
+            kept = drawn.sampling_mask.new_zeros(size, length, drawn.sampling_mask.shape[1])
         ids[rows, t], mask[rows, t] = token.masked_fill(~alive, 0), alive
-        logprobs[rows, t] = all_logprobs.gather(1, token.unsqueeze(1)).squeeze(1)
+        logprobs[rows, t] = drawn.logprobs.gather(1, token.unsqueeze(1)).squeeze(1)
+        kept[rows, t] = drawn.sampling_mask
         alive = alive & ~torch.isin(token, at_end) & (limits[rows] > t + 1)
         remaining = int(alive.sum())
         if not remaining:
@@ -116,7 +129,7 @@ def complete(
         if remaining <= LEAVE * len(rows):
             decoding.keep(alive.nonzero().squeeze(1))
             rows, token, alive = rows[alive], token[alive], alive[alive]
-    return ids[:, : t + 1].cpu(), mask[:, : t + 1].cpu(), logprobs[:, : t + 1].cpu()
+    return Completions(*[x[:, : t + 1].cpu() for x in (ids, mask, logprobs, kept)])
 
 
 def reached_end(ids: Tensor, mask: Tensor, ends: Sequence[int]) -> Tensor:
