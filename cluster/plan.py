@@ -85,6 +85,7 @@ def make_unit(prompts: Sequence[Prompt], rows: Sequence[int], key: tuple[int, in
         references=tuple(prompt.references for prompt in chosen),
         prompt_ids=prompt_ids,
         prompt_mask=mask,
+        decoder_prefix=torch.tensor([prompt.decoder_prefix for prompt in chosen], dtype=torch.long),
     )
 
 
@@ -92,7 +93,8 @@ def prompts_sha256(prompts: Sequence[Prompt]) -> str:
     """Hash of prompts with their references and groups."""
     digest = hashlib.sha256()
     for prompt in prompts:
-        digest.update(repr((prompt.token_ids, prompt.references, prompt.group)).encode())
+        prefix = [prompt.decoder_prefix] if prompt.decoder_prefix else []
+        digest.update(repr((prompt.token_ids, prompt.references, prompt.group, *prefix)).encode())
     return digest.hexdigest()
 
 

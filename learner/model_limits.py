@@ -1,4 +1,4 @@
-"""A model's limits: its vocabulary, its positions, and the tokens that end a text."""
+"""A model's limits: its vocabulary and its positions."""
 
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,23 +21,6 @@ def check_vocabulary(field: str, model: PreTrainedModel, tokenizer: PreTrainedTo
             f"{field}: the tokenizer has token id {largest}, but the model has embeddings for {rows} tokens only; "
             f"replace the tokenizer by the one that the model was trained with"
         )
-
-
-def end_ids(field: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Ids of the tokens that end a completion: the tokenizer's EOS first, then those of the model's configs.
-
-    Raises `UsageError` naming `field` if the model can generate none of them: no completion would end.
-    """
-    candidates: list[int] = []
-    for eos in (tokenizer.eos_token_id, model.generation_config.eos_token_id, model.config.eos_token_id):
-        candidates += eos if isinstance(eos, list) else [] if eos is None else [eos]
-    rows = len(model.get_output_embeddings().weight)
-    if ends := tuple(dict.fromkeys(token for token in candidates if 0 <= token < rows)):
-        return ends
-    raise UsageError(
-        f"{field}: neither the tokenizer nor the model defines an end-of-sequence token, so no completion would end; "
-        f"set eos_token_id in generation_config.json, or eos_token in tokenizer_config.json"
-    )
 
 
 def positions(stack: nn.Module) -> int | None:

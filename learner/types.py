@@ -38,6 +38,7 @@ class WorkUnit:
     references: tuple[tuple[str, ...], ...]
     prompt_ids: Tensor  # [B, S]
     prompt_mask: Tensor  # [B, S], True where there is a token
+    decoder_prefix: Tensor  # [B, C], what the decoder reads before the completion; C = 0: as the model's config says
     greedy: bool = False  # take the most likely token instead of sampling
 
     @property

@@ -19,7 +19,8 @@ from configs.rewards import LabelledModel
 from configs.schema import Config
 from learner.adapter import read_adapter
 from learner.lora import check_fits, holds_base_weights, never_reached, unreached
-from learner.model_limits import check_vocabulary, completion_positions, end_ids
+from learner.family import end_ids
+from learner.model_limits import check_vocabulary, completion_positions
 from learner.policy import Policy
 from learner.pretrained import META, one_line
 from workers.reward.classifier import Classifier

@@ -26,6 +26,7 @@ class Prompt:
     references: tuple[str, ...]
     group: str  # by the config's group_by; otherwise each prompt is a group of its own
     topic: str = ""
+    decoder_prefix: tuple[int, ...] = ()  # what the decoder reads before the completion; (): as the model's config says
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ import torch
 from transformers import AutoTokenizer
 
 from configs.rollout import RolloutConfig
-from learner.model_limits import check_vocabulary, end_ids
+from learner.family import end_ids
+from learner.model_limits import check_vocabulary
 from learner.policy import Encoded, Policy
 from learner.types import OldPass, PolicyState, Rollouts, WorkUnit
 from workers.rollout.sampling import AnyDecoder, reached_end, sample
@@ -30,7 +31,7 @@ class RolloutWorker:
         The update starts from this pass, which shares the encoder's work with the sampling.
         """
         self.policy.load(state)
-        encoded = self.policy.encode(unit.prompt_ids, unit.prompt_mask)
+        encoded = self.policy.encode(unit.prompt_ids, unit.prompt_mask, unit.decoder_prefix)
         rollouts = self._sample(unit, state, encoded, self.config)
         forced = self.policy.teacher_forced(encoded, rollouts.completion_ids, rollouts.completion_mask, self.full)
         return rollouts, OldPass(unit.key, forced.logprobs, forced.values, forced.full)
@@ -40,7 +41,8 @@ class RolloutWorker:
         """Completions for reports, without a pass to learn from and without `min_cut`; greedy for a greedy unit."""
         self.policy.load(state)
         uncut = self.config.model_copy(update={"min_cut": None})
-        return self._sample(unit, state, self.policy.encode(unit.prompt_ids, unit.prompt_mask), uncut)
+        encoded = self.policy.encode(unit.prompt_ids, unit.prompt_mask, unit.decoder_prefix)
+        return self._sample(unit, state, encoded, uncut)
 
     def _sample(self, unit: WorkUnit, state: PolicyState, encoded: Encoded, rollout: RolloutConfig) -> Rollouts:
         ids, mask, logprobs = sample(self.decoder, encoded, unit, rollout, self.ends)
