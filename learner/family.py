@@ -11,13 +11,14 @@ from configs.errors import UsageError
 
 LORA_TARGETS = {
     **dict.fromkeys(("umt5", "longt5", "switch_transformers"), ("q", "v")),
-    "prophetnet": ("query_proj", "value_proj"),
 }
 """Query and value projections where peft does not know the family."""
 BART_LIKE = ("q_proj", "v_proj")
 REFUSED = {
     "fsmt": "its tokenizers have no way to encode a target text, and need a package that is not maintained; "
     "use a Marian or NLLB model",
+    "prophetnet": "transformers mixes up positions and heads of a text that its decoder reads in one pass, so that a "
+    "token's probability depends on how many follow; use a BART or Pegasus model",
     "nllb-moe": "its experts take a limited number of tokens from a whole batch, so that a text's probability depends on "
     "the texts beside it; use a dense NLLB model",
     "bigbird_pegasus": "it changes its kind of attention for good after the first short batch, so that a text's "
@@ -78,6 +79,19 @@ def encoder_options(model: PreTrainedModel, mask: Tensor) -> dict[str, Tensor]:
         return {}
     first = torch.zeros_like(mask).scatter(1, mask.argmax(dim=1, keepdim=True), 1)
     return {"global_attention_mask": first}
+
+
+def decoder_inputs(model: PreTrainedModel, ids: Tensor, cached: bool = False) -> dict[str, Tensor]:
+    """What a decoder reads for the tokens `ids` [B, T], in one pass or `cached`, token by token.
+
+    A pad token inside a completion is a token like any other, as it is while decoding with a cache; in one pass T5Gemma
+    would mask it, and M2M100 would not count it in the positions of later tokens.
+    """
+    kind = model.config.model_type
+    if kind == "m2m_100":
+        return {"decoder_inputs_embeds": model.get_decoder().embed_tokens(ids)}
+    whole = kind in ("t5gemma", "t5gemma2") and not cached
+    return {"decoder_input_ids": ids, **({"decoder_attention_mask": torch.ones_like(ids)} if whole else {})}
 
 
 def end_ids(field: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

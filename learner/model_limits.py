@@ -43,6 +43,11 @@ def prompt_positions(model: PreTrainedModel) -> int | None:
     return positions(model.get_encoder())
 
 
-def completion_positions(model: PreTrainedModel) -> int | None:
-    """Maximum tokens of a completion; the decoder reads the start token and all but the last one."""
-    return positions(model.get_decoder())
+def completion_positions(model: PreTrainedModel, prefix: int = 1) -> int | None:
+    """Maximum tokens of a completion; the decoder reads a prefix of so many tokens and all but the last one.
+
+    A Switch model's experts leave out further tokens of a text that the decoder reads in one pass, but not while it
+    decodes with a cache (Fedus et al. 2022, section 2.2): within the capacity both are the same.
+    """
+    limits = positions(model.get_decoder()), getattr(model.config, "expert_capacity", None)
+    return min((limit - prefix + 1 for limit in limits if limit is not None), default=None)

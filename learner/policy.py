@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput, ModelOutput
 
 from configs.policy import PolicyConfig
 from learner.adapter import read_value_head
-from learner.family import decoder_prefix, encoder_options
+from learner.family import decoder_inputs, decoder_prefix, encoder_options
 from learner.lora import with_adapter
 from learner.pretrained import load_model
 from learner.seeds import seed_from
@@ -129,7 +129,7 @@ class Policy(nn.Module):
         out = self.network(
             encoder_outputs=encoded.output(),
             attention_mask=encoded.row_mask().long(),
-            decoder_input_ids=torch.cat([encoded.prefix, completion_ids[:, :-1]], dim=1),
+            **decoder_inputs(self.network, torch.cat([encoded.prefix, completion_ids[:, :-1]], dim=1)),
             output_hidden_states=True,
             use_cache=False,
         )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from configs.rollout import RolloutConfig
+from learner.family import decoder_inputs
 from learner.policy import Encoded, Policy
 from learner.types import WorkUnit
 
@@ -59,7 +60,7 @@ class _CachedState:
         out = self.network(
             encoder_outputs=self.encoded,
             attention_mask=self.mask,
-            decoder_input_ids=token.unsqueeze(1),
+            **decoder_inputs(self.network, token.unsqueeze(1), cached=True),
             past_key_values=self.cache,
             use_cache=True,
         )
