@@ -101,6 +101,7 @@ def make_unit(prompts: Sequence[Prompt], rows: Sequence[int], key: tuple[int, in
         columns=tuple(prompt.row for prompt in chosen),
         prompt_ids=prompt_ids,
         prompt_mask=mask,
+        decoder_prefix=torch.tensor([prompt.decoder_prefix for prompt in chosen], dtype=torch.long),
     )
 
 
@@ -108,7 +109,8 @@ def prompts_sha256(prompts: Sequence[Prompt]) -> str:
     """Hash of prompts with their references, groups and columns, which rewards may read."""
     digest = hashlib.sha256()
     for prompt in prompts:
-        digest.update(repr((prompt.token_ids, prompt.references, prompt.group, sorted(prompt.row.items()))).encode())
+        row, prefix = sorted(prompt.row.items()), [prompt.decoder_prefix] if prompt.decoder_prefix else []
+        digest.update(repr((prompt.token_ids, prompt.references, prompt.group, row, *prefix)).encode())
     return digest.hexdigest()
 
 

@@ -112,7 +112,8 @@ class Learner:
     def _backward(self, micro: Microbatch, kl_coef: float) -> Gradient:
         micro = micro.to(self.policy.device)
         batch = micro.batch
-        new = self.policy(batch.prompt_ids, batch.prompt_mask, batch.completion_ids, batch.sampling_mask)
+        given = batch.prompt_ids, batch.prompt_mask, batch.completion_ids, batch.decoder_prefix, batch.sampling_mask
+        new = self.policy(*given)
         loss, metrics = objective.loss(new, micro, self.algorithm, kl_coef)
         if not loss.isfinite():
             return Gradient({}, {}, f"the loss is {loss.item()}: lower algorithm.learning_rate or check the reward")

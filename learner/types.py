@@ -41,6 +41,7 @@ class WorkUnit:
     columns: tuple[Mapping[str, Any], ...]  # all columns of the data for each sequence's prompt, plain values
     prompt_ids: Tensor  # [B, S]
     prompt_mask: Tensor  # [B, S], True where there is a token
+    decoder_prefix: Tensor  # [B, C], what the decoder reads before the completion; C = 0: as the model's config says
     decoding: AnyDecoding | None = None  # how the completion is found; None: it is sampled
 
     @property

@@ -20,7 +20,7 @@ class ReferenceWorker:
         """Log-probabilities [B, T] of the completions under `state`, version 0 of the run."""
         self.policy.load(state)
         unit = rollouts.unit
-        encoded = self.policy.encode(unit.prompt_ids, unit.prompt_mask)
+        encoded = self.policy.encode(unit.prompt_ids, unit.prompt_mask, unit.decoder_prefix)
         forced = self.policy.teacher_forced(encoded, rollouts, self.full)
         return RefLogprobs(unit.key, forced.logprobs, forced.full)
 

@@ -18,8 +18,9 @@ from configs.policy import PolicyConfig
 from configs.rewards import LabelledModel
 from configs.schema import Config
 from learner.adapter import read_adapter
+from learner.family import check_family, end_ids
 from learner.lora import check_fits, holds_base_weights, never_reached, unreached
-from learner.model_limits import check_vocabulary, completion_positions, end_ids
+from learner.model_limits import check_vocabulary, completion_positions
 from learner.policy import Policy
 from learner.pretrained import META, one_line
 from workers.reward.classifier import Classifier
@@ -39,8 +40,7 @@ def check_policy(config: Config) -> Policy:
     shape = load_named("policy.model", name, AutoConfig.from_pretrained, "config.json", WEIGHTS)
     if not shape.is_encoder_decoder:
         raise UsageError(f"policy.model: {name} ({shape.model_type}) is not an encoder-decoder model")
-    if getattr(shape, "decoder_start_token_id", None) is None:
-        raise UsageError(f"policy.model: the config of {name} has no decoder_start_token_id; set it")
+    check_family("policy.model", name, shape)
     if adapter:
         load_named("policy.adapter", adapter, PeftConfig.from_pretrained, *ADAPTER)
         check_format(config.policy)
@@ -75,7 +75,7 @@ def check_lengths(config: Config, policy: Policy, tokenizer: PreTrainedTokenizer
 
 def _check_length(field: str, tokens: int, policy: Policy, model: str) -> None:
     """Raises `UsageError` naming `field` if completions have more tokens than the policy has positions."""
-    limit = completion_positions(policy.network)
+    limit = completion_positions(policy.network, len(policy.decoder_prefix))
     if limit and tokens > limit:
         raise UsageError(f"{field}: {tokens}, but {model} has positions for {limit} tokens; lower it")
 

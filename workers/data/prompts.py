@@ -66,6 +66,7 @@ class Prompt:
     group: str  # by the config's group_by; otherwise each prompt is a group of its own
     topic: str = ""
     row: Mapping[str, Any] = field(default_factory=dict)  # all columns of the first row with this text, plain values
+    decoder_prefix: tuple[int, ...] = ()  # what the decoder reads before the completion; (): as the model's config says
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from transformers import AutoTokenizer
 from configs.decoding import SamplingConfig
 from configs.policy import PolicyConfig
 from learner.adapter import BASE, Adapter, read_adapter
-from learner.lora import check_fits, common_shape, fit, lora_config
-from learner.model_limits import end_ids, prompt_positions
+from learner.family import end_ids
+from learner.lora import check_fits, common_shape, fit, lora_config, with_named_targets
+from learner.model_limits import prompt_positions
 from learner.policy import Policy
 from learner.seeds import seed_from
 from learner.tensors import pad_cat
@@ -65,7 +66,7 @@ class Summarizer:
         self.settings = settings
         self.tokenizer = AutoTokenizer.from_pretrained(settings.policy.model)
         # The bare model, even where runs start from an adapter; LoRA layers grow when a larger adapter is requested.
-        self.largest = settings.policy.model_copy(update={"adapter": None})
+        self.largest = with_named_targets(settings.policy.model_copy(update={"adapter": None}))
         self.policy = ResizablePolicy(self.largest, settings.seed, torch.device(settings.device))
         self.decoder = T5Decoder.of(self.policy) or AnyDecoder(self.policy)
         self.ends = end_ids("policy.model", self.policy.network, self.tokenizer)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutput
 
 from configs.decoding import BeamSearch
 from learner.policy import Encoded, Policy
@@ -19,17 +18,17 @@ def beam_search(
     The processors of the model's generation config apply, as for anyone who loads the adapter and calls `generate`.
     """
     found = policy.network.generate(
-        encoder_outputs=BaseModelOutput(last_hidden_state=encoded.rows()),
+        encoder_outputs=encoded.output(),
         attention_mask=encoded.row_mask().long(),
         num_beams=config.num_beams,
         length_penalty=config.length_penalty,
         max_new_tokens=length,
         eos_token_id=list(ends),
-        decoder_start_token_id=policy.start_token_id,
+        decoder_input_ids=encoded.prefix,
         do_sample=False,
         num_return_sequences=1,
         return_dict_in_generate=False,
     )
-    ids = found[:, 1:].cpu()  # without the start token
+    ids = found[:, encoded.prefix.shape[1] :].cpu()
     at_end = torch.isin(ids, torch.tensor(ends)).long()
     return ids, at_end.cumsum(dim=1) - at_end == 0

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutput
 
 from configs.decoding import SamplingConfig
 from configs.rollout import RolloutConfig
+from learner.family import decoder_inputs
 from learner.policy import Encoded, Policy
 from learner.types import WorkUnit
 from workers.rollout.distribution import Distribution, Drawn
@@ -47,17 +47,15 @@ class DecodingState(Protocol):
 class Decoder(Protocol):
     """Something that completes prompts."""
 
-    start_token_id: int
-
     def begin(self, encoded: Encoded, length: int) -> DecodingState:
-        """Start completions of at most `length` tokens."""
+        """Start completions; the decoder reads at most `length` tokens, those of the prefix included."""
 
 
 class AnyDecoder:
     """The policy model's own decoder, with its own cache of past keys and values."""
 
     def __init__(self, policy: Policy) -> None:
-        self.policy, self.start_token_id = policy, policy.start_token_id
+        self.policy = policy
 
     def begin(self, encoded: Encoded, length: int) -> DecodingState:
         """Start completions; each row has its own copy of its encoded prompt."""
@@ -66,14 +64,14 @@ class AnyDecoder:
 
 class _CachedState:
     def __init__(self, policy: Policy, encoded: Encoded) -> None:
-        self.network, self.states, self.mask = policy.network, encoded.rows(), encoded.row_mask().long()
+        self.network, self.encoded, self.mask = policy.network, encoded.output(), encoded.row_mask().long()
         self.cache: Any = None
 
     def __call__(self, token: Tensor) -> Tensor:
         out = self.network(
-            encoder_outputs=BaseModelOutput(last_hidden_state=self.states),
+            encoder_outputs=self.encoded,
             attention_mask=self.mask,
-            decoder_input_ids=token.unsqueeze(1),
+            **decoder_inputs(self.network, token.unsqueeze(1), cached=True),
             past_key_values=self.cache,
             use_cache=True,
         )
@@ -81,7 +79,8 @@ class _CachedState:
         return out.logits[:, -1].float()
 
     def keep(self, rows: Tensor) -> None:
-        self.states, self.mask = self.states[rows], self.mask[rows]
+        self.encoded = type(self.encoded)(last_hidden_state=self.encoded.last_hidden_state[rows])
+        self.mask = self.mask[rows]
         self.cache.batch_select_indices(rows)
 
 
@@ -113,7 +112,10 @@ def complete(
     ids = torch.zeros(size, length, dtype=torch.long, device=device)
     mask, logprobs = torch.zeros_like(ids, dtype=torch.bool), torch.zeros(ids.shape, device=device)
     rows, alive = torch.arange(size, device=device), torch.ones(size, dtype=torch.bool, device=device)
-    token, decoding = torch.full_like(rows, decoder.start_token_id), decoder.begin(encoded, length)
+    *context, token = encoded.prefix.unbind(dim=1)
+    decoding = decoder.begin(encoded, len(context) + length)
+    for given in context:
+        decoding(given)
     at_end = torch.tensor(ends, device=device)
     for t in range(length):
         token, drawn = choose(decoding(token), rows, t)

@@ -6,7 +6,8 @@ import torch
 from transformers import AutoTokenizer
 
 from configs.decoding import BeamSearch
-from learner.model_limits import check_vocabulary, end_ids
+from learner.family import end_ids
+from learner.model_limits import check_vocabulary
 from learner.policy import Encoded, Policy
 from learner.types import OldPass, PolicyState, Rollouts, WorkUnit
 from workers.rollout.beam_search import beam_search
@@ -34,7 +35,7 @@ class RolloutWorker:
         The update starts from this pass, which shares the encoder's work with the sampling.
         """
         self.policy.load(state)
-        encoded = self.policy.encode(unit.prompt_ids, unit.prompt_mask)
+        encoded = self.policy.encode(unit.prompt_ids, unit.prompt_mask, unit.decoder_prefix)
         rollouts = self._rollouts(unit, state, sample(self.decoder, encoded, unit, self.config, self.ends))
         forced = self.policy.teacher_forced(encoded, rollouts, self.full)
         return rollouts, OldPass(unit.key, forced.logprobs, forced.values, forced.full)
@@ -43,7 +44,7 @@ class RolloutWorker:
     def summarize(self, unit: WorkUnit, state: PolicyState) -> Rollouts:
         """Completions for reports by the unit's decoding, without a pass to learn from and without `min_cut`."""
         self.policy.load(state)
-        encoded = self.policy.encode(unit.prompt_ids, unit.prompt_mask)
+        encoded = self.policy.encode(unit.prompt_ids, unit.prompt_mask, unit.decoder_prefix)
         if isinstance(unit.decoding, BeamSearch):
             return self._search(unit, state, encoded, unit.decoding)
         uncut = self.config.model_copy(update={"min_cut": None})
