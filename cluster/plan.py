@@ -32,7 +32,7 @@ class Plan:
         self.settings = settings
         self.train = train
         self.held_out = held_out[: settings.evaluation.rows]
-        self.hashes = {"train_sha256": prompts_sha256(train), "held_out_sha256": prompts_sha256(held_out)}
+        self.hashes = {"train_rows_sha256": prompts_sha256(train), "held_out_rows_sha256": prompts_sha256(held_out)}
 
     def units(self, step: int) -> list[WorkUnit]:
         """The units of a training step: the next prompts of endless shuffled passes, `group_size` times each."""
@@ -59,7 +59,7 @@ class Plan:
         return [replace(unit, greedy=unit.step == evaluation.samples) for unit in units]
 
     def sha256(self) -> str:
-        """Hash of all prompts with their references and groups."""
+        """Hash of all prompts with their references, groups and columns."""
         return prompts_sha256([*self.train, *self.held_out])
 
     def _shuffled(self, number: int) -> list[int]:
@@ -83,16 +83,17 @@ def make_unit(prompts: Sequence[Prompt], rows: Sequence[int], key: tuple[int, in
         groups=tuple(prompt.group for prompt in chosen),
         prompts=tuple(prompt.text for prompt in chosen),
         references=tuple(prompt.references for prompt in chosen),
+        columns=tuple(prompt.row for prompt in chosen),
         prompt_ids=prompt_ids,
         prompt_mask=mask,
     )
 
 
 def prompts_sha256(prompts: Sequence[Prompt]) -> str:
-    """Hash of prompts with their references and groups."""
+    """Hash of prompts with their references, groups and columns, which rewards may read."""
     digest = hashlib.sha256()
     for prompt in prompts:
-        digest.update(repr((prompt.token_ids, prompt.references, prompt.group)).encode())
+        digest.update(repr((prompt.token_ids, prompt.references, prompt.group, sorted(prompt.row.items()))).encode())
     return digest.hexdigest()
 
 

@@ -3,8 +3,9 @@
 Each value is complete when created and never changed. B sequences, S prompt tokens, T completion tokens.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -36,6 +37,7 @@ class WorkUnit:
     groups: tuple[str, ...]  # group name of each sequence
     prompts: tuple[str, ...]
     references: tuple[tuple[str, ...], ...]
+    columns: tuple[Mapping[str, Any], ...]  # all columns of the data for each sequence's prompt, plain values
     prompt_ids: Tensor  # [B, S]
     prompt_mask: Tensor  # [B, S], True where there is a token
     greedy: bool = False  # take the most likely token instead of sampling

@@ -159,7 +159,8 @@ def rollouts(step: dict[str, Any], number: int) -> Rollouts:
     mask = pad_cat([completion_mask(r[0], m) for r, m in zip(responses, masks, strict=True)])
     names = tuple(map(str, range(len(prompts))))
     unit = WorkUnit(number, 0, 0, tuple(range(len(prompts))), names, names, ((),) * len(prompts),
-                    pad_cat(prompts), pad_cat([torch.ones_like(p, dtype=torch.bool) for p in prompts]))  # fmt: skip
+                    ({},) * len(prompts), pad_cat(prompts),
+                    pad_cat([torch.ones_like(p, dtype=torch.bool) for p in prompts]))  # fmt: skip
     ids = pad_cat([r[:, 1:] for r in responses])
     ended = torch.ones(len(names), dtype=torch.bool)
     return Rollouts(unit, number, ids, mask, torch.zeros(ids.shape), ended, names)

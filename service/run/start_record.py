@@ -48,8 +48,8 @@ def check_data(folder: Path, config: Config, plan: Plan, say: Callable[[str], No
     """Raises `UsageError` if the dialogues have changed since the run started but none of `data_settings` has."""
     before, now, data = read_start(folder), data_settings(config), config.data
     for name, what, split in (
-        ("train_sha256", "training", data.train_split),
-        ("held_out_sha256", "held-out", data.eval_split),
+        ("train_rows_sha256", "training", data.train_split),
+        ("held_out_rows_sha256", "held-out", data.eval_split),
     ):
         if before.get(name, plan.hashes[name]) == plan.hashes[name]:  # earlier versions did not write them
             continue

@@ -4,8 +4,11 @@ Rows with the same prompt become one prompt with several references (DialogSum's
 """
 
 import bisect
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import datasets
 from transformers import PreTrainedTokenizerBase
@@ -26,6 +29,7 @@ class Prompt:
     references: tuple[str, ...]
     group: str  # by the config's group_by; otherwise each prompt is a group of its own
     topic: str = ""
+    row: Mapping[str, Any] = field(default_factory=dict)  # all columns, as in `Row`
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Row:
     references: tuple[str, ...]
     cell: str  # value of the column that prompts are grouped by, if any
     topic: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict)  # of the first row with this text, as plain values
 
 
 def split_names(config: DataConfig) -> list[str]:
@@ -59,10 +64,10 @@ def read_table(config: DataConfig, split: str, group_by: GroupBy | None = None) 
     columns = {"data.prompt_column": config.prompt_column, "data.reference_column": config.reference_column}
     if isinstance(group_by, ByColumn):
         columns["algorithm.group_by.column"] = group_by.column
-    for field, column in columns.items():
+    for setting, column in columns.items():
         if column not in table.column_names:
             columns_found = ", ".join(table.column_names)
-            raise UsageError(f"{field}: {config.path!r} ({split}) has no column {column!r}; it has {columns_found}")
+            raise UsageError(f"{setting}: {config.path!r} ({split}) has no column {column!r}; it has {columns_found}")
     return table
 
 
@@ -75,17 +80,31 @@ def read_rows(config: DataConfig, split: str, group_by: GroupBy | None = None) -
     cells = _column(table, group_by.column if isinstance(group_by, ByColumn) else None)
     topics = _column(table, config.topic_column)
     references: dict[str, list[str]] = {}
-    known: dict[str, tuple[str, str]] = {}
-    columns = table[config.prompt_column], table[config.reference_column], cells, topics
-    for text, reference, cell, topic in zip(*columns, strict=True):
+    known: dict[str, tuple[str, str, Mapping[str, Any]]] = {}
+    columns = table[config.prompt_column], table[config.reference_column], cells, topics, table
+    for text, reference, cell, topic, row in zip(*columns, strict=True):
         if isinstance(text, str) and config.min_chars <= len(text) <= config.max_chars:
             references.setdefault(text, []).append(str(reference or ""))
-            known.setdefault(text, (cell, topic))
+            known.setdefault(text, (cell, topic, plain(row)))
     return [Row(text, tuple(refs), *known[text]) for text, refs in references.items()]
 
 
 def _column(table: datasets.Dataset, name: str | None) -> list[str]:
     return [str(cell) for cell in table[name]] if name in table.column_names else [""] * len(table)
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON has it: text, numbers, booleans, None, lists and dicts; NaN is None, other kinds their text."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {str(key): plain(part) for key, part in value.items()}
+        case list() | tuple():
+            return [plain(part) for part in value]
+    return str(value)
 
 
 def make_prompts(
@@ -96,7 +115,7 @@ def make_prompts(
     # All in one call: fast tokenizers are fast only on batches.
     token_ids = tokenizer(prompts)["input_ids"] if prompts else []
     return [
-        Prompt(prompt, tuple(ids), row.references, _group(group_by, number, len(ids), row.cell), row.topic)
+        Prompt(prompt, tuple(ids), row.references, _group(group_by, number, len(ids), row.cell), row.topic, row.columns)
         for number, (prompt, ids, row) in enumerate(zip(prompts, token_ids, rows, strict=True))
         if len(ids) <= config.max_prompt_tokens
     ]
