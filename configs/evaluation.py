@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from configs.base import Section
-from configs.rewards import LabelledModel
+from configs.classifiers import ProbedModel
 
 
 class ProfanityJudge(Section):
@@ -14,7 +14,7 @@ class ProfanityJudge(Section):
     type: Literal["profanity"] = "profanity"
 
 
-class ClassifierJudge(LabelledModel):
+class ClassifierJudge(ProbedModel):
     """A sequence classifier other than the reward model."""
 
     type: Literal["classifier"] = "classifier"
