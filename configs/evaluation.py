@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from configs.base import Section
+from configs.classifiers import ProbedModel
 from configs.decoding import AnyDecoding, Greedy
-from configs.rewards import LabelledModel
 
 
 class ProfanityJudge(Section):
@@ -15,7 +15,7 @@ class ProfanityJudge(Section):
     type: Literal["profanity"] = "profanity"
 
 
-class ClassifierJudge(LabelledModel):
+class ClassifierJudge(ProbedModel):
     """A sequence classifier other than the reward model."""
 
     type: Literal["classifier"] = "classifier"

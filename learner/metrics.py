@@ -46,11 +46,12 @@ def _batch_metrics(batch: Batch, kl_coef: float) -> Metrics:
 
 
 def _rollout_metrics(experiences: list[Experience]) -> Metrics:
-    """Raw scores by reward, dropped completions, and the gap between recorded and recomputed log-probabilities."""
+    """Raw scores and failures by reward, dropped completions, the gap of recorded to recomputed log-probabilities."""
     gaps = [(e.rollouts.logprobs - e.old.logprobs)[e.rollouts.completion_mask].abs() for e in experiences]
     parts = _columns([e.scores.parts for e in experiences])
     return {
         **{f"score/{name}": part.nanmean().item() for name, part in parts.items()},
+        **{f"failed/{name}": int(part.isnan().sum()) for name, part in parts.items()},
         "rollout/logprob_gap": torch.cat(gaps).mean().item(),
         **_kept_metrics([e.rollouts for e in experiences]),
         "rollout/dropped": sum(int(e.scores.dropped.sum()) for e in experiences),

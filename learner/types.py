@@ -124,9 +124,9 @@ class Scores:
     """Scores of one unit's completions."""
 
     key: tuple[int, int]
-    scores: Tensor  # [B], weighted sum of the parts; NaN for dropped samples
-    parts: Tensors  # [B] each, by reward name; "classifier" is the logit, negated for a bad label
-    dropped: Tensor  # [B], True where a reward failed and reward.on_failure is drop
+    scores: Tensor  # [B], the parts combined by reward.combine; NaN for dropped samples
+    parts: Tensors  # [B] each, raw scores by name; NaN where a part failed
+    dropped: Tensor  # [B], True where a part failed whose on_failure is drop, or all were skipped
     watched: Tensors = field(default_factory=dict)  # [B] each, measures that are watched but not rewarded
 
 

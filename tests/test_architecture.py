@@ -20,7 +20,18 @@ ROOMS = {"run": 0, "report": 1, "bench": 1, "http": 2, "page": 3, "commands": 4}
 PURE = ["tensors", "distribution", "rewards", "advantages", "losses"]
 SECTIONS = {
     "learner": {"algorithms", "decoding", "errors", "policy", "sft"},
-    "workers": {"data", "decoding", "errors", "evaluation", "grouping", "policy", "rewards", "rollout"},
+    "workers": {
+        "classifiers",
+        "data",
+        "decoding",
+        "errors",
+        "evaluation",
+        "grouping",
+        "policy",
+        "reward_parts",
+        "rewards",
+        "rollout",
+    },  # fmt: skip,
 }
 """Modules of configs/ that a layer may import: its own sections."""
 WHOLE_CONFIG = (

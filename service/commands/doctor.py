@@ -75,11 +75,14 @@ class Doctor:
         return model_line(learner.describe()).removeprefix("policy in ")
 
     def reward(self) -> str:
-        """Check that reward and judges rank the two texts of reward.probe correctly."""
-        probe = self._worker("reward").probe()
-        if probe is None:
-            return "not checked (reward.probe null)"
-        return f"better text {probe['better']:+.2f}, worse {probe['worse']:+.2f}"
+        """Load the reward, and check that its classifiers and judges rank the texts of their probes correctly."""
+        scores = self._worker("reward").probe()
+        probed = [
+            f"{name}: better text {better:+.2f}, worse {worse:+.2f}"
+            for name, pairs in scores.items()
+            for better, worse in pairs
+        ]
+        return "; ".join([", ".join(self.config.reward.parts), *probed])
 
     def cluster(self) -> str:
         """Connect to Ray, or start it, and check that it is not exposed."""

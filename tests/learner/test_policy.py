@@ -128,7 +128,13 @@ def test_load_brings_back_a_state(config, policy, unit):
 
 def test_dropout_is_off_in_every_worker(policy, rollout_worker, reference_worker, reward_worker, learner):
     """Bug 6: rollouts after the first step ran with dropout on."""
-    models = [policy, rollout_worker.policy, reference_worker.policy, reward_worker.classifier.model, learner.policy]
+    models = [
+        policy,
+        rollout_worker.policy,
+        reference_worker.policy,
+        reward_worker.rewards.parts["classifier"].members[0].model,
+        learner.policy,
+    ]
     assert not [m for model in models for m in model.modules() if m.training]
 
 
