@@ -50,8 +50,6 @@ def run(config: Config, resume: Path | None = None) -> None:
         plan = preflight(config, resume)
         shape = lora_config(config.policy)  # read now: its source may be gone by the end of the run
     display.say(f"{len(plan.train)} training prompts, {len(plan.held_out)} held-out prompts")
-    for line in data_lines(plan.splits):
-        display.say(line)
     path = resume or (Path(config.out) if config.out else new_folder())
     with RunFolder(path, config, display) as folder, _resume_hint(path, display), display.failure_logged():
         if resume and folder.is_complete():
@@ -59,6 +57,8 @@ def run(config: Config, resume: Path | None = None) -> None:
         else:
             resumed = folder.resume() if resume else folder.create()
             display.folder = path
+            for line in data_lines(plan.splits):  # now, so that the log has them
+                display.say(line)
             check_data(path, config, plan, display.say)
             _run(Beginning(config, plan, shape, resumed, began), folder)
     print(path)

@@ -36,6 +36,11 @@ TABLE: dict[str, Way] = {
     "python ray_job.py --reward.model /models/toxic-bert --reward.label toxic --reward.label_is bad": Load(),
     """python ray_job.py --evaluation.second_judge '{"type": "classifier", "model": "/models/toxic-bert", """
     """"label": "toxic", "label_is": "bad"}'""": Load(),
+    "python ray_job.py --data.path mine.csv --data.train_split 'train[:90%]' --data.eval_split 'train[90%:]'": Load(),
+    "python ray_job.py --data.path cnn.jsonl --data.prompt_column article --data.reference_column highlights": Load(),
+    "python ray_job.py --data.path opus.jsonl --data.prompt_column translation.en --data.reference_column "
+    "translation.de": Load(),
+    "python ray_job.py --data.path dialogsum.csv --data.reference_column summary1,summary2,summary3": Load(),
     "python ray_job.py --workers.reward 4": Load(),
     "python ray_job.py --workers.reward 1-8": Load(),
     "python ray_job.py --workers.rollout auto": Load(),

@@ -118,7 +118,7 @@ def test_killed_in_the_middle_and_resumed_gives_the_same(whole, tmp_path):
         [sys.executable, "ray_job.py", *ARGUMENTS, "--out", str(out)], cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
     for line in process.stderr:
-        if "validation" in line and not line.startswith("step 0/"):
+        if "validation ROUGE" in line and not line.startswith("step 0/"):
             break
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -148,7 +148,7 @@ def test_what_is_complete_is_not_done_again(whole, capsys):
     [
         (["--sft.batch_size", "9", "--sft.workers", "2"], "sft.batch_size (9) must be a multiple of sft.workers (2)"),
         (["--sft.workers", "2"], "sft.workers: 2, but cluster.backend inline has one process"),
-        (["--data.validation_split", "dev"], "no dev.csv or dev.jsonl"),
+        (["--data.validation_split", "dev"], "no split dev; splits found: test, train, validation"),
         (["--data.min_chars", "999"], "0 dialogues of quickstart/dialogues (train)"),
         (["--policy.adapter", "nowhere"], "policy.adapter: 'nowhere'"),
     ],

@@ -128,7 +128,7 @@ def make_prompts(
         if len(ids) <= config.max_prompt_tokens
     ]  # fmt: skip
     long = sum(row.rows for row, ids in zip(rows, token_ids, strict=True) if len(ids) > config.max_prompt_tokens)
-    return Kept(tuple(prompts), rows.rows, {**rows.left_out, "too_many_tokens": long})
+    return Kept(tuple(prompts), rows.rows, {**rows.left_out, **({"too_many_tokens": long} if long else {})})
 
 
 def _group(group_by: GroupBy | None, number: int, tokens: int, cell: str) -> str:
