@@ -75,6 +75,8 @@ TABLE: dict[str, Way] = {
     """{"type": "function", "name": "mine", "function": "my_rewards:polite"}]'""": Run(),
     "python ray_job.py --workers.learner 4 --algorithm.microbatch_size 1": Run(),
     "python ray_job.py --run_ahead 1": Run(),
+    "python ray_job.py --rollout.temperature 0.8 --rollout.top_p 0.9": Run(),
+    """python ray_job.py --evaluation.decoding '{"type": "beam", "num_beams": 4, "length_penalty": 1.0}'""": Run(),
     "python ray_job.py doctor": Run(),
     "python ray_job.py explore": Run(),
     "python ray_job.py sft --out runs/sft": Run(),
