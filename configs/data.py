@@ -24,12 +24,27 @@ class DataConfig(Section):
     """Longer texts are left out."""
     max_prompt_tokens: int = Field(512, ge=1)
     """Prompts with more tokens are left out."""
+    src_lang: str | None = None
+    """Language of the prompts, as the tokenizer of NLLB, mBART or M2M100 names it (eng_Latn, en_XX, en)."""
+    src_lang_column: str | None = None
+    """Column with each row's own src_lang."""
+    tgt_lang: str | None = None
+    """Language of the completions: its token is the first that the decoder reads, or follows its start token."""
+    tgt_lang_column: str | None = None
+    """Column with each row's own tgt_lang."""
+    target_prefix: str = ""
+    """Text or token that every completion begins with. It is context: no part of the completion or of the loss."""
     train_split: str = "train"
     """Split whose prompts are used for rollouts."""
     validation_split: str = "validation"
     """Split on which supervised fine-tuning is evaluated."""
     eval_split: str = "test"
     """Held-out split on which policies are evaluated."""
+
+    @property
+    def begins_completions(self) -> bool:
+        """True if the data, not the model's config alone, says how completions begin."""
+        return bool(self.tgt_lang or self.tgt_lang_column or self.target_prefix)
 
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":

@@ -6,6 +6,7 @@ from configs.evaluation import AnyJudge
 from configs.policy import PolicyConfig
 from configs.rewards import RewardConfig
 from configs.rollout import RolloutConfig
+from workers.data.languages import UNSAID, Languages
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,13 @@ class RewardSettings:
 
 @dataclass(frozen=True)
 class SummaryFormat:
-    """The prompt made of a dialogue, and the lengths in tokens."""
+    """The prompt made of a dialogue, the lengths in tokens, and how summaries begin."""
 
     template: str  # of the prompt; {text} is replaced by the dialogue
     max_prompt_tokens: int
     max_new_tokens: int
+    languages: Languages = UNSAID
+    target_prefix: str = ""
 
 
 @dataclass(frozen=True)

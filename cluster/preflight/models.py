@@ -18,8 +18,8 @@ from configs.policy import PolicyConfig
 from configs.rewards import LabelledModel
 from configs.schema import Config
 from learner.adapter import read_adapter
-from learner.lora import check_fits, holds_base_weights, never_reached, unreached
 from learner.family import check_family, end_ids
+from learner.lora import check_fits, holds_base_weights, never_reached, unreached
 from learner.model_limits import check_vocabulary, completion_positions
 from learner.policy import Policy
 from learner.pretrained import META, one_line

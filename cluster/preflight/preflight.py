@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from cluster.plan import Plan
-from cluster.preflight.data import check_prompts, make_plan, read_run_splits, too_few
+from cluster.preflight.data import check_prompts, make_plan, own_prefix, read_run_splits, too_few
 from cluster.preflight.environment import check_cluster, check_sft_workers, check_trackers
 from cluster.preflight.hub import go_offline, hub_is_reachable
 from cluster.preflight.models import (
@@ -24,7 +24,7 @@ from cluster.preflight.output import check_disk, check_out
 from configs.errors import UsageError
 from configs.schema import Config
 from learner.policy import Policy
-from workers.data.prompts import make_prompts, read_rows
+from workers.data.prompts import Prompt, Row, make_prompts, read_rows
 
 
 def preflight(config: Config, resume: Path | None = None, learns: bool = True) -> Plan:
@@ -59,7 +59,7 @@ def check_training(config: Config, resume: Path | None = None) -> None:
         collect(problems, check_targets, config, policy, tokenizer)
     for split in (config.data.train_split, config.data.validation_split):
         rows = collect(problems, read_rows, config.data, split)
-        prompts = make_prompts(rows, config.data, tokenizer) if tokenizer and rows is not None else None
+        prompts = collect(problems, _prompts, config, rows, tokenizer) if tokenizer and rows is not None else None
         if prompts is not None and not prompts:
             problems.append(too_few(config.data, split, 0, 1))
         if policy and prompts:
@@ -75,6 +75,10 @@ def check_serving(config: Config) -> None:
     bare = config.model_copy(update={"policy": config.policy.model_copy(update={"adapter": None})})
     _policy_and_tokenizer(problems, bare, learns=False)
     _raise_all(problems)
+
+
+def _prompts(config: Config, rows: list[Row], tokenizer: PreTrainedTokenizerBase) -> list[Prompt]:
+    return make_prompts(rows, config.data, tokenizer, own_prefix=own_prefix(config))
 
 
 def collect(problems: list[str], check: Callable[..., Any], *arguments: Any) -> Any:

@@ -23,6 +23,7 @@ from configs.errors import RunError, UsageError
 from configs.installation import CODE
 from configs.schema import Config
 from learner.adapter import BASE
+from workers.data.languages import Languages
 from workers.inference.summarizer import SummaryRequest
 from workers.settings import ScorerSettings, SummarizerSettings, SummaryFormat
 
@@ -87,8 +88,12 @@ def summarizer_settings(config: Config, device: str = "cpu") -> SummarizerSettin
 
 
 def summary_format(config: Config) -> SummaryFormat:
-    """Prompt and lengths of a run's summaries."""
-    return SummaryFormat(config.data.template, config.data.max_prompt_tokens, config.rollout.max_new_tokens)
+    """Prompt, lengths and beginning of a run's summaries."""
+    data = config.data
+    languages = Languages(data.src_lang, data.tgt_lang)
+    return SummaryFormat(
+        data.template, data.max_prompt_tokens, config.rollout.max_new_tokens, languages, data.target_prefix
+    )
 
 
 def _application(kind: str, replica: type, model: WorkerSpec, layout: RoleLayout, config: Config) -> serve.Application:

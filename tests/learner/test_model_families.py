@@ -75,7 +75,9 @@ def test_padding_changes_nothing(subject):
     wider = subject.policy(pad(unit.prompt_ids, (0, 9)), pad(unit.prompt_mask, (0, 9)), pad(ids, (0, 4)))
     for row in range(len(TEXTS)):
         length = int(unit.prompt_mask[row].sum())
-        alone = subject.policy(unit.prompt_ids[row, None, :length], unit.prompt_mask[row, None, :length], ids[row, None])
+        alone = subject.policy(
+            unit.prompt_ids[row, None, :length], unit.prompt_mask[row, None, :length], ids[row, None]
+        )
         for other in (wider.logprobs[row, :7], alone.logprobs[0]):
             torch.testing.assert_close(other, plain.logprobs[row], atol=1e-4, rtol=1e-4)
         for other in (wider.values[row, :7], alone.values[0]):

@@ -4,6 +4,7 @@ Rows with the same prompt become one prompt with several references (DialogSum's
 """
 
 import bisect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from transformers import PreTrainedTokenizerBase
 from configs.data import DataConfig
 from configs.errors import UsageError
 from configs.grouping import ByColumn, ByPromptLength, GroupBy
+from workers.data.languages import UNSAID, Languages, decoder_prefix, encode
 
+LANGUAGE_COLUMNS = ("src_lang_column", "tgt_lang_column")
 SPLIT_FORMATS = {".csv": "csv", ".jsonl": "json"}
 
 
@@ -37,6 +40,7 @@ class Row:
     references: tuple[str, ...]
     cell: str  # value of the column that prompts are grouped by, if any
     topic: str = ""
+    languages: Languages = UNSAID
 
 
 def split_names(config: DataConfig) -> list[str]:
@@ -58,6 +62,7 @@ def read_table(config: DataConfig, split: str, group_by: GroupBy | None = None) 
     """
     table = _read(config, split)
     columns = {"data.prompt_column": config.prompt_column, "data.reference_column": config.reference_column}
+    columns |= {f"data.{name}": column for name in LANGUAGE_COLUMNS if (column := getattr(config, name))}
     if isinstance(group_by, ByColumn):
         columns["algorithm.group_by.column"] = group_by.column
     for field, column in columns.items():
@@ -75,14 +80,22 @@ def read_rows(config: DataConfig, split: str, group_by: GroupBy | None = None) -
     table = read_table(config, split, group_by)
     cells = _column(table, group_by.column if isinstance(group_by, ByColumn) else None)
     topics = _column(table, config.topic_column)
-    references: dict[str, list[str]] = {}
-    known: dict[str, tuple[str, str]] = {}
-    columns = table[config.prompt_column], table[config.reference_column], cells, topics
-    for text, reference, cell, topic in zip(*columns, strict=True):
+    # The same text is another prompt in another language.
+    references: dict[tuple[str, Languages], list[str]] = {}
+    known: dict[tuple[str, Languages], tuple[str, str]] = {}
+    columns = table[config.prompt_column], table[config.reference_column], cells, topics, _languages(table, config)
+    for text, reference, cell, topic, languages in zip(*columns, strict=True):
         if isinstance(text, str) and config.min_chars <= len(text) <= config.max_chars:
-            references.setdefault(text, []).append(str(reference or ""))
-            known.setdefault(text, (cell, topic))
-    return [Row(text, tuple(refs), *known[text]) for text, refs in references.items()]
+            references.setdefault((text, languages), []).append(str(reference or ""))
+            known.setdefault((text, languages), (cell, topic))
+    return [Row(key[0], tuple(refs), *known[key], key[1]) for key, refs in references.items()]
+
+
+def _languages(table: datasets.Dataset, config: DataConfig) -> list[Languages]:
+    """Source and target language of each row."""
+    both = (config.src_lang_column, config.src_lang), (config.tgt_lang_column, config.tgt_lang)
+    columns = [table[column] if column else [default] * len(table) for column, default in both]
+    return [Languages(*pair) for pair in zip(*columns, strict=True)]
 
 
 def _column(table: datasets.Dataset, name: str | None) -> list[str]:
@@ -90,14 +103,30 @@ def _column(table: datasets.Dataset, name: str | None) -> list[str]:
 
 
 def make_prompts(
-    rows: list[Row], config: DataConfig, tokenizer: PreTrainedTokenizerBase, group_by: GroupBy | None = None
+    rows: list[Row],
+    config: DataConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    group_by: GroupBy | None = None,
+    own_prefix: Sequence[int] = (),
 ) -> list[Prompt]:
-    """The prompts of the rows, without those that have too many tokens."""
+    """The prompts of the rows, without those that have too many tokens.
+
+    `own_prefix`: what the model's decoder reads before a completion, needed if the data say more about that.
+    Raises `UsageError` if the tokenizer lacks a language.
+    """
     prompts = [config.template.replace("{text}", row.text) for row in rows]
-    # All in one call: fast tokenizers are fast only on batches.
-    token_ids = tokenizer(prompts)["input_ids"] if prompts else []
+    token_ids = encode(tokenizer, prompts, [row.languages.source for row in rows])
+    targets = dict.fromkeys(row.languages.target for row in rows)
+    prefix = {target: decoder_prefix(own_prefix, tokenizer, target, config.target_prefix) for target in targets}
     return [
-        Prompt(prompt, tuple(ids), row.references, _group(group_by, number, len(ids), row.cell), row.topic)
+        Prompt(
+            prompt,
+            tuple(ids),
+            row.references,
+            _group(group_by, number, len(ids), row.cell),
+            row.topic,
+            prefix[row.languages.target],
+        )
         for number, (prompt, ids, row) in enumerate(zip(prompts, token_ids, rows, strict=True))
         if len(ids) <= config.max_prompt_tokens
     ]
