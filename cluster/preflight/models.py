@@ -28,7 +28,7 @@ from workers.reward.extra_rewards import make_extra
 
 ADAPTER = "adapter_config.json", "adapter_model.safetensors|adapter_model.bin"
 WEIGHTS = "model*.safetensors*|pytorch_model*.bin*"
-TOKENIZER = "tokenizer.json|tokenizer_config.json|*.model|vocab.*"
+TOKENIZER = "tokenizer.json|tokenizer_config.json|*.model|*.spm|vocab.*"
 
 
 def check_policy(config: Config) -> Policy:

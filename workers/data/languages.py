@@ -22,16 +22,15 @@ UNSAID = Languages()
 
 def language_id(field: str, tokenizer: PreTrainedTokenizerBase, code: str) -> int:
     """Id of the token that stands for a language. Raises `UsageError` naming `field` if there is none."""
-    tokens = getattr(tokenizer, "lang_code_to_token", {})  # M2M100: en -> __en__
-    token = tokens.get(code, code)
     if not hasattr(tokenizer, "src_lang"):
         raise UsageError(f"{field}: the tokenizer ({type(tokenizer).__name__}) knows no languages; leave it null")
-    if token not in tokenizer.all_special_tokens:
+    tokens = getattr(tokenizer, "lang_code_to_token", {})  # M2M100: en -> __en__
+    if code not in tokens and code not in tokenizer.all_special_tokens:
         raise UsageError(
             f"{field}: {code!r} is not a language of the tokenizer ({type(tokenizer).__name__}), which writes them "
             f"like {tokenizer.src_lang!r}"
         )
-    return tokenizer.convert_tokens_to_ids(token)
+    return tokenizer.convert_tokens_to_ids(tokens.get(code, code))
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], sources: Sequence[str | None]) -> list[list[int]]:
