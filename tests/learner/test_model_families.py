@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
 from cluster.plan import make_unit
+from configs.decoding import Greedy
 from learner.lora import unreached
 from learner.policy import Policy
 from learner.pretrained import META
@@ -94,7 +95,7 @@ def test_padding_changes_nothing(subject):
 @pytest.mark.parametrize("given", [(), (6, 7)], ids=["", "after a prefix"])
 @torch.no_grad()
 def test_greedy_completions_are_those_of_generate(subject, given):
-    unit = replace(subject.begun(*given) if given else subject.unit, greedy=True)
+    unit = replace(subject.begun(*given) if given else subject.unit, decoding=Greedy())
     rollouts = subject.worker.summarize(unit, subject.start)
     model = AutoModelForSeq2SeqLM.from_pretrained(subject.config.policy.model, attn_implementation="eager").eval()
     named = model.generation_config

@@ -8,6 +8,7 @@ from transformers import AutoTokenizer
 
 from cluster.plan import make_unit
 from cluster.serving.deployment import summarizer_settings
+from configs.decoding import Greedy
 from configs.errors import UsageError
 from learner.family import read_prefix
 from tests.conftest import read_prompts, settings_of, small_config
@@ -122,7 +123,7 @@ def test_each_runs_summaries_begin_as_its_own_config_says(folders, rows):
     together = summarizer.summarize([german, other], adapter)
     assert together == [summarizer.summarize([request], adapter)[0] for request in (german, other)]
     worker, unit = RolloutWorker(settings_of(config, "rollout")), make_unit(prompts_of(config), [0], (0, 0), seed=0)
-    greedy = worker.summarize(replace(unit, greedy=True), worker.policy.state(0))
+    greedy = worker.summarize(replace(unit, decoding=Greedy()), worker.policy.state(0))
     assert greedy.texts[0] == together[0]
 
 
