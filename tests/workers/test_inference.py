@@ -124,13 +124,12 @@ def test_each_request_samples_with_its_own_settings(summarizer, settings, base, 
         replace(summarizer.settings.format, sampling=SamplingConfig(**sampling))
         for sampling in ({}, {"top_k": 1}, {"temperature": 2.0}, {"temperature": 2.0, "top_p": 0.5})
     ]
-    asked = [SummaryRequest(text, seed, format) for text in dialogues[:3] for seed in (None, 7) for format in formats]
+    asked = [SummaryRequest(dialogues[0], seed, format) for seed in (None, 7) for format in formats]
     alone = [answers(summarizer, [question], base)[0] for question in asked]
     assert answers(summarizer, asked, base) == alone
-    for row in range(0, len(asked), 8):
-        greedy, sampled = alone[row : row + 4], alone[row + 4 : row + 8]
-        assert set(greedy) == {sampled[1]}, "without a seed, and from one token, all are the likeliest"
-        assert sampled[2] not in (sampled[1], sampled[3])
+    greedy, drawn = alone[:4], alone[4:]
+    assert set(greedy) == {drawn[1]}, "without a seed, and from one token, all are the likeliest"
+    assert drawn[2] not in (drawn[1], drawn[3])
     assert summarizer_settings(small_config(rollout__top_p=0.5)).format.sampling == SamplingConfig(top_p=0.5)
 
 
