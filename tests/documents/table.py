@@ -33,6 +33,8 @@ TABLE: dict[str, Way] = {
     "--policy.adapter /models/my-sft-adapter --reward.model /models/roberta-hate --reward.label nothate "
     "--data.path /data/dialogues --out /runs/first": Load(),
     "python ray_job.py --policy.model /models/bart-base --policy.lora.target_modules q_proj,v_proj": Load(),
+    "python ray_job.py --policy.model /models/nllb-200-distilled-600M --data.path /data/news --data.src_lang eng_Latn "
+    "--data.tgt_lang deu_Latn": Load(),
     "python ray_job.py --reward.model /models/toxic-bert --reward.label toxic --reward.label_is bad": Load(),
     """python ray_job.py --evaluation.second_judge '{"type": "classifier", "model": "/models/toxic-bert", """
     """"label": "toxic", "label_is": "bad"}'""": Load(),
