@@ -19,8 +19,6 @@ REFUSED = {
     "use a Marian or NLLB model",
     "prophetnet": "transformers mixes up positions and heads of a text that its decoder reads in one pass, so that a "
     "token's probability depends on how many follow; use a BART or Pegasus model",
-    "nllb-moe": "its experts take a limited number of tokens from a whole batch, so that a text's probability depends "
-    "on the texts beside it; use a dense NLLB model",
     "bigbird_pegasus": "it changes its kind of attention for good after the first short batch, so that a text's "
     "probability depends on the texts before it; use a LongT5, LED or Pegasus-X model",
 }
@@ -29,7 +27,12 @@ REFUSED = {
 
 def check_family(field: str, name: str, config: PreTrainedConfig) -> None:
     """Raise `UsageError` naming `field` if the model `name` belongs to a family that cannot be trained."""
-    if reason := REFUSED.get(config.model_type):
+    reason = REFUSED.get(config.model_type)
+    if config.model_type == "nllb-moe" and config.moe_eval_capacity_token_fraction < 1:
+        reason = (
+            "experts leave out tokens depending on the texts beside them; set moe_eval_capacity_token_fraction to 1"
+        )
+    if reason:
         raise UsageError(f"{field}: {name} is a {config.model_type} model, which cannot be used: {reason}")
 
 
@@ -95,10 +98,10 @@ def decoder_inputs(model: PreTrainedModel, ids: Tensor, cached: bool = False) ->
     """What a decoder reads for the tokens `ids` [B, T], in one pass or `cached`, token by token.
 
     A pad token inside a completion is a token like any other, as it is while decoding with a cache; in one pass T5Gemma
-    would mask it, and M2M100 would not count it in the positions of later tokens.
+    would mask it, and M2M100 and NLLB-MoE would not count it in the positions of later tokens.
     """
     kind = model.config.model_type
-    if kind == "m2m_100":
+    if kind in ("m2m_100", "nllb-moe"):
         return {"decoder_inputs_embeds": model.get_decoder().embed_tokens(ids)}
     whole = kind in ("t5gemma", "t5gemma2") and not cached
     return {"decoder_input_ids": ids, **({"decoder_attention_mask": torch.ones_like(ids)} if whole else {})}

@@ -32,13 +32,14 @@ TABLE: dict[str, Way] = {
     "python ray_job.py --config flan_t5_detox --policy.model /models/flan-t5-base "
     "--policy.adapter /models/my-sft-adapter --reward.parts.classifier.model /models/roberta-hate "
     "--data.path /data/dialogues --out /runs/first": Load(),
-    "python ray_job.py --policy.model /models/bart-base --policy.lora.target_modules q_proj,v_proj": Load(),
     "python ray_job.py --reward.parts.classifier.model /models/toxic-bert --reward.parts.classifier.label toxic "
     "--reward.parts.classifier.label_is bad": Load(),
     # tests/service/http/test_scores.py asks such a pool.
     "python ray_job.py serve --reward.parts.like.type rouge": Load(),
     """python ray_job.py --reward.parts.pool '{"type": "http", "url": "http://127.0.0.1:8000/scores", """
     """"reward": "like"}'""": Load(),
+    "python ray_job.py --policy.model /models/nllb-200-distilled-600M --data.path /data/news --data.src_lang eng_Latn "
+    "--data.tgt_lang deu_Latn": Load(),
     """python ray_job.py --evaluation.second_judge '{"type": "classifier", "model": "/models/toxic-bert", """
     """"label": "toxic", "label_is": "bad"}'""": Load(),
     "python ray_job.py --data.path mine.csv --data.train_split 'train[:90%]' --data.eval_split 'train[90%:]'": Load(),
