@@ -38,6 +38,7 @@ TABLE: dict[str, Way] = {
     "python ray_job.py serve --reward.parts.like.type rouge": Load(),
     """python ray_job.py --reward.parts.pool '{"type": "http", "url": "http://127.0.0.1:8000/scores", """
     """"reward": "like"}'""": Load(),
+    "python ray_job.py --policy.model /models/bart-base --policy.lora.target_modules q_proj,v_proj": Load(),
     "python ray_job.py --policy.model /models/nllb-200-distilled-600M --data.path /data/news --data.src_lang eng_Latn "
     "--data.tgt_lang deu_Latn": Load(),
     """python ray_job.py --evaluation.second_judge '{"type": "classifier", "model": "/models/toxic-bert", """
