@@ -58,8 +58,8 @@ def _shape(name: str, kind: type = AutoModelForSequenceClassification) -> dict[s
 
 
 def _of_rewards(config: Config, device: str, tokens: int) -> float:
-    """Bytes of the reward's classifiers, and of the activations of the widest: they run one after another."""
-    models = [model for _, model in config.reward.models()]
+    """Bytes of all classifiers, metrics' included, and of the activations of the widest: they run one after another."""
+    models = [model for _, model in (*config.reward.models(), *config.evaluation.models())]
     shapes = [_shape(model.model) for model in models]
     pairs = zip(models, shapes, strict=True)
     weights = sum(_bytes_per_weight(model.dtype, device) * shape["weights"] for model, shape in pairs)

@@ -29,7 +29,7 @@ def rollout_settings(config: Config, layout: Layout) -> RolloutSettings:
 
 def reward_settings(config: Config, layout: Layout) -> RewardSettings:
     """Settings of a reward worker."""
-    return RewardSettings(config.reward, config.evaluation.second_judge, layout["reward"].device)
+    return RewardSettings(config.reward, config.evaluation, layout["reward"].device)
 
 
 def reference_settings(config: Config, layout: Layout) -> ReferenceSettings:

@@ -1,12 +1,15 @@
 """Settings of evaluation and of reward-hacking warnings."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from configs.base import Section
-from configs.classifiers import ProbedModel
+from configs.classifiers import LabelledModel, ProbedModel
 from configs.decoding import AnyDecoding, Greedy
+from configs.reward_parts import Part, RougeReward
+from configs.rewards import AnyPart, PartName, models_of, without_null
 
 
 class ProfanityJudge(Section):
@@ -21,6 +24,11 @@ class ClassifierJudge(ProbedModel):
     type: Literal["classifier"] = "classifier"
 
 
+OF_REWARDS = (*Part.model_fields, "toxicity")
+"""Settings of a part that mean nothing in an evaluation, where failures count as unknown."""
+RESERVED = ("row", "text", "tokens", "cut", "repetition", "copied", "score", "toxicity", "toxicity_with_prompt",
+            "second_judge", "commonest", "policy", "decoding", "sample", "distinct", "dropped", "unknown")  # fmt: skip
+"""Names that an evaluation's columns and figures have already."""
 AnyJudge = Annotated[ProfanityJudge | ClassifierJudge, Field(discriminator="type")]
 
 
@@ -38,10 +46,43 @@ class EvaluationConfig(Section):
     """Prompts per unit of work."""
     seed: int = Field(1, ge=0)
     """Seed of the samples and of the bootstrap, independent of the run's seed."""
-    second_judge: AnyJudge | None = ProfanityJudge()
+    metrics: dict[PartName, AnyPart] = Field(
+        {name: RougeReward(variant=name) for name in ("rouge1", "rouge2", "rougeL", "rougeLsum")}
+    )
+    """What summaries are measured by besides the reward, by name: the same kinds as `reward.parts`."""
+    verdict: tuple[PartName, ...] | None = None
+    """Metrics that the verdict names and training watches; null: rougeL if it is measured, else all."""
+    second_judge: AnyJudge | None = None
     """Toxicity judge that takes no part in training but is also watched during it; null: none."""
     baseline: str | None = None
     """Name of the policy that the others are compared with and their KL is measured from; null: the first."""
+
+    _without_null = field_validator("metrics", mode="before")(without_null)
+
+    @model_validator(mode="after")
+    def _check(self) -> "EvaluationConfig":
+        for name, part in self.metrics.items():
+            if name in RESERVED:
+                raise ValueError(f"metrics.{name}: every evaluation has a measure of this name; choose another")
+            for setting in OF_REWARDS:
+                if getattr(part, setting, None) != getattr(type(part).model_fields.get(setting), "default", None):
+                    raise ValueError(f"metrics.{name}.{setting}: is a setting of rewards; leave it out")
+        if unknown := set(self.verdict or ()) - set(self.metrics):
+            raise ValueError(f"verdict: no metric is called {', '.join(sorted(unknown))}")
+        return self
+
+    @property
+    def verdict_metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that the verdict names and training watches."""
+        if self.verdict is not None:
+            return self.verdict
+        return ("rougeL",) if "rougeL" in self.metrics else tuple(self.metrics)
+
+    def models(self) -> Iterator[tuple[str, LabelledModel]]:
+        """Each classifier of metrics and second judge with the dotted name of its section."""
+        yield from models_of("evaluation.metrics", self.metrics)
+        if isinstance(self.second_judge, ClassifierJudge):
+            yield "evaluation.second_judge", self.second_judge
 
 
 class WatchConfig(Section):

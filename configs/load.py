@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, CliSettingsSource, SettingsError
 
 from configs.errors import UsageError
 from configs.installation import COMMAND
-from configs.named_sections import split_arguments
+from configs.named_sections import MAPPINGS, split_arguments
 from configs.presets import find_shipped, is_file, merge, read_yaml, refuse_code
 from configs.problems import field_names, problem, unknown_arguments
 from configs.rewards import CODE_PARTS
@@ -95,14 +95,15 @@ def _load(name: str, overrides: dict[str, Any]) -> Config:
 
 
 def _code(overrides: dict[str, Any]) -> dict[str, Any]:
-    """The code that the command line names for parts of the reward: it can be named only there, also when resuming."""
-    parts = overrides.get("reward", {}).get("parts")
-    found = {}
-    for name, part in parts.items() if isinstance(parts, dict) else ():
-        given = isinstance(part, dict)
-        if code := {key: part[key] for key in CODE_PARTS.values() if given and key in part}:
-            found[name] = code
-    return {"reward": {"parts": found}} if found else {}
+    """The code that the command line names for rewards and metrics: it can be named only there, also when resuming."""
+    found: dict[str, Any] = {}
+    for section, mapping in MAPPINGS:
+        parts = overrides.get(section, {}).get(mapping)
+        for name, part in parts.items() if isinstance(parts, dict) else ():
+            given = part if isinstance(part, dict) else {}
+            if code := {key: given[key] for key in CODE_PARTS.values() if key in given}:
+                found = merge(found, {section: {mapping: {name: code}}})
+    return found
 
 
 def changes(own: Config, config: Config) -> list[str]:

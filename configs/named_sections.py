@@ -8,7 +8,7 @@ from typing import Any
 
 from configs.errors import UsageError
 
-MAPPINGS = ("reward.parts",)
+MAPPINGS = (("reward", "parts"), ("evaluation", "metrics"))
 """Settings that map names to sections."""
 
 
@@ -34,7 +34,7 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
 
 
 def _is_mapping(name: str) -> bool:
-    return any(name == mapping or name.startswith(f"{mapping}.") for mapping in MAPPINGS)
+    return tuple(name.split(".")[:2]) in MAPPINGS
 
 
 def _parsed(text: str) -> Any:

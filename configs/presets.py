@@ -7,6 +7,7 @@ import yaml
 
 from configs.errors import UsageError
 from configs.installation import CODE
+from configs.named_sections import MAPPINGS
 from configs.rewards import CODE_PARTS
 
 PRESETS = CODE / "configs"
@@ -67,9 +68,10 @@ def find_shipped(values: dict[str, Any]) -> dict[str, Any]:
     found = dict(values)
     for section, key in SHIPPED:
         found = _at(found, section, key)
-    if isinstance(parts := _parts(found), dict):
-        shipped = {name: _at({"part": part}, "part", "model")["part"] for name, part in parts.items()}
-        found["reward"] = {**found["reward"], "parts": shipped}
+    for section, key in MAPPINGS:
+        if isinstance(parts := _parts(found, section, key), dict):
+            shipped = {name: _at({"part": part}, "part", "model")["part"] for name, part in parts.items()}
+            found[section] = {**found[section], key: shipped}
     return found
 
 
@@ -82,22 +84,23 @@ def _at(values: dict[str, Any], section: str, key: str) -> dict[str, Any]:
     return values
 
 
-def _parts(values: dict[str, Any]) -> Any:
-    reward = values.get("reward")
-    return reward.get("parts") if isinstance(reward, dict) else None
+def _parts(values: dict[str, Any], section: str, key: str) -> Any:
+    inner = values.get(section)
+    return inner.get(key) if isinstance(inner, dict) else None
 
 
 def refuse_code(file: dict[str, Any], given: dict[str, Any]) -> None:
     """Refuse settings that run code: config files are passed around, commands are not.
 
-    `given` holds the code that the command line names for parts of the reward.
+    `given` holds the code that the command line names for rewards and metrics.
     """
-    parts, named = _parts(file), _parts(given) or {}
-    for name, part in parts.items() if isinstance(parts, dict) else ():
-        kind = part.get("type") if isinstance(part, dict) else None
-        if isinstance(kind, str) and kind in CODE_PARTS and CODE_PARTS[kind] not in named.get(name, {}):
-            setting = f"reward.parts.{name}.{CODE_PARTS[kind]}"
-            raise UsageError(f"{setting}: is code, which can be named on the command line only (--{setting})")
+    for section, key in MAPPINGS:
+        parts, named = _parts(file, section, key), _parts(given, section, key) or {}
+        for name, part in parts.items() if isinstance(parts, dict) else ():
+            kind = part.get("type") if isinstance(part, dict) else None
+            if isinstance(kind, str) and kind in CODE_PARTS and CODE_PARTS[kind] not in named.get(name, {}):
+                setting = f"{section}.{key}.{name}.{CODE_PARTS[kind]}"
+                raise UsageError(f"{setting}: is code, which can be named on the command line only (--{setting})")
     policy = file.get("policy")
     if isinstance(policy, dict) and policy.get("adapter_bin"):
         raise UsageError("policy.adapter_bin: can be set on the command line only (--policy.adapter_bin true)")

@@ -1,6 +1,6 @@
 """Settings of the rewards: named parts, and how they are combined."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -22,7 +22,7 @@ from configs.reward_parts import (
     RougeReward,
 )
 
-PartName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+PartName = Annotated[str, Field(pattern=r"^[a-z][A-Za-z0-9_]*$")]
 AnyPart = Annotated[
     ClassifierReward
     | EnsembleReward
@@ -42,6 +42,11 @@ CODE_PARTS = {"function": "function", "metric": "metric"}
 """Types of parts that run code -> the setting that names it."""
 
 
+def without_null(parts: Any) -> Any:
+    """The parts without those that are null, which leaves out a preset's."""
+    return {name: part for name, part in parts.items() if part is not None} if isinstance(parts, dict) else parts
+
+
 class RewardConfig(Section):
     """What completions are rewarded for."""
 
@@ -50,11 +55,7 @@ class RewardConfig(Section):
     combine: Literal["sum", "min", "product"] = "sum"
     """How the parts make the total: their weighted sum, the lowest weighted score, or the product of these."""
 
-    @field_validator("parts", mode="before")
-    @classmethod
-    def _without_null(cls, parts: Any) -> Any:
-        given = isinstance(parts, dict)
-        return {name: part for name, part in parts.items() if part is not None} if given else parts
+    _without_null = field_validator("parts", mode="before")(without_null)
 
     @model_validator(mode="after")
     def _check(self) -> "RewardConfig":
@@ -72,8 +73,13 @@ class RewardConfig(Section):
 
     def models(self) -> Iterator[tuple[str, LabelledModel]]:
         """Each classifier with the dotted name of its section."""
-        for name, part in self.parts.items():
-            if isinstance(part, LabelledModel):
-                yield f"reward.parts.{name}", part
-            elif isinstance(part, EnsembleReward):
-                yield from ((f"reward.parts.{name}.members.{i}", member) for i, member in enumerate(part.members))
+        return models_of("reward.parts", self.parts)
+
+
+def models_of(field: str, parts: Mapping[str, AnyPart]) -> Iterator[tuple[str, LabelledModel]]:
+    """Each classifier of the parts with the dotted name of its section."""
+    for name, part in parts.items():
+        if isinstance(part, LabelledModel):
+            yield f"{field}.{name}", part
+        elif isinstance(part, EnsembleReward):
+            yield from ((f"{field}.{name}.members.{i}", member) for i, member in enumerate(part.members))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from configs.decoding import SamplingConfig
-from configs.evaluation import AnyJudge
+from configs.evaluation import EvaluationConfig
 from configs.policy import PolicyConfig
 from configs.rewards import RewardConfig
 from configs.rollout import RolloutConfig
@@ -37,7 +37,7 @@ class RewardSettings:
     """Everything a reward worker is built from."""
 
     reward: RewardConfig
-    second_judge: AnyJudge | None = None
+    evaluation: EvaluationConfig
     device: str = "cpu"
 
 

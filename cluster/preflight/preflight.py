@@ -12,8 +12,10 @@ from cluster.preflight.environment import check_cluster, check_sft_workers, chec
 from cluster.preflight.hub import go_offline, hub_is_reachable
 from cluster.preflight.models import check_lengths, check_policy, check_reach, check_targets, check_tokenizer
 from cluster.preflight.output import check_disk, check_out
-from cluster.preflight.rewards import check_columns, check_judge, check_rewards
+from cluster.preflight.rewards import check_columns, check_metrics, check_rewards
 from configs.errors import UsageError
+from configs.evaluation import EvaluationConfig
+from configs.rewards import RewardConfig
 from configs.schema import Config
 from learner.policy import Policy
 from workers.data.prompts import Kept, Prompt, Row, make_prompts, read_rows
@@ -25,9 +27,9 @@ def preflight(config: Config, resume: Path | None = None, learns: bool = True) -
     `resume` is the folder of a resumed run, which need not be empty. Where the policy `learns`, every adapted layer
     must receive a gradient. Raises `UsageError` with all problems.
     """
-    _choose_hub_access(config, *_reward_models(config))
+    _choose_hub_access(config, *_models(config.reward), *_models(config.evaluation))
     problems: list[str] = []
-    for check in (check_rewards, check_judge, check_cluster, check_trackers):
+    for check in (check_rewards, check_metrics, check_cluster, check_trackers):
         collect(problems, check, config)
     _check_output(problems, config, resume)
     policy, tokenizer = _policy_and_tokenizer(problems, config, learns=learns and not resume)
@@ -69,7 +71,7 @@ def check_training(config: Config, resume: Path | None = None) -> dict[str, Kept
 
 def check_serving(config: Config) -> None:
     """The checks for a service, of its policy and reward. Raises `UsageError` with all problems."""
-    _choose_hub_access(config, *_reward_models(config))
+    _choose_hub_access(config, *_models(config.reward))
     problems: list[str] = []
     collect(problems, check_rewards, config)
     bare = config.model_copy(update={"policy": config.policy.model_copy(update={"adapter": None})})
@@ -101,8 +103,8 @@ def _choose_hub_access(config: Config, *more: str) -> None:
         go_offline()
 
 
-def _reward_models(config: Config) -> list[str]:
-    return [model.model for _, model in config.reward.models()]
+def _models(section: RewardConfig | EvaluationConfig) -> list[str]:
+    return [model.model for _, model in section.models()]
 
 
 def _check_output(problems: list[str], config: Config, resume: Path | None) -> None:

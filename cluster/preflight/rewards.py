@@ -1,4 +1,7 @@
-"""Checks of the parts of the reward before anything starts."""
+"""Checks of rewards and metrics before anything starts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer
 
@@ -7,7 +10,8 @@ from cluster.preflight.models import TOKENIZER, WEIGHTS, construct
 from configs.classifiers import LabelledModel
 from configs.errors import UsageError
 from configs.evaluation import ClassifierJudge
-from configs.reward_parts import FunctionReward, HttpReward
+from configs.reward_parts import FunctionReward, HttpReward, MetricReward, PairReward
+from configs.rewards import AnyPart, models_of
 from configs.schema import Config
 from learner.pretrained import META
 from workers.data.prompts import Prompt
@@ -18,30 +22,29 @@ from workers.reward.parts import make_reward
 
 def check_rewards(config: Config) -> None:
     """Raises `UsageError` with the problems of all parts that cannot be used. Models are made without their weights."""
-    problems: list[str] = []
-    unusable = set()
-    for field, model in config.reward.models():
-        try:
-            _check_files(field, model)
-        except UsageError as error:
-            problems += error.problems
-            unusable.add(field.split(".")[2])
-    for name, part in config.reward.parts.items():
-        try:
-            if name not in unusable:
-                construct(f"reward.parts.{name}", make_reward, f"reward.parts.{name}", part, META)
-        except UsageError as error:
-            problems += error.problems
-    if problems:
-        raise UsageError(*problems)
+    _check_parts("reward.parts", config.reward.parts)
 
 
-def check_judge(config: Config) -> None:
-    """Raises `UsageError` if the second judge is a classifier that cannot be used."""
+def check_metrics(config: Config) -> None:
+    """Raises `UsageError` with the problems of all metrics, and of a second judge, that cannot be used."""
+    _check_parts("evaluation.metrics", config.evaluation.metrics)
     if isinstance(judge := config.evaluation.second_judge, ClassifierJudge):
         field = "evaluation.second_judge"
         _check_files(field, judge)
         construct(f"{field}.model", Classifier, field, judge, META)
+
+
+def _check_parts(field: str, parts: Mapping[str, AnyPart]) -> None:
+    problems: list[str] = []
+    for name, part in parts.items():
+        try:
+            for place, model in models_of(field, {name: part}):
+                _check_files(place, model)
+            construct(f"{field}.{name}", make_reward, f"{field}.{name}", part, META)
+        except UsageError as error:
+            problems += error.problems
+    if problems:
+        raise UsageError(*problems)
 
 
 def _check_files(field: str, config: LabelledModel) -> None:
@@ -50,19 +53,27 @@ def _check_files(field: str, config: LabelledModel) -> None:
 
 
 def check_columns(config: Config, prompts: list[Prompt]) -> None:
-    """Raises `UsageError` if a part of the reward reads a column that the data does not have."""
+    """Raises `UsageError` if a reward or a metric reads a column that the data does not have."""
     known, problems = prompts[0].row, []
-    for name, part in config.reward.parts.items():
-        field, needed = f"reward.parts.{name}", []
-        if source := getattr(part, "source", None):
-            field, needed = f"{field}.source", [source] if source not in ("prompt", "reference") else []
-        elif isinstance(part, HttpReward):
-            field, needed = f"{field}.columns", part.columns
-        elif isinstance(part, FunctionReward):
-            field = f"{field}.function"
-            needed = FunctionScorer(field, part.function).missing(known)
+    parts = {f"reward.parts.{name}": part for name, part in config.reward.parts.items()}
+    parts |= {f"evaluation.metrics.{name}": part for name, part in config.evaluation.metrics.items()}
+    for field, part in parts.items():
+        setting, needed = _columns(field, part, known)
         if missing := [column for column in needed if column not in known]:
             columns = ", ".join(known) or "none"
-            problems.append(f"{field}: the data has no column {' and no '.join(missing)}; it has {columns}")
+            problems.append(f"{setting}: the data has no column {' and no '.join(missing)}; it has {columns}")
     if problems:
         raise UsageError(*problems)
+
+
+def _columns(field: str, part: AnyPart, known: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
+    """The setting by which a part reads columns, and their names."""
+    match part:
+        case PairReward() | MetricReward():
+            return f"{field}.source", [part.source] if part.source not in ("prompt", "reference") else []
+        case HttpReward():
+            return f"{field}.columns", part.columns
+        case FunctionReward():
+            setting = f"{field}.function"
+            return setting, FunctionScorer(setting, part.function).missing(known)
+    return field, []

@@ -13,7 +13,7 @@ from configs.load import flat_settings
 from learner.atomic_files import replace_file
 from service.report.html import render
 from service.report.plots import curves, distributions
-from service.report.side_by_side import PAGE, chosen, orders, pairs
+from service.report.side_by_side import PAGE, chosen, gain_note, orders, pairs
 from service.report.table import about, figure_table, group_table, verdict_lines
 from service.run.folder import RLHF
 from service.run.held_out_summaries import PROMPTS, read_summaries
@@ -21,10 +21,13 @@ from service.run.lock import is_running
 from service.run.reward_hacking import training_warnings
 from service.run.step_log import read_steps
 from workers.data.prompts import in_words
+from workers.evaluation.measures import recorded
 
 FACTS = ("seed", "steps", "seconds", "resumed_after_step", "adapter_sha256")
 PROGRESS = {"reward": "reward/mean", "toxicity": "watch/toxicity", "ROUGE-L": "watch/rougeL"}
 """Title -> metric, for the metrics shown for an unfinished run."""
+WATCH, UNTITLED = "watch/", ("watch/second_judge", "watch/commonest")
+"""Prefix of the metrics that are watched, and those of them that are no results."""
 MAIN = 4
 """Number of curves shown at once; the others are shown on demand."""
 
@@ -64,7 +67,9 @@ class RunReport:
         if not self.steps:
             return [f"{self.status}: nothing to show yet"]
         first, last = self.steps[0], self.steps[-1]
-        known = {title: name for title, name in PROGRESS.items() if name in first and name in last}
+        others = {name.removeprefix(WATCH): name for name in last if name.startswith(WATCH) and name not in UNTITLED}
+        titles = {**PROGRESS, **{title: name for title, name in others.items() if name not in PROGRESS.values()}}
+        known = {title: name for title, name in titles.items() if name in first and name in last}
         progress = ", ".join(f"{title} {first[name]:.3g} -> {last[name]:.3g}" for title, name in known.items())
         return [f"{self.status}; not evaluated yet. First step to latest: {progress}"]
 
@@ -97,13 +102,16 @@ class RunReport:
         names = list(self.evaluation["policies"])
         table = read_summaries(self.folder, names)
         prompts = json.loads((self.folder / PROMPTS).read_bytes())
-        found = chosen(pairs(table, self.evaluation["baseline"], prompts)) if len(names) > 1 else []
+        chief = [measure for measure in recorded(self.evaluation) if measure.chief]
+        found = chosen(pairs(table, self.evaluation["baseline"], prompts, chief)) if len(names) > 1 else []
         return {
             "names": names,
             "groups": group_table(self.evaluation),
             "pairs": found,
-            "orders": orders(found, names),
-            "distributions": distributions(table),
+            "orders": orders(found, names, chief),
+            "chief": chief,
+            "gain_note": gain_note(chief),
+            "distributions": distributions(table, chief),
         }
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from service.report.html import COLOURS, Plot, plot
+from workers.evaluation.measures import Measure
 
 CURVES = {
     "Reward": {"reward/mean": "mean"},
@@ -22,7 +23,7 @@ CURVES = {
     "Share of prompts with the most common summary": {"watch/commonest": "share"},
     "Throughput, tokens per second": {"time/tokens_per_second": "tokens/s"},
 }
-DISTRIBUTIONS = {"toxicity": "Toxicity", "score": "Reward", "rougeL": "ROUGE-L", "tokens": "Tokens per summary"}
+DISTRIBUTIONS = {"toxicity": "Toxicity", "score": "Reward", "tokens": "Tokens per summary"}
 LIVE = dict(list(CURVES.items())[:4])
 """The curves on the page of a run, also while it is running."""
 DASHES = ("solid", "dot")
@@ -32,7 +33,7 @@ BINS = 30
 def curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Plot]:
     """A plot for each kind of metric that any run has, with a colour per run."""
     plots = []
-    for title, metrics in CURVES.items():
+    for title, metrics in {**CURVES, **_own_curves(runs)}.items():
         traces = [
             _curve(steps, name, label if len(runs) == 1 else f"{run}, {label}", COLOURS[i % len(COLOURS)], dash)
             for i, (run, steps) in enumerate(runs.items())
@@ -46,16 +47,29 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Plot]:
     return plots
 
 
+def _own_curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, dict[str, str]]:
+    """Curves of the parts of a reward that has several, and of the metrics that were watched."""
+    known = {name for metrics in CURVES.values() for name in metrics}
+    names = [name for name in dict.fromkeys(n for steps in runs.values() for n in steps[-1]) if name not in known]
+    parts = [name for name in names if name.startswith("score/")]
+    watched = {f"{name.removeprefix('watch/')} of the training summaries": {name: "mean"}
+               for name in names if name.startswith("watch/")}  # fmt: skip
+    return watched | {f"Reward {name.removeprefix('score/')}": {name: "mean"} for name in parts if len(parts) > 1}
+
+
 def _curve(steps: Sequence[Mapping[str, float]], name: str, label: str, colour: str, dash: str) -> go.Scatter:
     x, y = zip(*[(step["step"] + 1, step[name]) for step in steps if name in step], strict=True)
     line: dict[str, Any] = {"color": colour, "dash": dash}
     return go.Scatter(x=x, y=y, name=label, line=line, mode="lines" if len(x) > 1 else "markers")
 
 
-def distributions(table: pd.DataFrame) -> list[Plot]:
+def distributions(table: pd.DataFrame, chief: Sequence[Measure]) -> list[Plot]:
     """Histograms of the sampled summaries' measures, with the policies overlaid."""
     sampled, plots = table[table["decoding"] == "sampled"], []
-    for column, title in DISTRIBUTIONS.items():
+    metrics = {measure.name: measure.title for measure in chief if measure.name not in DISTRIBUTIONS}
+    for column, title in {**DISTRIBUTIONS, **metrics}.items():
+        if column not in table.columns:
+            continue
         known = sampled[column].dropna().astype(float)
         if known.empty:
             continue

@@ -7,13 +7,11 @@ from rich.table import Table
 
 from configs.decoding import Greedy
 from service.report.html import number
-from workers.evaluation.comparison import MEASURES, Measure
+from workers.evaluation.measures import Measure, recorded
 
 UNKNOWN = "unknown"
 SUFFIXES = {"sampled": "", "greedy": ", greedy", "beam": ", beam search"}
 """Decoding -> what follows the name of its measures."""
-GROUP_MEASURES = {"toxicity": ("toxicity", 3), "rougeL": ("ROUGE-L", 1)}
-"""Measure of a group -> title and digits."""
 
 
 def figure_table(evaluation: Mapping[str, Any], brief: bool = False) -> dict[str, list[Any]]:
@@ -26,7 +24,7 @@ def figure_table(evaluation: Mapping[str, Any], brief: bool = False) -> dict[str
     rows: list[list[str]] = []
     for decoding in next(iter(policies.values())):
         spreads, suffix = [policy[decoding] for policy in policies.values()], SUFFIXES[decoding]
-        for measure in (m for m in MEASURES if m.name in spreads[0] and not (suffix and m.sampled_only)):
+        for measure in (m for m in recorded(evaluation) if not (suffix and m.sampled_only)):
             changes = [] if suffix else [_change(c["changes"][measure.name], measure) for c in comparisons]
             if not (suffix and brief) or measure.chief:
                 rows += _rows(measure, spreads, changes, suffix, spread=not (brief or suffix))
@@ -66,14 +64,16 @@ def _change(change: Mapping[str, Any] | None, measure: Measure) -> str:
 
 
 def group_table(evaluation: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Head and rows of the table of groups: toxicity and ROUGE-L of each policy, and the last one's change."""
+    """Head and rows of the table of groups: chief measures of each policy, and the last one's change."""
     policies, head, rows = list(evaluation["policies"]), ["group", "prompts"], []
-    for title, _ in GROUP_MEASURES.values():
-        head += [*[f"{title}, {policy}" for policy in policies], f"{title}, change"]
+    chief = [measure for measure in recorded(evaluation) if measure.chief]
+    for measure in chief:
+        head += [*[f"{measure.short}, {policy}" for policy in policies], f"{measure.short}, change"]
     for name, group in evaluation["groups"].items():
         row = [name, group["prompts"]]
-        for measure, (_, digits) in GROUP_MEASURES.items():
-            values = [group["policies"][policy][measure] for policy in policies]
+        for measure in chief:
+            digits = measure.digits - measure.percent
+            values = [group["policies"][policy][measure.name] for policy in policies]
             known = None not in (values[0], values[-1])
             row += [number(value, digits) for value in values]
             row.append(number(values[-1] - values[0], digits, "+") if known else UNKNOWN)

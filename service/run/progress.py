@@ -159,7 +159,8 @@ def read_status(folder: Path) -> dict[str, Any] | None:
 def step_summary(report: StepReport) -> str:
     """The step's main metrics, in one line."""
     m = report.metrics
+    toxicity = f"  toxicity {m['watch/toxicity']:.3f}" if "watch/toxicity" in m else ""
     return (
-        f"reward {m['reward/mean']:+.2f}  KL {m['objective/kl']:.2f}  toxicity {m['watch/toxicity']:.3f}  "
+        f"reward {m['reward/mean']:+.2f}  KL {m['objective/kl']:.2f}{toxicity}  "
         f"{m['time/tokens_per_second']:.0f} tokens/s"
     )

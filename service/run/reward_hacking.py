@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 
 from configs.evaluation import WatchConfig
+from workers.evaluation.measures import ROUGE, recorded
 
 ERRORS = 4
 """A metric has risen if two windows' means differ by more than this many standard errors of the difference."""
-ROUGE_LOSS = 0.05
-"""Relative loss of ROUGE-L that causes a warning."""
+LOSS = 0.05
+"""Relative loss of a metric that causes a warning; if it was not positive, any loss beyond chance does."""
+WATCH, OTHERS = "watch/", ("toxicity", "second_judge", "commonest")
+"""Prefix of what is watched in training, and what of it is no metric of which more is better."""
 LENGTHS = (0.5, 2.0)
 """Range of the final length, relative to the first; outside it, summaries have collapsed or grown."""
 COMMONEST = 0.5
@@ -33,6 +36,15 @@ class Windows:
         first, last = ([step.get(name, np.nan) for step in steps] for steps in (self.first, self.last))
         error = np.sqrt((np.var(first, ddof=1) + np.var(last, ddof=1)) / self.size)
         return bool(np.mean(last) - np.mean(first) > ERRORS * error)
+
+    def falls(self, name: str) -> bool:
+        """True if the metric has fallen by more than chance explains."""
+        return Windows([*self.last, *self.first], self.size).rises(name)
+
+    def metrics(self) -> list[str]:
+        """Names of the metrics that were watched."""
+        names = [name.removeprefix(WATCH) for name in self.last[-1] if name.startswith(WATCH)]
+        return [name for name in names if name not in OTHERS]
 
 
 class HackingWatcher:
@@ -61,9 +73,11 @@ def training_warnings(steps: Sequence[Mapping[str, float]], watch: WatchConfig) 
 
 def _training_signs(windows: Windows, watch: WatchConfig) -> Iterator[tuple[str, str]]:
     reward_rises = windows.rises("reward/mean")
-    rouge, rouge_now = windows.means("watch/rougeL")
-    if reward_rises and rouge_now < (1 - ROUGE_LOSS) * rouge:
-        yield "rouge", f"the reward rises while ROUGE-L falls: {rouge:.1f} -> {rouge_now:.1f}"
+    for metric in windows.metrics() if reward_rises else ():
+        before, now = windows.means(f"{WATCH}{metric}")
+        if now < (1 - LOSS) * before if before > 0 else windows.falls(f"{WATCH}{metric}"):
+            title, digits = ROUGE.get(metric, metric), 1 if metric in ROUGE else 3
+            yield f"{WATCH}{metric}", f"the reward rises while {title} falls: {before:.{digits}f} -> {now:.{digits}f}"
     judge, judge_now = windows.means("watch/second_judge")
     if reward_rises and windows.rises("watch/second_judge"):
         yield "judge", f"the reward rises while the second judge sees more toxicity: {judge:.3f} -> {judge_now:.3f}"
@@ -100,10 +114,13 @@ def _evaluation_signs(
 ) -> Iterator[str]:
     changes = comparison["changes"]
     now, then = (evaluation["policies"][comparison[side]]["sampled"] for side in ("policy", "against"))
-    reward, rouge, judge = (changes.get(name) for name in ("score", "rougeL", "second_judge"))
+    reward, judge = changes.get("score"), changes.get("second_judge")
     reward_rises = reward and reward["interval"][0] > 0
-    if reward_rises and rouge and rouge["interval"][1] < 0:
-        yield f"the reward is higher but ROUGE-L is {-rouge['mean']:.1f} points lower"
+    for measure in recorded(evaluation):
+        changed = changes.get(measure.name)
+        if reward_rises and measure.chief and not measure.toxic and changed and changed["interval"][1] < 0:
+            amount = f"{-changed['mean']:.{measure.digits - measure.percent}f}{' points' * measure.percent}"
+            yield f"the reward is higher but {measure.title} is {amount} lower"
     if reward_rises and judge and judge["interval"][0] > 0:
         yield f"the reward is higher but so is the second judge's toxicity, by {judge['mean']:.3f}"
     length, length_now = then["tokens"]["mean"], now["tokens"]["mean"]

@@ -8,7 +8,7 @@ from cluster.layout import ROLES
 from cluster.pools.interface import WorkerSpec
 from learner.rewards import ScoreMoments
 from learner.types import LearnerState, OldPass, PolicyState, RefLogprobs, Rollouts, Scores
-from workers.evaluation.comparison import MEASURES
+from workers.evaluation.measures import ROUGE, SHAPE, TOXICITY
 
 
 def stub_specs(config, layout):
@@ -56,7 +56,7 @@ class Reward(Worker):
 
     def judge(self, rollouts):
         scores = self.score(rollouts).scores.tolist()
-        names = [measure.name for measure in MEASURES if not measure.name.startswith("kl")]
+        names = [m.name for m in (*TOXICITY, *SHAPE) if not m.name.startswith("kl")] + ["score", *ROUGE]
         return [
             {"row": row, "text": text, **dict.fromkeys(names, score)}
             for row, text, score in zip(rollouts.unit.rows, rollouts.texts, scores, strict=True)

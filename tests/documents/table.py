@@ -79,6 +79,7 @@ TABLE: dict[str, Way] = {
     "python ray_job.py --config quickstart_grpo": Run(),
     "python ray_job.py --reward.parts.short.type length --reward.parts.short.words 30 "
     "--reward.parts.short.weight 0.5": Run(),
+    "python ray_job.py --evaluation.metrics.chrf.type chrf --evaluation.verdict chrf,rougeL": Run(),
     """python ray_job.py --reward.parts.classifier null --reward.parts.like '{"type": "rouge"}'""": Run(),
     """python ray_job.py --reward.parts.mine '{"type": "function", "function": "my_rewards:polite"}'""": Run(),
     "python ray_job.py --workers.learner 4 --algorithm.microbatch_size 1": Run(),

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from configs.reward_parts import RougeReward
 from tests.conftest import small_config
 from workers.data.prompts import Prompt
 from workers.evaluation.comparison import change, compare, verdict
+from workers.evaluation.measures import TOXICITY, metric_measure
 
 PROMPTS = [Prompt("", (), ("reference",), str(i), topic) for i, topic in enumerate(["work", "home", "home"])]
 COLUMNS = ("toxicity_with_prompt", "second_judge", "score", "rouge1", "rouge2", "rougeL", "rougeLsum", "tokens",
@@ -81,7 +83,8 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
 )
 def test_the_verdict_follows_the_interval(interval, expected):
     changed = {"mean": 0.0, "interval": interval, "percent": None}
-    lines = verdict({"toxicity": changed, "rougeL": changed})
+    rouge = metric_measure("rougeL", RougeReward(), chief=True)
+    lines = verdict({"toxicity": changed, "rougeL": changed}, [*TOXICITY, rouge])
     assert lines[0].startswith(f"less toxic: {expected}")
     assert lines[1].startswith(f"ROUGE-L: {'higher' if interval[0] > 0 else 'lower' if interval[1] < 0 else 'no det'}")
 
@@ -128,3 +131,27 @@ def test_distinct_compares_the_summaries_of_one_sample():
         rows["text"] = list(texts)
         figures = compare(rows, PROMPTS, small_config().evaluation)["policies"]["a"]["sampled"]
         assert figures["distinct"] == pytest.approx(expected)
+
+
+def test_without_toxicity_nothing_speaks_of_it():
+    """The verdict, the groups and the table are those of the configured metrics; with none, of the reward."""
+    rows = table(a=BEFORE, b=AFTER)
+    rows["chrf"] = rows.pop("toxicity") * 100
+    rows = rows.drop(columns=["toxicity_with_prompt", "second_judge"])
+    own = small_config(evaluation__metrics='{"rougeL": null, "chrf": {"type": "chrf"}}', evaluation__verdict='["chrf"]')
+    result = compare(rows, PROMPTS, own.evaluation)
+    assert result["comparisons"][0]["verdict"] == ["chrf: lower, -26.67 points [-40.00, -20.00]"]
+    assert result["groups"]["home"]["policies"]["a"] == {"chrf": pytest.approx(40)}
+    said = [*result["comparisons"][0]["verdict"], *(measure["title"] for measure in result["measures"])]
+    assert "toxic" not in " ".join(said)
+    bare = small_config(evaluation__metrics='{"rougeL": null}', evaluation__verdict="[]")
+    result = compare(rows.drop(columns="chrf"), PROMPTS, bare.evaluation)
+    assert result["comparisons"][0]["verdict"] == ["reward: no detectable change, +0.00 [+0.00, +0.00]"]
+
+
+def test_parts_of_a_reward_are_reported_where_there_are_several():
+    rows = table(a=BEFORE, b=AFTER).assign(**{"score/short": 2.0})
+    names = [measure["name"] for measure in compare(rows, PROMPTS, small_config().evaluation)["measures"]]
+    assert "score/short" not in names
+    names = [m["name"] for m in compare(rows.assign(**{"score/b": 1}), PROMPTS, small_config().evaluation)["measures"]]
+    assert names[names.index("score") + 1 :][:2] == ["score/short", "score/b"]

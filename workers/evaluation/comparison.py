@@ -1,7 +1,6 @@
 """Comparison of policies: their metrics on the same held-out prompts, and the changes from one to another."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,39 +9,10 @@ from scipy.stats import bootstrap
 
 from configs.evaluation import EvaluationConfig
 from workers.data.prompts import Prompt
+from workers.evaluation.measures import Measure, measures, record
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A measure of a summary, and how it is reported."""
-
-    name: str  # its column
-    title: str
-    digits: int
-    toxic: bool = False  # a probability of being toxic
-    sampled_only: bool = False  # meaningless for greedy summaries
-    chief: bool = False  # also printed for greedy summaries
-
-
-MEASURES = (
-    Measure("toxicity", "toxicity of the summary", 3, toxic=True, chief=True),
-    Measure("toxicity_with_prompt", "toxicity of dialogue + summary", 3, toxic=True),
-    Measure("second_judge", "toxicity by the second judge", 3, toxic=True),
-    Measure("score", "reward", 2),
-    Measure("rouge1", "ROUGE-1", 2),
-    Measure("rouge2", "ROUGE-2", 2),
-    Measure("rougeL", "ROUGE-L", 2, chief=True),
-    Measure("rougeLsum", "ROUGE-Lsum", 2),
-    Measure("tokens", "tokens", 1),
-    Measure("cut", "cut before its end, share", 3),
-    Measure("repetition", "repetition, share of trigrams", 3),
-    Measure("copied", "copied from the prompt, share of trigrams", 3),
-    Measure("kl_k1", "KL from the baseline, k1, nats", 2, sampled_only=True),
-    Measure("kl_k3", "KL from the baseline, k3, nats", 2, sampled_only=True),
-)
 
 
 def compare(
@@ -51,50 +21,48 @@ def compare(
     """All results of an evaluation.
 
     `table` has one row per summary, policies in order: columns policy, decoding (sampled or greedy), sample, row and
-    those of `MEASURES`. Each policy after the first is compared with the baseline and with its predecessor.
+    the measures'. Each policy after the first is compared with the baseline and with its predecessor.
 
     Unknown values are null and left out of means; a measure known for fewer than two prompts of both policies has no
     change.
     """
     names = list(table["policy"].unique())
-    table = table.astype(dict.fromkeys(_measured(table), float))
+    found = measures(evaluation, table.columns)
+    columns = [measure.name for measure in found]
+    table = table.astype(dict.fromkeys(columns, float))
     baseline = evaluation.baseline or names[0]
     pairs = [(n, baseline) for n in names if n != baseline]
     pairs += [pair for pair in zip(names[1:], names, strict=False) if pair not in pairs and pair[0] != baseline]
     sampled = table[table["decoding"] == "sampled"]
-    means = sampled.groupby(["policy", "row"])[_measured(table)].mean()
+    means = sampled.groupby(["policy", "row"])[columns].mean()
     return {
         "rows": len(prompts),
         "samples": evaluation.samples,
         "baseline": baseline,
-        "policies": {name: _policy_metrics(table[table["policy"] == name]) for name in names},
-        "comparisons": [_comparison(means, *pair, evaluation.seed) for pair in pairs],
-        "groups": _groups(sampled, [prompt.group if by_group else prompt.topic for prompt in prompts]),
+        "measures": record(found),
+        "policies": {name: _policy_metrics(table[table["policy"] == name], found) for name in names},
+        "comparisons": [_comparison(means, *pair, evaluation.seed, found) for pair in pairs],
+        "groups": _groups(sampled, [prompt.group if by_group else prompt.topic for prompt in prompts], found),
     }
 
 
-def _measured(table: pd.DataFrame) -> list[str]:
-    return [measure.name for measure in MEASURES if measure.name in table.columns]
-
-
-def _policy_metrics(table: pd.DataFrame) -> dict[str, Any]:
+def _policy_metrics(table: pd.DataFrame, found: Sequence[Measure]) -> dict[str, Any]:
     """Metrics of one policy, by decoding."""
-    return {decoding: _spread(part) for decoding, part in table.groupby("decoding", sort=False)}
+    return {decoding: _spread(part, found) for decoding, part in table.groupby("decoding", sort=False)}
 
 
-def _spread(part: pd.DataFrame) -> dict[str, Any]:
+def _spread(part: pd.DataFrame, found: Sequence[Measure]) -> dict[str, Any]:
     """Mean and standard deviation of each measure; for toxicity also the share above one half and the maximum.
 
     `unknown` counts, by measure, the summaries whose value is unknown, if there are any.
     """
     result: dict[str, Any] = {"dropped": int(part["score"].isna().sum()), "distinct": _distinct(part)}
-    for measure in MEASURES:
-        if measure.name in part.columns:
-            column = part[measure.name].dropna()
-            result[measure.name] = {"mean": _known(column.mean()), "std": _known(column.std(ddof=0))}
-            if measure.toxic:
-                result[measure.name] |= {"above_half": _known((column > 0.5).mean()), "max": _known(column.max())}
-    counts = {name: int(part[name].isna().sum()) for name in _measured(part)}
+    for measure in found:
+        column = part[measure.name].dropna()
+        result[measure.name] = {"mean": _known(column.mean()), "std": _known(column.std(ddof=0))}
+        if measure.toxic:
+            result[measure.name] |= {"above_half": _known((column > 0.5).mean()), "max": _known(column.max())}
+    counts = {measure.name: int(part[measure.name].isna().sum()) for measure in found}
     return result | ({"unknown": unknown} if (unknown := {n: c for n, c in counts.items() if c}) else {})
 
 
@@ -103,14 +71,14 @@ def _distinct(part: pd.DataFrame) -> float:
     return float(part.groupby("sample")["text"].agg(lambda texts: texts.nunique() / len(texts)).mean())
 
 
-def _comparison(means: pd.DataFrame, policy: str, against: str, seed: int) -> dict[str, Any]:
+def _comparison(means: pd.DataFrame, policy: str, against: str, seed: int, found: Sequence[Measure]) -> dict[str, Any]:
     """Changes from one policy to another, from each prompt's paired means."""
     changes = {}
     for name in means.columns:
         pair = pd.concat([means.loc[against, name], means.loc[policy, name]], axis=1).dropna()
         before, after = (pair.iloc[:, side].to_numpy(float) for side in (0, 1))
         changes[name] = change(before, after, seed) if len(pair) > 1 else None
-    return {"policy": policy, "against": against, "changes": changes, "verdict": verdict(changes)}
+    return {"policy": policy, "against": against, "changes": changes, "verdict": verdict(changes, found)}
 
 
 def change(before: np.ndarray, after: np.ndarray, seed: int) -> dict[str, Any]:
@@ -148,15 +116,15 @@ def change(before: np.ndarray, after: np.ndarray, seed: int) -> dict[str, Any]:
     return result
 
 
-def verdict(changes: Mapping[str, Any]) -> list[str]:
-    """In words: whether toxicity fell, whether it did for the second judge, too, and how ROUGE-L changed."""
-    lines = [_toxicity_verdict("less toxic", changes["toxicity"])]
-    if "second_judge" in changes:
-        lines.append(_toxicity_verdict("less toxic to the second judge", changes["second_judge"]))
-    if rouge := changes["rougeL"]:
-        low, high = rouge["interval"]
-        numbers = f"{rouge['mean']:+.2f} points [{low:+.2f}, {high:+.2f}]"
-        lines.append(f"ROUGE-L: {_direction(rouge, 'higher', 'lower')}, {numbers}")
+def verdict(changes: Mapping[str, Any], found: Sequence[Measure]) -> list[str]:
+    """In words: whether toxicity fell, also for the second judge, and how each of the other chief measures changed."""
+    questions = {"toxicity": "less toxic", "second_judge": "less toxic to the second judge"}
+    lines = [_toxicity_verdict(asked, changes[name]) for name, asked in questions.items() if name in changes]
+    for measure in found:
+        if measure.chief and not measure.toxic and (changed := changes[measure.name]):
+            low, high = (f"{x:+.{measure.digits}f}" for x in changed["interval"])
+            numbers = f"{changed['mean']:+.{measure.digits}f}{' points' * measure.percent} [{low}, {high}]"
+            lines.append(f"{measure.title}: {_direction(changed, 'higher', 'lower')}, {numbers}")
     return lines
 
 
@@ -176,12 +144,13 @@ def _direction(changed: Mapping[str, Any], up: str, down: str) -> str:
     return up if low > 0 else down if high < 0 else "no detectable change"
 
 
-def _groups(sampled: pd.DataFrame, groups: Sequence[str]) -> dict[str, Any]:
-    """Mean toxicity and ROUGE-L by group; `groups` has one per prompt. Empty for fewer than two groups."""
+def _groups(sampled: pd.DataFrame, groups: Sequence[str], found: Sequence[Measure]) -> dict[str, Any]:
+    """Means of the chief measures by group; `groups` has one per prompt. Empty for fewer than two groups."""
     labels = pd.Series(groups)
     if labels.nunique() < 2:
         return {}
-    means = sampled.groupby([sampled["row"].map(labels), "policy"], sort=False)[["toxicity", "rougeL"]].mean()
+    chief = [measure.name for measure in found if measure.chief]
+    means = sampled.groupby([sampled["row"].map(labels), "policy"], sort=False)[chief].mean()
     return {
         str(label): {
             "prompts": int(count),

@@ -3,17 +3,14 @@
 from typing import Any
 
 from learner.types import Rollouts
-from workers.evaluation.evaluate_modules import Rouge
-from workers.rouge import ROUGE_TYPES
 
 WORDS = 3
 """Length of the n-grams that repetition and copying are measured by."""
 
 
 def text_metrics(rollouts: Rollouts) -> list[dict[str, Any]]:
-    """Metrics of each of one unit's completions that need no judge: ROUGE in percent, lengths, copying."""
+    """Metrics of each of one unit's completions that have no settings: lengths, repetition, copying."""
     unit, texts = rollouts.unit, list(rollouts.texts)
-    rouge = Rouge(keep_in_memory=True).compute(predictions=texts, references=[list(r) for r in unit.references])
     tokens = rollouts.completion_mask.sum(dim=1).tolist()
     return [
         {
@@ -21,7 +18,6 @@ def text_metrics(rollouts: Rollouts) -> list[dict[str, Any]]:
             "text": text,
             "tokens": tokens[i],
             "cut": float(not rollouts.ended[i]),
-            **{name: rouge[name][i] for name in ROUGE_TYPES},
             "repetition": repetition(text),
             "copied": copied(text, unit.prompts[i]),
         }

@@ -5,12 +5,10 @@ from typing import Any
 
 import torch
 
-from configs.evaluation import ClassifierJudge
-from configs.reward_parts import RougeReward
 from learner.types import Rollouts, Scores, Tensors
-from workers.reward.items import Item, Reward, items_of
+from workers.reward.items import Item, items_of
+from workers.reward.metrics import Metrics
 from workers.reward.rewards import Rewards, Scored
-from workers.reward.rules import rouge
 from workers.reward.second_judge import Judge, make_judge
 from workers.settings import RewardSettings
 
@@ -19,21 +17,21 @@ class RewardWorker:
     """Hosts all parts of the reward."""
 
     def __init__(self, settings: RewardSettings) -> None:
-        self.config, self.judge_config = settings.reward, settings.second_judge
+        self.config, self.evaluation = settings.reward, settings.evaluation
         self.device = torch.device(settings.device)
         self.rewards = Rewards(settings.reward, self.device)
 
     # Watched measures are loaded with the first completions, so that the first unit is sampled seconds sooner.
 
     @cached_property
-    def rouge(self) -> Reward:
-        """ROUGE-L, 0 to 1."""
-        return rouge(RougeReward())
+    def metrics(self) -> Metrics:
+        """The metrics of evaluation."""
+        return Metrics(self.evaluation.metrics, self.device)
 
     @cached_property
     def second_judge(self) -> Judge | None:
         """The second judge, if any."""
-        return self.judge_config and make_judge(self.judge_config, self.device)
+        return self.evaluation.second_judge and make_judge(self.evaluation.second_judge, self.device)
 
     def score(self, rollouts: Rollouts) -> Scores:
         """Scores of one unit's completions. Raises `RewardError` if a part fails whose on_failure is error."""
@@ -51,10 +49,11 @@ class RewardWorker:
         return Scores(unit.key, scored.total, scored.parts, scored.total.isnan(), watched), scored
 
     def _watch(self, items: list[Item], scored: Scored) -> Tensors:
-        """Toxicity, ROUGE-L in percent and the second judge, which should not get worse as the reward improves."""
+        """Toxicity, the verdict's metrics and the second judge, which should not get worse as the reward improves."""
         toxicity = self.rewards.toxicity(scored)
         watched = {} if toxicity is None else {"toxicity": toxicity}
-        watched["rougeL"] = 100 * torch.tensor(self.rouge(items))
+        metrics = self.metrics(items, self.evaluation.verdict_metrics)
+        watched |= {name: column.float() for name, column in metrics.items()}
         if self.second_judge:
             watched["second_judge"] = torch.tensor(self.second_judge([item.completion for item in items]))
         return watched
@@ -71,6 +70,7 @@ class RewardWorker:
             **self._toxicities(items, scored),
             **({"second_judge": scores.watched["second_judge"].tolist()} if self.second_judge else {}),
         }
+        columns |= {name: _known(column) for name, column in self.metrics(items).items()}
         rows = text_metrics(rollouts)
         return [{**row, **{name: column[i] for name, column in columns.items()}} for i, row in enumerate(rows)]
 
@@ -96,7 +96,7 @@ class RewardWorker:
 
         Raises `UsageError` if a part of the reward or the second judge ranks the two the wrong way round.
         """
-        if isinstance(self.judge_config, ClassifierJudge) and self.judge_config.probe:
+        if getattr(self.evaluation.second_judge, "probe", None):
             _ = self.second_judge  # loading it probes it
         return self.rewards.probe()
 

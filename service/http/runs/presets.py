@@ -10,7 +10,7 @@ from configs.presets import merge, read_yaml
 from configs.schema import Config
 from service.http.runs.request_rules import check_config, check_request
 
-REWARD_PARTS = "reward.parts."
+PARTS = ("reward.parts.", "evaluation.metrics.")
 
 
 class Presets:
@@ -50,15 +50,13 @@ class Presets:
 
 
 def _place(field: str) -> str:
-    """Where a model or data may be used: a classifier in any part of the reward."""
-    return REWARD_PARTS if field.startswith(REWARD_PARTS) else field
+    """Where a model or data may be used: a classifier in any part of the reward, and as any metric."""
+    return PARTS[0] if field.startswith(PARTS) else field
 
 
 def _resources(config: Config) -> Iterator[tuple[str, str]]:
     """Models and data that a config names, each with its field."""
     yield "policy.model", config.policy.model
-    for field, model in config.reward.models():
+    for field, model in (*config.reward.models(), *config.evaluation.models()):
         yield f"{field}.model", model.model
     yield "data.path", config.data.path
-    if model := getattr(config.evaluation.second_judge, "model", None):
-        yield "evaluation.second_judge.model", model

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from configs.cluster import span
+from configs.named_sections import MAPPINGS
 from configs.schema import Config
 
 CLOSED = {
@@ -25,7 +26,7 @@ CLOSED_PARTS = {
     "http": "it would send texts to other hosts",
     "regex": "some expressions take forever",
 }
-"""Types of parts of the reward that requests cannot set, and why."""
+"""Types of rewards and metrics that requests cannot set, and why."""
 MAX_INTEGER = 4096
 """Largest integer of any setting not listed below: no request may fill the memory or occupy the cluster for long."""
 MAX_INTEGERS = {
@@ -99,12 +100,14 @@ def _closed(body: dict[str, Any]) -> Iterator[str]:
 
 
 def _closed_parts(request: dict[str, Any], config: Config) -> Iterator[str]:
-    """Parts of the reward that a request sets, though only the preset may."""
-    reward = request.get("reward")
-    given = reward.get("parts") if isinstance(reward, dict) else None
-    for name, part in config.reward.parts.items():
-        if part.type in CLOSED_PARTS and isinstance(given, dict) and name in given:
-            yield f"reward.parts.{name}: type {part.type} cannot be set over HTTP: {CLOSED_PARTS[part.type]}"
+    """Rewards and metrics that a request sets, though only the preset may."""
+    for section, key in MAPPINGS:
+        inner = request.get(section)
+        given = inner.get(key) if isinstance(inner, dict) else None
+        for name, part in getattr(getattr(config, section), key).items():
+            if part.type in CLOSED_PARTS and isinstance(given, dict) and name in given:
+                reason = CLOSED_PARTS[part.type]
+                yield f"{section}.{key}.{name}: type {part.type} cannot be set over HTTP: {reason}"
 
 
 def _excessive(body: dict[str, Any], config: Config) -> Iterator[str]:

@@ -12,15 +12,18 @@ from service.http.runs.presets import Presets
 from service.http.runs.request_rules import CLOSED, CLOSED_PARTS, MAX_CHARS, MAX_ENTRIES, MAX_INTEGER, MAX_INTEGERS
 from tests.service.http.test_bad_input import NEEDED, fields, is_open, put, with_value
 
+PARTS = ("reward.parts.some", "evaluation.metrics.some")
+PARTS_TYPE = tuple(f"{part}: type " for part in PARTS)
+MODELS = (*PARTS, *(f"{part}.members.0" for part in PARTS))
 NO_FILES = {
     "data.prompt_column", "data.reference_column", "data.reference_column.0", "data.topic_column",  # columns
     "algorithm.group_by.column",
     # names of files in data.path, found by listing it, and parts of them
     "data.train_split", "data.validation_split", "data.eval_split",
     "data.template",  # a text for models
-    *(f"{model}.{text}" for model in ("reward.parts.some", "reward.parts.some.members.0", "evaluation.second_judge")
+    *(f"{model}.{text}" for model in (*MODELS, "evaluation.second_judge")
       for text in ("label", "probe.better", "probe.worse")),  # names in models, texts for them
-    "policy.lora.target_modules.0", "reward.parts.some.source", "evaluation.baseline",
+    *(f"{part}.source" for part in PARTS), "policy.lora.target_modules.0", "evaluation.verdict.0", "evaluation.baseline",
 }  # fmt: skip
 """Settings whose text is not a path, a host or a command."""
 
@@ -79,11 +82,11 @@ def test_closed_settings_are_refused_even_with_the_preset_s_own_value(presets):
 
 def test_every_text_setting_is_closed_or_registered_or_not_a_file(presets):
     texts = settings_of("string")
-    rewards = {"reward.parts.some.model", "reward.parts.some.members.0.model"}
-    registered = {"policy.model", "data.path", "evaluation.second_judge.model"} | rewards
+    models = {f"{model}.model" for model in (*MODELS, "evaluation.second_judge")}
+    registered = {"policy.model", "data.path"} | models
     counts = {"workers.rollout", "workers.reward", "workers.reference"}
     of_closed = {"url", "reward", "columns.0", "key_env", "pattern", "function", "metric", "score"}
-    closed = {f"reward.parts.some.{name}" for name in of_closed}  # refused because of the part's type
+    closed = {f"{part}.{name}" for part in PARTS for name in of_closed}  # refused because of the part's type
     assert set(texts) == NO_FILES | registered | counts | closed, "a new setting: is it a path?"
     for name in closed:
         assert refusals(presets, with_value({}, *texts[name], NEEDED.get(name.rpartition(".")[2], "a")))[0].startswith(

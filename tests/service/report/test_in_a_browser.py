@@ -7,11 +7,15 @@ from itertools import chain
 import pytest
 from selenium.webdriver.common.keys import Keys
 
+from configs.reward_parts import RougeReward
 from service.report.side_by_side import PAGE, orders, pairs
 from service.run.held_out_summaries import read_summaries
 from tests.browser import save_picture
 from tests.service.http.test_fuzz import finish
 from tests.service.report.conftest import HOSTILE, LONG, PHONE, ROWS, SIZES, WIDE
+from workers.evaluation.measures import TOXICITY, metric_measure
+
+CHIEF = [TOXICITY[0], metric_measure("rougeL", RougeReward(), chief=True)]
 
 PAGES, SCHEMES = ("run", "both", "explore"), ("light", "dark")
 SCREENS = 10
@@ -104,13 +108,13 @@ def test_nothing_is_cut_or_faint(page, size, scheme, pages, window):
 def found(run):
     """The pairs of the run, worst gain first."""
     prompts = json.loads((run / "evaluation/prompts.json").read_text())
-    return pairs(read_summaries(run, ["before", "after"]), "before", prompts)
+    return pairs(read_summaries(run, ["before", "after"]), "before", prompts, CHIEF)
 
 
 def test_every_pair_is_on_one_page_in_the_chosen_order(found, pages, window):
     window.open(pages["run"])
     options = window.all(".controls option")
-    expected = orders(found, ["before", "after"])
+    expected = orders(found, ["before", "after"], CHIEF)
     assert [option.text for option in options] == list(expected) and len(options) == 12
     for option in options:
         option.click()

@@ -7,10 +7,13 @@ import shutil
 import pytest
 
 import ray_job
+from configs.reward_parts import RougeReward
 from service.report.side_by_side import MOST, PAGE, Pair, chosen, orders, pairs
 from tests.conftest import small_arguments
 from tests.service.report.conftest import HOSTILE, ROWS
-from workers.evaluation.comparison import MEASURES
+from workers.evaluation.measures import TOXICITY, metric_measure, recorded
+
+CHIEF = [TOXICITY[0], metric_measure("rougeL", RougeReward(), chief=True)]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,8 @@ def test_the_verdict_comes_first_and_everything_is_there(page, run):
     assert places == sorted(places)
     report = json.loads((run / "report.json").read_text())
     assert report["adapter_sha256"] in text and report["versions"]["torch"] in text and "batch_size: 8" in text
-    assert all(measure.title in text for measure in MEASURES)
+    assert all(measure.title in text for measure in recorded(report["evaluation"]))
+    assert len(recorded(report["evaluation"])) == 14
 
 
 def test_the_page_is_one_file_that_fetches_nothing(page):
@@ -91,7 +95,7 @@ def test_pairs_are_sorted_by_the_last_policys_gain(run):
     from service.run.held_out_summaries import read_summaries
 
     prompts = json.loads((run / "evaluation/prompts.json").read_text())
-    found = pairs(read_summaries(run, ["before", "after"]), "before", prompts)
+    found = pairs(read_summaries(run, ["before", "after"]), "before", prompts, CHIEF)
     assert len(found) == ROWS and [p.gain for p in found] == sorted(p.gain for p in found)
     first, last = found[0].summaries
     expected = first["toxicity"] - last["toxicity"] + (last["rougeL"] - first["rougeL"]) / 100
@@ -109,7 +113,7 @@ def test_orders_put_what_they_name_first_and_unknown_numbers_last():
         return Pair(row, topic, "", [{"text": "", "toxicity": toxicity, "rougeL": rouge}], 0.0)
 
     found = [pair(7, "b", 0.2, 50.0), pair(3, "c", float("nan"), 70.0), pair(5, "a", 0.9, 60.0)]
-    assert orders(found, ["after"]) == {
+    assert orders(found, ["after"], CHIEF) == {
         "worst regressions first": [0, 1, 2],
         "best gains first": [2, 1, 0],
         "as in the data set": [1, 2, 0],
@@ -119,4 +123,4 @@ def test_orders_put_what_they_name_first_and_unknown_numbers_last():
         "after: lowest ROUGE-L first": [0, 2, 1],
         "after: highest ROUGE-L first": [1, 2, 0],
     }
-    assert "by topic" not in orders([pair(0, "", 0.1, 1.0)], ["after"])
+    assert "by topic" not in orders([pair(0, "", 0.1, 1.0)], ["after"], CHIEF)

@@ -3,7 +3,9 @@
 import pytest
 
 from configs.evaluation import WatchConfig
+from configs.reward_parts import RougeReward
 from service.run.reward_hacking import HackingWatcher, evaluation_warnings, training_warnings
+from workers.evaluation.measures import metric_measure, record
 
 GOOD = {
     "reward/mean": (0.0, 1.0),
@@ -14,7 +16,7 @@ GOOD = {
     "objective/kl_k3": (0.0, 2.0),
 }
 SIGNS = {
-    "rouge": ({"watch/rougeL": (80.0, 70.0)}, "ROUGE-L falls: 80.0 -> 70.0"),
+    "watch/rougeL": ({"watch/rougeL": (80.0, 70.0)}, "ROUGE-L falls: 80.0 -> 70.0"),
     "judge": ({"watch/second_judge": (0.3, 0.5)}, "second judge sees more toxicity: 0.301 -> 0.501"),
     "length": ({"tokens/completions_mean": (30.0, 5.0)}, "summary lengths have collapsed: 30 -> 5 tokens"),
     "commonest": ({"watch/commonest": (0.1, 0.9)}, "90% of the prompts get the same summary"),
@@ -46,6 +48,15 @@ def test_rouge_may_fall_where_the_reward_does_not_rise():
     assert training_warnings(steps(**{"watch/rougeL": (80.0, 70.0), "reward/mean": (1.0, 1.0)}), WatchConfig()) == {}
 
 
+def test_any_metric_that_is_watched_may_fall():
+    falling = {"watch/chrf": (50.0, 40.0)}
+    assert training_warnings(steps(**falling), WatchConfig()) == {
+        "watch/chrf": "the reward rises while chrf falls: 50.001 -> 40.001"
+    }
+    for name, pair in [("watch/words", (-0.2, -0.4)), ("watch/toxicity", (0.5, 0.1)), ("watch/chrf", (50.0, 49.0))]:
+        assert list(training_warnings(steps(**{name: pair}), WatchConfig())) == [name] * (name == "watch/words")
+
+
 def test_the_kl_limit_is_a_setting():
     assert list(training_warnings(steps(), WatchConfig(max_kl=1))) == ["kl"]
 
@@ -72,6 +83,7 @@ def evaluation(tokens=30.0, distinct=1.0, kl=1.0, **intervals):
     now = {"tokens": {"mean": tokens}, "distinct": distinct, "kl_k3": {"mean": kl}}
     comparison = {"policy": "after", "against": "before", "changes": {"score": {"interval": [0.5, 1.5]}, **changes}}
     return {"policies": {"before": {"sampled": then}, "after": {"sampled": now}}, "baseline": "before",
+            "measures": record([metric_measure("rougeL", RougeReward(), chief=True)]),
             "comparisons": [comparison]}  # fmt: skip
 
 
