@@ -13,11 +13,11 @@ from transformers import GenerationConfig, M2M100Config, M2M100ForConditionalGen
 from transformers.utils import logging
 
 from examples.records.orders import RECORDS
-from examples.translation.languages import KORISH, VELTAN
 from examples.translation.sentences import TRANSLATION
+from examples.translation.tokenization import MAX_POSITIONS, tokenized_rows, translator_tokenizer
 from quickstart.build import check_reload
 from quickstart.tokenization import policy_tokenizer
-from quickstart.train_policy import new_policy, save_policy, train_policy
+from quickstart.train_policy import new_policy, save_policy, tokenized, train_policy
 
 RECORDS_ROWS = 20_000
 RECORDS_SHAPE = {"d_model": 64, "d_kv": 16, "num_heads": 4, "d_ff": 128, "num_layers": 2, "num_decoder_layers": 2}
@@ -34,22 +34,19 @@ def build_records(folder: Path) -> None:
     pairs = [(RECORDS_PROMPT.format(prompt=row.prompt), row.taught) for row in rows]
     tokenizer = policy_tokenizer([text for pair in pairs[:4000] for text in pair])
     policy = new_policy(len(tokenizer), RECORDS_SHAPE)
-    train_policy(policy, tokenizer, pairs)
+    train_policy(policy, tokenized(tokenizer, pairs))
     save_policy(policy, tokenizer, folder / "policy")
     check_reload(policy, folder / "policy")
 
 
 def new_translator(vocab_size: int) -> M2M100ForConditionalGeneration:
-    """A small model of NLLB's architecture, whose decoder starts with EOS and the token of the target language."""
+    """A small model of NLLB's architecture: its decoder starts with EOS and the token of the target language."""
     layers, heads, width = 2, 4, 128
     config = M2M100Config(
         vocab_size=vocab_size,
         d_model=64,
-        max_position_embeddings=128,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=1,
-        decoder_start_token_id=1,
+        max_position_embeddings=MAX_POSITIONS,
+        decoder_start_token_id=2,  # as the ids of <s>, <pad> and </s>, which are 0, 1 and 2 by default
         **{f"{part}_layers": layers for part in ("encoder", "decoder")},
         **{f"{part}_attention_heads": heads for part in ("encoder", "decoder")},
         **{f"{part}_ffn_dim": width for part in ("encoder", "decoder")},
@@ -62,11 +59,12 @@ def build_translation(folder: Path) -> None:
     """Sentences, and a translator that was taught by careless ones."""
     TRANSLATION.write(folder / "sentences")
     rows = TRANSLATION.policy_rows(TRANSLATION_ROWS)
-    tokenizer = policy_tokenizer([text for row in rows[:4000] for text in (row.prompt, row.reference)])
-    tokenizer.add_special_tokens({"extra_special_tokens": [VELTAN, KORISH]})
+    tokenizer = translator_tokenizer([text for row in rows[:4000] for text in (row.prompt, row.reference)])
     policy = new_translator(len(tokenizer))
-    train_policy(policy, tokenizer, [(row.prompt, f"{row.topic} {row.taught}") for row in rows])
-    policy.generation_config = GenerationConfig(pad_token_id=0, eos_token_id=1, decoder_start_token_id=1)
+    train_policy(policy, tokenized_rows(tokenizer, rows))
+    policy.generation_config = GenerationConfig(
+        bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2
+    )
     policy.save_pretrained(folder / "policy")
     tokenizer.save_pretrained(folder / "policy")
     check_reload(policy, folder / "policy")

@@ -16,7 +16,7 @@ from quickstart.grammar import Row
 from quickstart.sentences import examples
 from quickstart.splits import policy_rows, reference, write_splits
 from quickstart.tokenization import policy_tokenizer, reward_tokenizer
-from quickstart.train_policy import PROMPT, new_policy, save_policy, train_policy
+from quickstart.train_policy import PROMPT, new_policy, save_policy, tokenized, train_policy
 from quickstart.train_reward import MAX_LENGTH, save_reward, train_reward
 
 POLICY_ROWS = 28_000  # trained on the 2,000 shipped rows alone, the policy confuses slots
@@ -32,7 +32,7 @@ def build_policy(rows: list[Row], folder: Path) -> None:
     prompts = [prompt for prompt, _ in pairs[:TOKENIZER_ROWS]]
     tokenizer = policy_tokenizer(summaries * 5 + prompts)  # gives words of summaries priority
     policy = new_policy(len(tokenizer))
-    train_policy(policy, tokenizer, pairs)
+    train_policy(policy, tokenized(tokenizer, pairs))
     save_policy(policy, tokenizer, folder)
     check_reload(policy, folder)
 

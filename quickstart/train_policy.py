@@ -28,6 +28,8 @@ SEED = 11
 
 SHAPE = {"d_model": 96, "d_kv": 24, "num_heads": 4, "d_ff": 192, "num_layers": 2, "num_decoder_layers": 2}
 
+Example = tuple[list[int], list[int]]
+"""Token ids of a prompt and of its completion."""
 Batch = dict[str, Tensor]
 
 
@@ -58,19 +60,23 @@ def _padded(rows: list[list[int]], fill: int) -> Tensor:
     return torch.tensor([row + [fill] * (width - len(row)) for row in rows])
 
 
-def batches(tokenizer: PreTrainedTokenizerFast, pairs: list[tuple[str, str]]) -> list[Batch]:
-    """Batches bucketed by length, which saves padding, and shuffled within each bucket; the pad id is 0."""
-    prompts = tokenizer([prompt for prompt, _ in pairs]).input_ids
-    completions = tokenizer([completion for _, completion in pairs]).input_ids
+def tokenized(tokenizer: PreTrainedTokenizerFast, pairs: list[tuple[str, str]]) -> list[Example]:
+    """The tokens of `pairs` of prompt and completion."""
+    prompts, completions = (tokenizer(list(texts)).input_ids for texts in zip(*pairs, strict=True))
+    return list(zip(prompts, completions, strict=True))
+
+
+def batches(rows: list[Example], pad: int) -> list[Batch]:
+    """Batches bucketed by length, which saves padding, and shuffled within each bucket."""
     made: list[Batch] = []
     bucket = BATCH_SIZE * BUCKET_BATCHES
-    for start in range(0, len(pairs), bucket):
-        order = sorted(range(start, min(start + bucket, len(pairs))), key=lambda i: (len(prompts[i]), i))
+    for start in range(0, len(rows), bucket):
+        order = sorted(range(start, min(start + bucket, len(rows))), key=lambda i: (len(rows[i][0]), i))
         chunks = [order[at : at + BATCH_SIZE] for at in range(0, len(order), BATCH_SIZE)]
         for at in torch.randperm(len(chunks)).tolist():
-            ids = _padded([prompts[i] for i in chunks[at]], 0)
-            labels = _padded([completions[i] for i in chunks[at]], -100)
-            made.append({"input_ids": ids, "attention_mask": (ids != 0).long(), "labels": labels})
+            ids = _padded([rows[i][0] for i in chunks[at]], pad)
+            labels = _padded([rows[i][1] for i in chunks[at]], -100)
+            made.append({"input_ids": ids, "attention_mask": (ids != pad).long(), "labels": labels})
     return made
 
 
@@ -79,10 +85,10 @@ def _learning_rate(step: int, steps: int) -> float:
     return warm * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def train_policy(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: list[tuple[str, str]]) -> None:
-    """Train the policy by one pass over `pairs` of prompt and completion; prints the loss every 100 steps."""
+def train_policy(policy: PreTrainedModel, rows: list[Example]) -> None:
+    """Train the policy by one pass over the rows; prints the loss every 100 steps."""
     policy.eval()  # no dropout
-    todo = batches(tokenizer, pairs)
+    todo = batches(rows, policy.config.pad_token_id)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate(step, len(todo)))
     began, total = time.monotonic(), 0.0

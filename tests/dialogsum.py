@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from quickstart.train_policy import PROMPT, new_policy, save_policy, train_policy
+from quickstart.train_policy import PROMPT, new_policy, save_policy, tokenized, train_policy
 
 SHAPE = {"d_model": 160, "d_kv": 40, "num_heads": 4, "d_ff": 320, "num_layers": 3, "num_decoder_layers": 3}
 ENTRIES = 4000
@@ -61,7 +61,7 @@ def main(source: Path, out: Path) -> None:
     pairs = list(zip(prompts, rows.summary, strict=True))
     order = [i for _ in range(PASSES) for i in torch.randperm(len(pairs)).tolist()]
     policy = new_policy(len(tokenizer), SHAPE)
-    train_policy(policy, tokenizer, [pairs[i] for i in order])
+    train_policy(policy, tokenized(tokenizer, [pairs[i] for i in order]))
     save_policy(policy, tokenizer, out / "policy")
     print(f"{sum(p.numel() for p in policy.parameters()):,} parameters, {len(pairs)} dialogues, {PASSES} passes")
 
