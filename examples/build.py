@@ -19,11 +19,11 @@ from quickstart.build import check_reload
 from quickstart.tokenization import policy_tokenizer
 from quickstart.train_policy import new_policy, save_policy, tokenized, train_policy
 
-RECORDS_ROWS = 20_000
+RECORDS_ROWS = 10_000
 RECORDS_SHAPE = {"d_model": 64, "d_kv": 16, "num_heads": 4, "d_ff": 128, "num_layers": 2, "num_decoder_layers": 2}
 RECORDS_PROMPT = "Write down the order.\n\n{prompt}\n\nRecord:\n"
 
-TRANSLATION_ROWS = 24_000
+TRANSLATION_ROWS = 16_000
 TRANSLATION_SEED = 21
 
 

@@ -1,26 +1,26 @@
 """What the examples ship is what their build makes, and leaves room to learn."""
 
 import csv
+import json
 import re
-from fractions import Fraction
 
 import pytest
 import sacrebleu
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from examples.arithmetic.expression import read
-from examples.arithmetic.questions import ARITHMETIC, FRAMES, NUMBERS
-from examples.arithmetic.reward import right
-from examples.build import ARITHMETIC_PROMPT
+from examples.build import RECORDS_PROMPT
+from examples.records.orders import CHANGES, COUNTS, RECORDS, WORDS
+from examples.records.reward import fields_right
 from examples.rows import SIZES
-from examples.translation.languages import KORISH, VELTAN, Phrase, Sentence, english, lexicon, translate
+from examples.translation.languages import KORISH, VELTAN, Sentence, english, lexicon, translate
 from examples.translation.sentences import TRANSLATION
 from tests.conftest import ROOT
 
 EXAMPLES = ROOT / "examples"
-DATA = {"arithmetic/questions": ARITHMETIC, "translation/sentences": TRANSLATION}
-POLICIES = ("arithmetic/policy", "translation/policy")
+DATA = {"records/dialogues": RECORDS, "translation/sentences": TRANSLATION}
+STARTS = [text.split("{")[0] for text in CHANGES.values()]
+POLICIES = ("records/policy", "translation/policy")
 
 
 def rows(folder: str, split: str) -> list[dict[str, str]]:
@@ -73,61 +73,45 @@ def test_everything_is_small():
     assert sum(path.stat().st_size for path in files) <= 4 * 10**6
 
 
-# Arithmetic
-
-TWO = {
-    "the sum of": ("and", lambda a, b: a + b),
-    "the total of": ("and", lambda a, b: a + b),
-    "the difference between": ("and", lambda a, b: a - b),
-    "what is left when": ("is taken from", lambda a, b: b - a),
-    "the product of": ("and", lambda a, b: a * b),
-    "the ratio of": ("to", lambda a, b: a / b),
-    "the share of each when": ("share", lambda a, b: b / a),
-}
-FRAME = "|".join(re.escape(frame).replace(r"\{\}", "(.*)") for frame in FRAMES)
-ONE = {"twice": 2, "three times": 3, "half of": Fraction(1, 2), "a third of": Fraction(1, 3)}
+# Records
 
 
-def worth(words: str) -> tuple[Fraction, str]:
-    """What the words begin with is worth, and the words after it; no expression and no bracket is involved."""
-    for start, (middle, operation) in TWO.items():
-        if words.startswith(f"{start} "):
-            left, rest = worth(words.removeprefix(f"{start} "))
-            right, rest = worth(rest.removeprefix(f"{middle} "))
-            return operation(left, right), rest
-    for start, factor in ONE.items():
-        if words.startswith(f"{start} "):
-            value, rest = worth(words.removeprefix(f"{start} "))
-            return factor * value, rest
-    number, _, rest = words.partition(" ")
-    return Fraction(NUMBERS.index(number) + 2), rest
+def test_changed_orders_are_recorded_as_they_were_changed():
+    asked = {row["topic"]: row for row in rows("records/dialogues", "validation")}
+    assert set(asked) == {"plain", "changed"}
+    record = json.loads(asked["changed"]["record"])
+    changed = [line for line in asked["changed"]["dialogue"].splitlines() if any(c in line for c in STARTS)]
+    assert len(changed) == 1
+    words = {str(record["colour"]), COUNTS[record["count"] - 2], record["day"]}
+    assert words & set(re.split(r"[ .]", re.split("|".join(STARTS), changed[0])[1]))
 
 
-@pytest.mark.parametrize("split", SIZES)
-def test_every_expression_is_worth_what_its_question_asks_for(split):
-    for row in rows("arithmetic/questions", split):
-        [words] = filter(None, re.fullmatch(FRAME, row["question"]).groups())
-        assert worth(words) == (read(row["expression"]).value, ""), row["question"]
+def test_every_record_is_what_was_said():
+    for split in SIZES:
+        for row in rows("records/dialogues", split):
+            record = json.loads(row["record"])
+            said = [record["name"], record["item"], record["colour"], COUNTS[record["count"] - 2], record["day"]]
+            assert list(record) == list(WORDS) and all(word in row["dialogue"] for word in said)
 
 
-def test_the_arithmetic_policy_starts_with_a_third_to_a_half_right():
-    asked = rows("arithmetic/questions", "validation")
-    texts = sample("arithmetic/policy", [ARITHMETIC_PROMPT.format(prompt=row["question"]) for row in asked])
-    correct = right(texts, expression=[row["expression"] for row in asked])
-    assert 0.33 < sum(correct) / len(correct) < 0.55
+def test_the_clerk_starts_with_a_third_to_a_half_of_records_right():
+    asked = rows("records/dialogues", "validation")
+    texts = sample("records/policy", [RECORDS_PROMPT.format(prompt=row["dialogue"]) for row in asked])
+    shares = fields_right(texts, record=[row["record"] for row in asked])
+    assert 0.33 < sum(share == 1 for share in shares) / len(shares) < 0.55
 
 
 # Translation
 
-SAID = Sentence(Phrase("two", "old", "farmer"), "see", True, Phrase("the", "", "horse"), "at night")
+SAID = Sentence("farmer", True, "old", "see", True, "a", "new", "boat", "at night")
 
 
 def test_sentences_follow_each_languages_grammar():
+    assert english(SAID) == "The old farmers saw a new boat at night."
     veltan, korish = lexicon(VELTAN), lexicon(KORISH)
-    assert english(SAID) == "Two old farmers saw the horse at night."
-    subject, object = f"{veltan['two']} {veltan['farmer']}m {veltan['old']}", f"{veltan['horse']}et"
+    subject, object = f"{veltan['farmer']}m {veltan['old']}", f"{veltan['a']} {veltan['boat']}et {veltan['new']}"
     assert translate(SAID, VELTAN) == f"{veltan['at night']} {subject} {object} {veltan['see']}sh"
-    subject, object = f"lu {korish['two']} {korish['old']} {korish['farmer']}", f"li {korish['horse']}"
+    subject, object = f"lu {korish['old']} {korish['farmer']}", f"{korish['a']} {korish['new']} {korish['boat']}"
     assert translate(SAID, KORISH) == f"en {korish['see']} {subject} {object} {korish['at night']}"
 
 
