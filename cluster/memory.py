@@ -16,8 +16,8 @@ def estimate(config: Config, layout: Layout) -> dict[str, float]:
 
     Within 30% of measured peaks on a CPU (the quickstart's models, and FLAN-T5-base with RoBERTa-base).
     """
-    policy, reward = _shape(config.policy.model, AutoModelForSeq2SeqLM), _shape(config.reward.model)
-    width = {role: _bytes_per_weight(config, role, layout[role].device) for role in ROLES}
+    policy = _shape(config.policy.model, AutoModelForSeq2SeqLM)
+    width = {role: _bytes_per_weight(config.policy.dtype, layout[role].device) for role in ROLES}
     tokens, rollout = config.data.max_prompt_tokens + config.rollout.max_new_tokens, config.rollout
     algorithm = config.algorithm
     logits = 4.0 * policy["vocabulary"] * rollout.max_new_tokens  # of one completion, in float32
@@ -28,9 +28,7 @@ def estimate(config: Config, layout: Layout) -> dict[str, float]:
         "rollout": LIBRARIES
         + width["rollout"] * policy["weights"]
         + rollout.unit_size * (2 * width["rollout"] * hidden + 24 * policy["vocabulary"] + 2 * logits),
-        "reward": LIBRARIES
-        + width["reward"] * reward["weights"]
-        + rollout.unit_size * 8 * 4 * reward["width"] * min(tokens, 512),
+        "reward": LIBRARIES + _of_rewards(config, layout["reward"].device, min(tokens, 512)),
         "reference": LIBRARIES + width["reference"] * policy["weights"] + rollout.unit_size * 2 * logits,
         # Logits, their log-softmax and the gradients of both; about twelve activations per layer.
         "learner": LIBRARIES + width["learner"] * policy["weights"] + 4 * rows * logits + 12 * 4 * rows * hidden,
@@ -59,6 +57,14 @@ def _shape(name: str, kind: type = AutoModelForSequenceClassification) -> dict[s
     }
 
 
-def _bytes_per_weight(config: Config, role: str, device: str) -> int:
-    setting = config.reward.dtype if role == "reward" else config.policy.dtype
-    return 4 if DTYPES["float32"] == choose_dtype(setting, torch.device(device)) else 2
+def _of_rewards(config: Config, device: str, tokens: int) -> float:
+    """Bytes of the reward's classifiers, and of the activations of the widest: they run one after another."""
+    models = [model for _, model in config.reward.models()]
+    shapes = [_shape(model.model) for model in models]
+    pairs = zip(models, shapes, strict=True)
+    weights = sum(_bytes_per_weight(model.dtype, device) * shape["weights"] for model, shape in pairs)
+    return weights + config.rollout.unit_size * 8 * 4 * tokens * max((shape["width"] for shape in shapes), default=0)
+
+
+def _bytes_per_weight(dtype: str, device: str) -> int:
+    return 4 if DTYPES["float32"] == choose_dtype(dtype, torch.device(device)) else 2

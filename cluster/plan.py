@@ -1,8 +1,9 @@
 """The plan: which prompts make up which unit, fixed by the settings alone."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from configs.evaluation import EvaluationConfig
 from learner.seeds import seed_from
 from learner.types import WorkUnit
-from workers.data.prompts import Prompt
+from workers.data.prompts import Kept, Prompt
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,22 @@ class PlanSettings:
 class Plan:
     """All units of a run, made on demand."""
 
-    def __init__(self, settings: PlanSettings, train: Sequence[Prompt], held_out: Sequence[Prompt]) -> None:
-        """`train`: prompts to train on; `held_out`: prompts to evaluate on, cut to `evaluation.rows`."""
+    def __init__(
+        self,
+        settings: PlanSettings,
+        train: Sequence[Prompt],
+        held_out: Sequence[Prompt],
+        splits: Mapping[str, Kept[Prompt]] | None = None,
+    ) -> None:
+        """`train`: prompts to train on; `held_out`: prompts to evaluate on, cut to `evaluation.rows`.
+
+        `splits`: by name, what was kept of the splits that these are from.
+        """
+        self.splits = splits or {}
         self.settings = settings
         self.train = train
         self.held_out = held_out[: settings.evaluation.rows]
-        self.hashes = {"train_sha256": prompts_sha256(train), "held_out_sha256": prompts_sha256(held_out)}
+        self.hashes = {"train_rows_sha256": prompts_sha256(train), "held_out_rows_sha256": prompts_sha256(held_out)}
 
     def units(self, step: int) -> list[WorkUnit]:
         """The units of a training step: the next prompts of endless shuffled passes, `group_size` times each."""
@@ -47,7 +58,7 @@ class Plan:
         ]
 
     def evaluation_units(self) -> list[WorkUnit]:
-        """The held-out prompts, once per sample and then once for greedy decoding; `step` is the number of the pass."""
+        """The held-out prompts, once per sample and then once by `evaluation.decoding`; `step` numbers the passes."""
         evaluation = self.settings.evaluation
         # Prompts of similar length share a unit, which reduces padding.
         rows = sorted(range(len(self.held_out)), key=lambda row: (len(self.held_out[row].token_ids), row))
@@ -56,11 +67,15 @@ class Plan:
             for sample in range(evaluation.samples + 1)
             for index, chunk in enumerate(_chunks(rows, evaluation.unit_size))
         ]
-        return [replace(unit, greedy=unit.step == evaluation.samples) for unit in units]
+        return [replace(u, decoding=evaluation.decoding) if u.step == evaluation.samples else u for u in units]
 
     def sha256(self) -> str:
-        """Hash of all prompts with their references and groups."""
+        """Hash of all prompts with their references, groups and columns."""
         return prompts_sha256([*self.train, *self.held_out])
+
+    def counts(self) -> dict[str, Any]:
+        """Rows, prompts, and rows left out by reason, of each split."""
+        return {name: split.counts() for name, split in self.splits.items()}
 
     def _shuffled(self, number: int) -> list[int]:
         generator = torch.Generator().manual_seed(seed_from(self.settings.seed, "shuffle", number))
@@ -83,16 +98,19 @@ def make_unit(prompts: Sequence[Prompt], rows: Sequence[int], key: tuple[int, in
         groups=tuple(prompt.group for prompt in chosen),
         prompts=tuple(prompt.text for prompt in chosen),
         references=tuple(prompt.references for prompt in chosen),
+        columns=tuple(prompt.row for prompt in chosen),
         prompt_ids=prompt_ids,
         prompt_mask=mask,
+        decoder_prefix=torch.tensor([prompt.decoder_prefix for prompt in chosen], dtype=torch.long),
     )
 
 
 def prompts_sha256(prompts: Sequence[Prompt]) -> str:
-    """Hash of prompts with their references and groups."""
+    """Hash of prompts with their references, groups and columns, which rewards may read."""
     digest = hashlib.sha256()
     for prompt in prompts:
-        digest.update(repr((prompt.token_ids, prompt.references, prompt.group)).encode())
+        row, prefix = sorted(prompt.row.items()), [prompt.decoder_prefix] if prompt.decoder_prefix else []
+        digest.update(repr((prompt.token_ids, prompt.references, prompt.group, row, *prefix)).encode())
     return digest.hexdigest()
 
 

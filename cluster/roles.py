@@ -34,7 +34,9 @@ def reward_settings(config: Config, layout: Layout) -> RewardSettings:
 
 def reference_settings(config: Config, layout: Layout) -> ReferenceSettings:
     """Settings of a reference worker."""
-    return ReferenceSettings(config.policy, config.seed, _full_logprobs(config), layout["reference"].device)
+    return ReferenceSettings(
+        config.policy, config.seed, _full_logprobs(config), layout["reference"].device, config.rollout.temperature
+    )
 
 
 def learner_settings(config: Config, layout: Layout) -> LearnerSettings:
@@ -46,6 +48,7 @@ def learner_settings(config: Config, layout: Layout) -> LearnerSettings:
         max_new_tokens=config.rollout.max_new_tokens,
         seed=config.seed,
         run_ahead=config.run_ahead,
+        temperature=config.rollout.temperature,
         device=layout["learner"].device,
     )
 

@@ -1,6 +1,6 @@
 """Settings of the data set."""
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs.base import Section
 
@@ -9,11 +9,13 @@ class DataConfig(Section):
     """The data set: dialogues and their summaries."""
 
     path: str
-    """Local directory with a csv or jsonl file per split, or the hub name of a data set."""
+    """Folder with a file or shards per split, a single file, a folder written by save_to_disk, or a hub name."""
+    config: str | None = None
+    """Name of the configuration (subset) of a data set on the hub, if it has several."""
     prompt_column: str = "dialogue"
-    """Column that the prompt is built from."""
-    reference_column: str = "summary"
-    """Column with the reference summary; rows with the same prompt become one prompt with several references."""
+    """Column that the prompt is built from, or the path to a value in a nested one, such as translation.en."""
+    reference_column: str | tuple[str, ...] = "summary"
+    """Column or path of the reference; several, as a list or separated by commas, give several references."""
     topic_column: str = "topic"
     """Column by which metrics are also reported, if the data has it."""
     template: str = "Summarize the following conversation.\n\n{text}\n\nSummary:\n"
@@ -24,17 +26,36 @@ class DataConfig(Section):
     """Longer texts are left out."""
     max_prompt_tokens: int = Field(512, ge=1)
     """Prompts with more tokens are left out."""
+    encoding: str = "utf-8"
+    """Encoding of csv, tsv and json files that have no byte order mark."""
     train_split: str = "train"
-    """Split whose prompts are used for rollouts."""
+    """Split whose prompts are used for rollouts, or a part of one, such as train[:90%]."""
     validation_split: str = "validation"
     """Split on which supervised fine-tuning is evaluated."""
     eval_split: str = "test"
     """Held-out split on which policies are evaluated."""
 
+    @property
+    def reference_columns(self) -> tuple[str, ...]:
+        """Columns or paths of the references."""
+        given = self.reference_column
+        return tuple(name.strip() for name in given.split(",")) if isinstance(given, str) else given
+
+    @field_validator("encoding")
+    @classmethod
+    def _check_encoding(cls, name: str) -> str:
+        try:
+            "".encode(name)
+        except LookupError as error:
+            raise ValueError(f"no encoding is called {name!r}; such as utf-8, cp1252, utf-16") from error
+        return name
+
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":
         if "{text}" not in self.template:
             raise ValueError("data.template must contain {text}, which is replaced by the dialogue")
+        if not self.reference_columns or not all(self.reference_columns):
+            raise ValueError(f"data.reference_column ({self.reference_column!r}) must name a column")
         if self.min_chars > self.max_chars:
             raise ValueError(f"data.min_chars ({self.min_chars}) exceeds data.max_chars ({self.max_chars})")
         return self

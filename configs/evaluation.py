@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from configs.base import Section
-from configs.rewards import LabelledModel
+from configs.classifiers import ProbedModel
+from configs.decoding import AnyDecoding, Greedy
 
 
 class ProfanityJudge(Section):
@@ -14,7 +15,7 @@ class ProfanityJudge(Section):
     type: Literal["profanity"] = "profanity"
 
 
-class ClassifierJudge(LabelledModel):
+class ClassifierJudge(ProbedModel):
     """A sequence classifier other than the reward model."""
 
     type: Literal["classifier"] = "classifier"
@@ -29,7 +30,10 @@ class EvaluationConfig(Section):
     rows: int = Field(300, ge=2)
     """Number of held-out prompts."""
     samples: int = Field(8, ge=1)
-    """Summaries sampled per prompt, with the same seeds for every policy, besides one greedy summary."""
+    """Summaries sampled per prompt as in training (`rollout.temperature` and truncation), with the same seeds for
+    every policy, besides one by `decoding`."""
+    decoding: AnyDecoding = Greedy()
+    """How one more summary per prompt is found: without chance, as a summary in use might be."""
     unit_size: int = Field(50, ge=1)
     """Prompts per unit of work."""
     seed: int = Field(1, ge=0)

@@ -10,8 +10,10 @@ from pydantic_settings import BaseSettings, CliSettingsSource, SettingsError
 
 from configs.errors import UsageError
 from configs.installation import COMMAND
+from configs.named_sections import split_arguments
 from configs.presets import find_shipped, is_file, merge, read_yaml, refuse_code
 from configs.problems import field_names, problem, unknown_arguments
+from configs.rewards import CODE_PARTS
 from configs.schema import Config
 
 FREE_ON_RESUME = ("workers", "cluster", "checkpoints", "watch", "bench", "serve", "trackers", "out")
@@ -66,36 +68,41 @@ def load_request(arguments: list[str]) -> Request:
     config = _load(name or str(own), overrides)
     if accepted not in (True, "true"):
         remedy = "keep the original value, or accept different results with --resume_changed true"
-        if changed := changes(_load(str(own), _functions(overrides)), config):
+        if changed := changes(_load(str(own), _code(overrides)), config):
             raise UsageError(*[f"{change}; {remedy}" for change in changed])
     return Request(config, Path(resume))
 
 
 def _parse(arguments: list[str]) -> dict[str, Any]:
+    others, named = split_arguments(arguments)
     try:
         source = CliSettingsSource(
             _CommandLine,
-            cli_parse_args=arguments,
+            cli_parse_args=others,
             cli_prog_name=COMMAND,
             cli_exit_on_error=False,
             cli_avoid_json=True,
         )
-        return source()
+        return merge(source(), named)
     except SettingsError as error:
         raise UsageError(unknown_arguments(str(error), set(field_names(_CommandLine)))) from error
 
 
 def _load(name: str, overrides: dict[str, Any]) -> Config:
     file = read_yaml(name)
-    if "extra" not in overrides.get("reward", {}):
-        refuse_code(file)
+    refuse_code(file, _code(overrides))
     return validate(merge(file, overrides))
 
 
-def _functions(overrides: dict[str, Any]) -> dict[str, Any]:
-    """Extra rewards of the command line: functions can be given only there, also when resuming."""
-    reward = overrides.get("reward", {})
-    return {"reward": {"extra": reward["extra"]}} if "extra" in reward else {}
+def _code(overrides: dict[str, Any]) -> dict[str, Any]:
+    """The code that the command line names for parts of the reward: it can be named only there, also when resuming."""
+    parts = overrides.get("reward", {}).get("parts")
+    found = {}
+    for name, part in parts.items() if isinstance(parts, dict) else ():
+        given = isinstance(part, dict)
+        if code := {key: part[key] for key in CODE_PARTS.values() if given and key in part}:
+            found[name] = code
+    return {"reward": {"parts": found}} if found else {}
 
 
 def changes(own: Config, config: Config) -> list[str]:

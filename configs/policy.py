@@ -16,8 +16,9 @@ class Lora(Section):
     """Scaling: the product of the two matrices is multiplied by alpha / r."""
     dropout: float = Field(0.05, ge=0, lt=1)
     """Stored in the adapter's config for supervised training; reinforcement learning runs without dropout."""
-    target_modules: tuple[str, ...] = ("q", "v")
-    """Names of the layers that get an adapter (T5: q, v; BART: q_proj, v_proj)."""
+    target_modules: Literal["auto"] | tuple[str, ...] = "auto"
+    """Names of the layers that get an adapter; auto: query and value projections of attention (T5: q, v; BART: q_proj,
+    v_proj)."""
 
 
 class PolicyConfig(Section):

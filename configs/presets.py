@@ -7,10 +7,11 @@ import yaml
 
 from configs.errors import UsageError
 from configs.installation import CODE
+from configs.rewards import CODE_PARTS
 
 PRESETS = CODE / "configs"
-SHIPPED = (("policy", "model"), ("reward", "model"), ("data", "path"))
-"""Settings that may name files shipped with the project, as presets do: quickstart/policy."""
+SHIPPED = (("policy", "model"), ("data", "path"))
+"""Settings that, like models of rewards, may name files shipped with the project, as presets do: quickstart/policy."""
 
 
 def read_yaml(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -65,22 +66,38 @@ def find_shipped(values: dict[str, Any]) -> dict[str, Any]:
     """
     found = dict(values)
     for section, key in SHIPPED:
-        inner = values.get(section)
-        name = inner.get(key) if isinstance(inner, dict) else None
-        if isinstance(name, str) and not _exists(Path(name)) and _exists(CODE / name):
-            found[section] = {**inner, key: str(CODE / name)}
+        found = _at(found, section, key)
+    if isinstance(parts := _parts(found), dict):
+        shipped = {name: _at({"part": part}, "part", "model")["part"] for name, part in parts.items()}
+        found["reward"] = {**found["reward"], "parts": shipped}
     return found
 
 
-def refuse_code(file: dict[str, Any]) -> None:
-    """Refuse settings that run code: config files are passed around, commands are not."""
-    reward = file.get("reward")
-    extras = reward.get("extra") if isinstance(reward, dict) else None
-    for extra in extras if isinstance(extras, list) else []:
-        if isinstance(extra, dict) and extra.get("type") == "function":
-            raise UsageError(
-                "reward.extra: a reward of type function can be given on the command line only (--reward.extra)"
-            )
+def _at(values: dict[str, Any], section: str, key: str) -> dict[str, Any]:
+    """The values, with an absolute path at `section`.`key` if that names a shipped file."""
+    inner = values.get(section)
+    name = inner.get(key) if isinstance(inner, dict) else None
+    if isinstance(name, str) and not _exists(Path(name)) and _exists(CODE / name):
+        return {**values, section: {**inner, key: str(CODE / name)}}
+    return values
+
+
+def _parts(values: dict[str, Any]) -> Any:
+    reward = values.get("reward")
+    return reward.get("parts") if isinstance(reward, dict) else None
+
+
+def refuse_code(file: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuse settings that run code: config files are passed around, commands are not.
+
+    `given` holds the code that the command line names for parts of the reward.
+    """
+    parts, named = _parts(file), _parts(given) or {}
+    for name, part in parts.items() if isinstance(parts, dict) else ():
+        kind = part.get("type") if isinstance(part, dict) else None
+        if isinstance(kind, str) and kind in CODE_PARTS and CODE_PARTS[kind] not in named.get(name, {}):
+            setting = f"reward.parts.{name}.{CODE_PARTS[kind]}"
+            raise UsageError(f"{setting}: is code, which can be named on the command line only (--{setting})")
     policy = file.get("policy")
     if isinstance(policy, dict) and policy.get("adapter_bin"):
         raise UsageError("policy.adapter_bin: can be set on the command line only (--policy.adapter_bin true)")

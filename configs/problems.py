@@ -3,20 +3,25 @@
 import difflib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
+
+NAME = "NAME"
+"""Stands for the names of a mapping's sections in dotted names."""
 
 
 def problem(detail: dict[str, Any], known: set[str]) -> str:
     """One sentence for one of pydantic's errors."""
-    keys = [str(key) for key in detail["loc"]]
+    keys = [str(key) for key in detail["loc"] if key != "[key]"]  # a wrong name of a mapping's section
+    unknown = detail["type"] == "extra_forbidden"  # then the last key is wrong itself
     # The location of a field in a tagged section includes the tag, which is not a key of the config.
-    while (field := ".".join(keys)) not in known and (short := _without_tag(keys, known)):
+    while not _is_known(keys, known) and (short := _without_tag(keys, known, unknown)):
         keys = short
-    if detail["type"] == "extra_forbidden" and field in known:
+    field = ".".join(keys)
+    if unknown and _is_known(keys, known):
         return f"{field}: is not a setting of this `type`; leave it out or choose another type"
-    if detail["type"] == "extra_forbidden":
+    if unknown:
         return f"{field}: no such key{_suggest(field, known)}"
     if detail["type"] == "union_tag_not_found":
         return f"{field}: `type` is missing; set it by --{field}.type or in the YAML file"
@@ -27,20 +32,40 @@ def problem(detail: dict[str, Any], known: set[str]) -> str:
     return f"{where}{detail['msg'].removeprefix('Value error, ')}{given}"
 
 
-def _without_tag(keys: list[str], known: set[str]) -> list[str] | None:
-    for i in range(1, len(keys) - 1):
-        if ".".join(keys[: i + 1]) not in known and ".".join(keys[:i]) in known:
+def _without_tag(keys: list[str], known: set[str], last_is_wrong: bool) -> list[str] | None:
+    for i in range(1, len(keys) - last_is_wrong):
+        if not _is_known(keys[: i + 1], known) and _is_known(keys[:i], known):
             return keys[:i] + keys[i + 1 :]
     return None
 
 
+def _is_known(keys: list[str], known: set[str]) -> bool:
+    """True if the keys lead to a setting; any key is one of a mapping's names."""
+    name = ""
+    for key in keys:
+        name = f"{name}.{NAME}" if f"{name}.{NAME}" in known else f"{name}.{key}".removeprefix(".")
+    return name in known
+
+
 def field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Dotted names of all fields of a model and of the sections in it, tagged ones included."""
+    """Dotted names of all fields of a model and of the sections in it, tagged ones included.
+
+    Sections of a mapping have `NAME` in place of their own name, those of a list have none.
+    """
     for name, field in model.model_fields.items():
         yield prefix + name
-        for section in getattr(field.annotation, "__args__", (field.annotation,)):
-            if isinstance(section, type) and issubclass(section, BaseModel):
-                yield from field_names(section, f"{prefix}{name}.")
+        yield from _section_names(field.annotation, f"{prefix}{name}.")
+
+
+def _section_names(annotation: Any, prefix: str) -> Iterator[str]:
+    if get_origin(annotation) is dict:
+        yield prefix + NAME
+        prefix += f"{NAME}."
+    for section in get_args(annotation) or (annotation,):
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            yield from field_names(section, prefix)
+        elif get_args(section):
+            yield from _section_names(section, prefix)
 
 
 def _suggest(field: str, known: set[str]) -> str:

@@ -2,10 +2,10 @@
 
 from pydantic import Field, model_validator
 
-from configs.base import Section
+from configs.decoding import SamplingConfig
 
 
-class RolloutConfig(Section):
+class RolloutConfig(SamplingConfig):
     """Sampling of completions."""
 
     batch_size: int = Field(16, ge=1)
@@ -17,6 +17,11 @@ class RolloutConfig(Section):
     min_cut: int | None = Field(None, ge=1)
     """Cut each training completion at a length drawn from min_cut to max_new_tokens, as the notebook's LengthSampler
     did; null: cut all at max_new_tokens."""
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """The distribution alone."""
+        return SamplingConfig(**{name: getattr(self, name) for name in SamplingConfig.model_fields})
 
     @model_validator(mode="after")
     def _check(self) -> "RolloutConfig":

@@ -23,7 +23,7 @@ class Config(Section):
     policy: PolicyConfig
     """The model to train."""
     reward: RewardConfig
-    """The reward model and extra rewards."""
+    """What completions are rewarded for."""
     data: DataConfig
     """The data set."""
     algorithm: AnyAlgorithm = PPO()

@@ -17,8 +17,10 @@ class Batch:
 
     prompt_ids: Tensor  # [B, S]
     prompt_mask: Tensor  # [B, S]
+    decoder_prefix: Tensor  # [B, C]
     completion_ids: Tensor  # [B, T]
     mask: Tensor  # [B, T], the completion mask
+    sampling_mask: Tensor  # [B, T, V / 8], or [B, T, 0] where the whole vocabulary was sampled from
     ended: Tensor  # [B], False for a completion that was cut
     groups: Tensor  # [B], number of each sequence's group
     group_weights: Tensor  # [B], weight of that group's loss
@@ -40,6 +42,7 @@ class Batch:
         """A copy without the columns that are padding in every row, which cost time and change nothing."""
         prompt, completion = width(self.prompt_mask), width(self.mask)
         cut = {f.name: prompt if f.name.startswith("prompt") else completion for f in fields(self)}
+        cut["decoder_prefix"] = self.decoder_prefix.shape[1]
         tensors = {name: getattr(self, name) for name in cut}
         return Batch(**{name: x[:, : cut[name]] if x.dim() > 1 else x for name, x in tensors.items()})
 
@@ -63,8 +66,10 @@ def collate(experiences: list[Experience], config: AnyAlgorithm) -> Batch:
     batch = Batch(
         prompt_ids=pad_cat([r.unit.prompt_ids for r in rollouts]),
         prompt_mask=pad_cat([r.unit.prompt_mask for r in rollouts]),
+        decoder_prefix=torch.cat([r.unit.decoder_prefix for r in rollouts]),
         completion_ids=pad_cat([r.completion_ids for r in rollouts]),
         mask=pad_cat([r.completion_mask for r in rollouts]),
+        sampling_mask=pad_cat([r.sampling_mask for r in rollouts]),
         ended=torch.cat([r.ended for r in rollouts]),
         groups=torch.tensor([numbers[name] for name in groups]),
         group_weights=torch.tensor([weights.get(name, 1.0) for name in groups]),

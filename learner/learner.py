@@ -35,7 +35,7 @@ class Learner:
 
     def __init__(self, settings: LearnerSettings) -> None:
         self.settings, self.algorithm = settings, settings.algorithm
-        self.policy = Policy(settings.policy, settings.seed, torch.device(settings.device))
+        self.policy = Policy(settings.policy, settings.seed, torch.device(settings.device), settings.temperature)
         self.fingerprint = self.policy.fingerprint()
 
     def describe(self) -> dict[str, Any]:
@@ -112,7 +112,8 @@ class Learner:
     def _backward(self, micro: Microbatch, kl_coef: float) -> Gradient:
         micro = micro.to(self.policy.device)
         batch = micro.batch
-        new = self.policy(batch.prompt_ids, batch.prompt_mask, batch.completion_ids)
+        given = batch.prompt_ids, batch.prompt_mask, batch.completion_ids, batch.decoder_prefix, batch.sampling_mask
+        new = self.policy(*given)
         loss, metrics = objective.loss(new, micro, self.algorithm, kl_coef)
         if not loss.isfinite():
             return Gradient({}, {}, f"the loss is {loss.item()}: lower algorithm.learning_rate or check the reward")

@@ -8,11 +8,12 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model, get_peft_model_state_dict
 from peft.utils.other import get_pattern_key
 from torch import nn
-from transformers import AutoModelForSeq2SeqLM
+from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 from configs.errors import UsageError
 from configs.policy import Lora, PolicyConfig
 from learner.adapter import Adapter, read_adapter, read_shape
+from learner.family import lora_targets
 from learner.pretrained import META, load_model, one_line
 from learner.types import Tensors
 
@@ -21,17 +22,29 @@ PREFIX = "base_model.model."
 
 def lora_config(config: PolicyConfig) -> PeftConfig:
     """The shape of `policy.adapter` if one is given, else of a new adapter."""
-    return read_shape("policy.adapter", config.adapter) if config.adapter else new_shape(config.lora)
+    return read_shape("policy.adapter", config.adapter) if config.adapter else new_shape(config)
 
 
-def new_shape(lora: Lora) -> LoraConfig:
+def target_modules(config: PolicyConfig) -> tuple[str, ...]:
+    """The layers that `policy.lora.target_modules` names; for `auto`, those of the model's family."""
+    named = config.lora.target_modules
+    return lora_targets(AutoConfig.from_pretrained(config.model)) if named == "auto" else named
+
+
+def with_named_targets(config: PolicyConfig) -> PolicyConfig:
+    """The config with the names that `auto` stands for."""
+    return config.model_copy(update={"lora": config.lora.model_copy(update={"target_modules": target_modules(config)})})
+
+
+def new_shape(config: PolicyConfig) -> LoraConfig:
     """The shape of a new adapter."""
+    lora = config.lora
     return LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         bias="none",
-        target_modules=list(lora.target_modules),
+        target_modules=list(target_modules(config)),
         task_type=TaskType.SEQ_2_SEQ_LM,
     )
 
@@ -44,7 +57,7 @@ def with_adapter(base: nn.Module, config: PolicyConfig) -> PeftModel:
     if config.adapter:
         adapter = read_adapter("policy.adapter", config.adapter)
         return fill(base, adapter, f"policy.adapter: {config.adapter}", config)
-    return add_layers(base, new_shape(config.lora), "policy.lora.target_modules", config.model)
+    return add_layers(base, new_shape(config), "policy.lora.target_modules", config.model)
 
 
 def add_layers(base: nn.Module, shape: LoraConfig, field: str, model: str) -> PeftModel:

@@ -4,9 +4,10 @@ import torch
 
 from configs.algorithms import AnyAlgorithm, GroupedPPO, WithValues
 from learner.batch import Batch, group_names
+from learner.distribution import unpack
 from learner.rewards import kl_estimate
 from learner.tensors import masked_mean, masked_var, sequence_sum
-from learner.types import Experience, Tensors
+from learner.types import Experience, Rollouts, Tensors
 
 Metrics = dict[str, float]
 NOTEBOOK_NAMES = {
@@ -45,13 +46,25 @@ def _batch_metrics(batch: Batch, kl_coef: float) -> Metrics:
 
 
 def _rollout_metrics(experiences: list[Experience]) -> Metrics:
-    """Raw scores by reward, dropped completions, and the gap between recorded and recomputed log-probabilities."""
+    """Raw scores and failures by reward, dropped completions, the gap of recorded to recomputed log-probabilities."""
     gaps = [(e.rollouts.logprobs - e.old.logprobs)[e.rollouts.completion_mask].abs() for e in experiences]
     parts = _columns([e.scores.parts for e in experiences])
     return {
         **{f"score/{name}": part.nanmean().item() for name, part in parts.items()},
+        **{f"failed/{name}": int(part.isnan().sum()) for name, part in parts.items()},
         "rollout/logprob_gap": torch.cat(gaps).mean().item(),
+        **_kept_metrics([e.rollouts for e in experiences]),
         "rollout/dropped": sum(int(e.scores.dropped.sum()) for e in experiences),
+    }
+
+
+def _kept_metrics(rollouts: list[Rollouts]) -> Metrics:
+    """Mean number of tokens that truncation left to draw from; none without truncation."""
+    masks = [r.sampling_mask[r.completion_mask] for r in rollouts]
+    if not masks[0].shape[1]:
+        return {}
+    return {
+        "rollout/kept_tokens": torch.cat([unpack(m, 8 * m.shape[1]).sum(dim=1) for m in masks]).float().mean().item()
     }
 
 

@@ -1,4 +1,4 @@
-"""A model's limits: its vocabulary, its positions, and the tokens that end a text."""
+"""A model's limits: its vocabulary and its positions."""
 
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,23 +23,6 @@ def check_vocabulary(field: str, model: PreTrainedModel, tokenizer: PreTrainedTo
         )
 
 
-def end_ids(field: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Ids of the tokens that end a completion: the tokenizer's EOS first, then those of the model's configs.
-
-    Raises `UsageError` naming `field` if the model can generate none of them: no completion would end.
-    """
-    candidates: list[int] = []
-    for eos in (tokenizer.eos_token_id, model.generation_config.eos_token_id, model.config.eos_token_id):
-        candidates += eos if isinstance(eos, list) else [] if eos is None else [eos]
-    rows = len(model.get_output_embeddings().weight)
-    if ends := tuple(dict.fromkeys(token for token in candidates if 0 <= token < rows)):
-        return ends
-    raise UsageError(
-        f"{field}: neither the tokenizer nor the model defines an end-of-sequence token, so no completion would end; "
-        f"set eos_token_id in generation_config.json, or eos_token in tokenizer_config.json"
-    )
-
-
 def positions(stack: nn.Module) -> int | None:
     """Number of tokens that an encoder, a decoder or a classifier has positions for.
 
@@ -60,6 +43,11 @@ def prompt_positions(model: PreTrainedModel) -> int | None:
     return positions(model.get_encoder())
 
 
-def completion_positions(model: PreTrainedModel) -> int | None:
-    """Maximum tokens of a completion; the decoder reads the start token and all but the last one."""
-    return positions(model.get_decoder())
+def completion_positions(model: PreTrainedModel, prefix: int = 1) -> int | None:
+    """Maximum tokens of a completion; the decoder reads a prefix of so many tokens and all but the last one.
+
+    A Switch model's experts leave out further tokens of a text that the decoder reads in one pass, but not while it
+    decodes with a cache (Fedus et al. 2022, section 2.2): within the capacity both are the same.
+    """
+    limits = positions(model.get_decoder()), getattr(model.config, "expert_capacity", None)
+    return min((limit - prefix + 1 for limit in limits if limit is not None), default=None)

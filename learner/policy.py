@@ -10,25 +10,29 @@ from peft import get_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM
 from transformers.activations import NewGELUActivation
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_outputs import BaseModelOutput, ModelOutput
 
 from configs.policy import PolicyConfig
 from learner.adapter import read_value_head
+from learner.distribution import sampled_logprobs, unpack
+from learner.family import decoder_inputs, decoder_prefix, encoder_options
 from learner.lora import with_adapter
 from learner.pretrained import load_model
 from learner.seeds import seed_from
 from learner.tensors import buckets, pad_cat, width
-from learner.types import Forward, PolicyState, Tensors
+from learner.types import Forward, PolicyState, Rollouts, Tensors
 
 CPU = torch.device("cpu")
 
 
 class Encoded(NamedTuple):
-    """The encoder's output: P distinct prompts for B sequences."""
+    """What completions are conditioned on: P distinct prompts, encoded, for B sequences, and how those begin."""
 
     states: Tensor  # [P, S, d_model]
     mask: Tensor  # [P, S]
     prompt_index: Tensor  # [B], index of each sequence's prompt
+    prefix: Tensor  # [B, C], what the decoder reads before the completion: the start token and any forced ones
+    kind: type[ModelOutput] = BaseModelOutput  # the encoder's own, of which some decoders read further fields
 
     def rows(self) -> Tensor:
         """One row per sequence, [B, S, d_model]."""
@@ -40,11 +44,15 @@ class Encoded(NamedTuple):
         """One row of the mask per sequence, [B, S]."""
         return self.mask[self.prompt_index]
 
+    def output(self) -> ModelOutput:
+        """The encoder's output with one row per sequence, as the model's decoder takes it."""
+        return self.kind(last_hidden_state=self.rows())
+
     def select(self, rows: Tensor) -> "Encoded":
         """Some of the sequences, trimmed to their longest prompt."""
         kept, prompt_index = self.prompt_index[rows].unique(return_inverse=True)
         end = width(self.mask[kept])
-        return Encoded(self.states[kept, :end], self.mask[kept, :end], prompt_index)
+        return Encoded(self.states[kept, :end], self.mask[kept, :end], prompt_index, self.prefix[rows], self.kind)
 
 
 class Policy(nn.Module):
@@ -53,9 +61,13 @@ class Policy(nn.Module):
     Dropout is always off, so that old and new log-probabilities differ only by the update.
     """
 
-    def __init__(self, config: PolicyConfig, seed: int, device: torch.device = CPU) -> None:
-        """Raises `UsageError` for an unusable model or adapter; on `META` this takes only a moment."""
+    def __init__(self, config: PolicyConfig, seed: int, device: torch.device = CPU, temperature: float = 1.0) -> None:
+        """Raises `UsageError` for an unusable model or adapter; on `META` this takes only a moment.
+
+        `temperature` divides all logits: it belongs to the policy, as in trl.
+        """
         super().__init__()
+        self.temperature = temperature
         # On a CPU, where a decode step has one query row, plain products beat the fused kernel.
         eager = {"attn_implementation": "eager"}
         base = load_model(AutoModelForSeq2SeqLM, "policy.model", config.model, device, config.dtype, **eager)
@@ -63,6 +75,7 @@ class Policy(nn.Module):
         torch.manual_seed(seed_from(seed, "policy"))
         self.peft = with_adapter(base, config)
         self.network = self.peft.get_base_model()  # the same layers without peft's wrapper around forward()
+        self.decoder_prefix = decoder_prefix("policy.model", self.network)
         self.value_head = nn.Linear(_width(base), 1)
         self.value_head_kept = bool(config.adapter) and read_value_head(
             "policy.adapter", config.adapter, self.value_head
@@ -86,8 +99,13 @@ class Policy(nn.Module):
         """A copy of the trained tensors, on the CPU."""
         return PolicyState(version, _copy(self.adapter), _copy(self.value_head.state_dict()))
 
-    def encode(self, prompt_ids: Tensor, prompt_mask: Tensor) -> Encoded:
-        """Encode the prompts [B, S]; equal neighbours, such as a group's, are encoded once."""
+    def encode(self, prompt_ids: Tensor, prompt_mask: Tensor, prefix: Tensor | None = None) -> Encoded:
+        """Encode the prompts [B, S]; equal neighbours, such as a group's, are encoded once.
+
+        `prefix`: how the decoder begins each sequence, [B, C]; without one, or with C = 0, as the model's config says.
+        """
+        own = self.decoder_prefix if prefix is None or not prefix.shape[1] else None
+        prefix = prefix if own is None else torch.tensor(own).expand(len(prompt_ids), -1)
         prompt_ids, prompt_mask = prompt_ids.to(self.device), prompt_mask.to(self.device)
         _, prompt_index, copies = torch.cat([prompt_ids, prompt_mask], dim=1).unique_consecutive(
             dim=0, return_inverse=True, return_counts=True
@@ -95,50 +113,65 @@ class Policy(nn.Module):
         first = copies.cumsum(0) - copies
         prompt_ids, prompt_mask = prompt_ids[first], prompt_mask[first]
         parts = [(rows, self._encode(prompt_ids[rows], prompt_mask[rows])) for rows in buckets(prompt_mask.sum(1))]
-        states = pad_cat([part for _, part in parts], prompt_ids.shape[1])
-        return Encoded(states[torch.cat([rows for rows, _ in parts]).argsort()], prompt_mask, prompt_index)
+        states = pad_cat([part.last_hidden_state for _, part in parts], prompt_ids.shape[1])
+        states = states[torch.cat([rows for rows, _ in parts]).argsort()]
+        return Encoded(states, prompt_mask, prompt_index, prefix.to(self.device), type(parts[0][1]))
 
-    def _encode(self, prompt_ids: Tensor, prompt_mask: Tensor) -> Tensor:
+    def _encode(self, prompt_ids: Tensor, prompt_mask: Tensor) -> ModelOutput:
         """Hidden states [P, S, d_model], without the columns that are padding in every row."""
         end = width(prompt_mask)
-        encoder = self.network.get_encoder()
-        return encoder(input_ids=prompt_ids[:, :end], attention_mask=prompt_mask[:, :end].long()).last_hidden_state
+        mask = prompt_mask[:, :end].long()
+        return self.network.get_encoder()(
+            input_ids=prompt_ids[:, :end], attention_mask=mask, **encoder_options(self.network, mask)
+        )
 
-    def decode(self, encoded: Encoded, completion_ids: Tensor) -> Forward:
+    def decode(self, encoded: Encoded, completion_ids: Tensor, sampling_mask: Tensor | None = None) -> Forward:
         """Teacher-forced decoder pass: column t is for completion token t, given the prompt and the tokens before it.
 
-        The decoder reads the completion shifted right by one, after its start token, which is not part of a completion.
+        The decoder reads the completion shifted right by one, after its prefix, which is not part of a completion.
+        Probabilities are renormalised over the tokens of the `sampling_mask`, if there is one.
         """
         completion_ids = completion_ids.to(self.device)
-        start = completion_ids.new_full((len(completion_ids), 1), self.start_token_id)
         out = self.network(
-            encoder_outputs=BaseModelOutput(last_hidden_state=encoded.rows()),
+            encoder_outputs=encoded.output(),
             attention_mask=encoded.row_mask().long(),
-            decoder_input_ids=torch.cat([start, completion_ids[:, :-1]], dim=1),
+            **decoder_inputs(self.network, torch.cat([encoded.prefix, completion_ids[:, :-1]], dim=1)),
             output_hidden_states=True,
             use_cache=False,
         )
-        full = out.logits.float().log_softmax(dim=-1)
+        first = encoded.prefix.shape[1] - 1  # where the first token of the completion is predicted
+        logits = out.logits[:, first:].float()
+        kept = None if sampling_mask is None else unpack(sampling_mask.to(self.device), logits.shape[-1])
+        full = sampled_logprobs(logits, self.temperature, kept)
         logprobs = full.gather(2, completion_ids.unsqueeze(2)).squeeze(2)
-        values = self.value_head(out.decoder_hidden_states[-1].float()).squeeze(2)
+        values = self.value_head(out.decoder_hidden_states[-1][:, first:].float()).squeeze(2)
         return Forward(logprobs, full, values)
 
     @torch.no_grad()
-    def teacher_forced(self, encoded: Encoded, completion_ids: Tensor, mask: Tensor, full: bool = False) -> Forward:
+    def teacher_forced(self, encoded: Encoded, rollouts: Rollouts, full: bool = False) -> Forward:
         """Teacher-forced pass over completions of different lengths, without gradients; results are on the CPU.
 
         `full`: also return the log-probabilities of all tokens; otherwise they are [B, T, 0].
         """
+        mask = rollouts.completion_mask
         parts, row_buckets = [], buckets(mask.sum(dim=1))
         for rows in row_buckets:
-            part = self.decode(encoded.select(rows.to(self.device)), completion_ids[rows, : width(mask[rows])])
+            ids, kept = (x[rows, : width(mask[rows])] for x in (rollouts.completion_ids, rollouts.sampling_mask))
+            part = self.decode(encoded.select(rows.to(self.device)), ids, kept)
             parts.append(Forward(*[x.cpu() for x in part._replace(full=part.full[:, :, : None if full else 0])]))
         order = torch.cat(row_buckets).argsort()
         return Forward(*[pad_cat(list(column), mask.shape[1])[order] for column in zip(*parts, strict=True)])
 
-    def forward(self, prompt_ids: Tensor, prompt_mask: Tensor, completion_ids: Tensor) -> Forward:
+    def forward(
+        self,
+        prompt_ids: Tensor,
+        prompt_mask: Tensor,
+        completion_ids: Tensor,
+        prefix: Tensor | None = None,
+        sampling_mask: Tensor | None = None,
+    ) -> Forward:
         """Encoder and decoder: the one definition of a log-probability."""
-        return self.decode(self.encode(prompt_ids, prompt_mask), completion_ids)
+        return self.decode(self.encode(prompt_ids, prompt_mask, prefix), completion_ids, sampling_mask)
 
     def _saved_tensors(self) -> Tensors:
         """The adapter's tensors, under the names peft saves them by."""
@@ -159,11 +192,6 @@ class Policy(nn.Module):
         """Device of the weights."""
         return self.value_head.weight.device
 
-    @property
-    def start_token_id(self) -> int:
-        """Token that the decoder reads before the first one of a completion."""
-        return self.network.config.decoder_start_token_id
-
     def parameter_counts(self) -> dict[str, int]:
         """Trainable and total parameters of the model with its adapter, and trainable ones with the value head."""
         trainable, total = self.peft.get_nb_trainable_parameters()
@@ -180,7 +208,7 @@ def _with_fused_gelu(model: nn.Module) -> nn.Module:
 
 
 def _width(base: nn.Module) -> int:
-    return base.get_output_embeddings().in_features
+    return base.get_output_embeddings().weight.shape[1]
 
 
 def _overwrite(own: Tensors, given: Tensors) -> None:

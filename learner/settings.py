@@ -17,6 +17,7 @@ class LearnerSettings:
     max_new_tokens: int
     seed: int
     run_ahead: int = 0  # updates that the sampling policy may lag behind
+    temperature: float = 1.0
     device: str = "cpu"
 
 

@@ -27,8 +27,8 @@ from transformers import (
 from configs.sft import SftConfig
 from learner.adapter import tensors_sha256
 from learner.atomic_files import replace_file
+from learner.family import end_ids
 from learner.lora import with_adapter
-from learner.model_limits import end_ids
 from learner.pretrained import load_model
 from learner.settings import SftSettings
 from learner.sft_log import COMPLETE, SftLog, read_log

@@ -3,11 +3,13 @@
 Each value is complete when created and never changed. B sequences, S prompt tokens, T completion tokens.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from configs.decoding import AnyDecoding
 from learner.rewards import ScoreMoments
 
 Tensors = dict[str, Tensor]
@@ -36,9 +38,11 @@ class WorkUnit:
     groups: tuple[str, ...]  # group name of each sequence
     prompts: tuple[str, ...]
     references: tuple[tuple[str, ...], ...]
+    columns: tuple[Mapping[str, Any], ...]  # all columns of the data for each sequence's prompt, plain values
     prompt_ids: Tensor  # [B, S]
     prompt_mask: Tensor  # [B, S], True where there is a token
-    greedy: bool = False  # take the most likely token instead of sampling
+    decoder_prefix: Tensor  # [B, C], what the decoder reads before the completion; C = 0: as the model's config says
+    decoding: AnyDecoding | None = None  # how the completion is found; None: it is sampled
 
     @property
     def key(self) -> tuple[int, int]:
@@ -97,6 +101,7 @@ class Rollouts:
     completion_ids: Tensor  # [B, T], padded on the right
     completion_mask: Tensor  # [B, T], True through EOS
     logprobs: Tensor  # [B, T], as recorded while decoding
+    sampling_mask: Tensor  # [B, T, V / 8], bits of the tokens that could be drawn; [B, T, 0] if all could
     ended: Tensor  # [B], False for a completion that was cut
     texts: tuple[str, ...]
 
@@ -119,9 +124,9 @@ class Scores:
     """Scores of one unit's completions."""
 
     key: tuple[int, int]
-    scores: Tensor  # [B], weighted sum of the parts; NaN for dropped samples
-    parts: Tensors  # [B] each, by reward name; "classifier" is the logit, negated for a bad label
-    dropped: Tensor  # [B], True where a reward failed and reward.on_failure is drop
+    scores: Tensor  # [B], the parts combined by reward.combine; NaN for dropped samples
+    parts: Tensors  # [B] each, raw scores by name; NaN where a part failed
+    dropped: Tensor  # [B], True where a part failed whose on_failure is drop, or all were skipped
     watched: Tensors = field(default_factory=dict)  # [B] each, measures that are watched but not rewarded
 
 

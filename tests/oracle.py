@@ -159,10 +159,12 @@ def rollouts(step: dict[str, Any], number: int) -> Rollouts:
     mask = pad_cat([completion_mask(r[0], m) for r, m in zip(responses, masks, strict=True)])
     names = tuple(map(str, range(len(prompts))))
     unit = WorkUnit(number, 0, 0, tuple(range(len(prompts))), names, names, ((),) * len(prompts),
-                    pad_cat(prompts), pad_cat([torch.ones_like(p, dtype=torch.bool) for p in prompts]))  # fmt: skip
+                    ({},) * len(prompts), pad_cat(prompts),
+                    pad_cat([torch.ones_like(p, dtype=torch.bool) for p in prompts]))  # fmt: skip
     ids = pad_cat([r[:, 1:] for r in responses])
     ended = torch.ones(len(names), dtype=torch.bool)
-    return Rollouts(unit, number, ids, mask, torch.zeros(ids.shape), ended, names)
+    whole = torch.zeros(*ids.shape, 0, dtype=torch.uint8)
+    return Rollouts(unit, number, ids, mask, torch.zeros(ids.shape), whole, ended, names)
 
 
 @torch.no_grad()
@@ -170,7 +172,7 @@ def old_pass(learner: Replay, policy: PolicyState, sampled: Rollouts) -> OldPass
     """What the rollout worker would send along with the completions."""
     learner.policy.load(policy, cached=False)
     encoded = learner.policy.encode(sampled.unit.prompt_ids, sampled.unit.prompt_mask)
-    forced = learner.policy.teacher_forced(encoded, sampled.completion_ids, sampled.completion_mask, full=True)
+    forced = learner.policy.teacher_forced(encoded, sampled, full=True)
     return OldPass(sampled.unit.key, forced.logprobs, forced.values, forced.full)
 
 

@@ -5,6 +5,7 @@ uvicorn tests.plain:app
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from service.http.models.schemas import ScoresRequest, SummariesRequest
 from tests.conftest import scorer_settings
 from workers.inference.scorer import Scorer
 from workers.inference.summarizer import Summarizer, SummaryRequest
+from workers.reward.items import Item
 
 torch.set_num_threads(1)
 app, lock = FastAPI(), asyncio.Lock()
@@ -33,7 +35,7 @@ async def exclusively(call: Callable[[], Any]) -> Any:
 @app.post("/scores")
 async def scores(body: ScoresRequest) -> dict:
     """Scores in the form of the service."""
-    return {"scores": [vars((await exclusively(lambda t=text: scorer.score([t])))[0]) for text in body.texts]}
+    return {"scores": [asdict((await exclusively(lambda t=text: scorer.score([Item(t)])))[0]) for text in body.texts]}
 
 
 @app.post("/summaries")

@@ -17,10 +17,21 @@ ROOT = Path(__file__).parent.parent
 LAYERS = ["configs", "learner", "workers", "cluster", "service", "ray_job"]
 ROOMS = {"run": 0, "report": 1, "bench": 1, "http": 2, "page": 3, "commands": 4}
 """Rooms of service/ by their height: each imports from lower ones and from itself."""
-PURE = ["tensors", "rewards", "advantages", "losses"]
+PURE = ["tensors", "distribution", "rewards", "advantages", "losses"]
 SECTIONS = {
-    "learner": {"algorithms", "errors", "policy", "sft"},
-    "workers": {"data", "errors", "evaluation", "grouping", "policy", "rewards", "rollout"},
+    "learner": {"algorithms", "decoding", "errors", "policy", "sft"},
+    "workers": {
+        "classifiers",
+        "data",
+        "decoding",
+        "errors",
+        "evaluation",
+        "grouping",
+        "policy",
+        "reward_parts",
+        "rewards",
+        "rollout",
+    },  # fmt: skip,
 }
 """Modules of configs/ that a layer may import: its own sections."""
 WHOLE_CONFIG = (

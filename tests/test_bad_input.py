@@ -45,7 +45,7 @@ def folder(tmp_path) -> dict[str, Path]:
     made["yaml"].write_text("steps: [1")
     made["list"].write_text("- 1")
     made["code"] = tmp_path / "code"
-    made["code"].write_text("base: quickstart\nreward: {extra: [{type: function, name: f, function: 'os:getcwd'}]}")
+    made["code"].write_text("base: quickstart\nreward: {parts: {f: {type: function, function: 'os:getcwd'}}}")
     made["circle"] = tmp_path / "circle"
     made["circle"].write_text(f"base: {made['circle']}")
     return made | {
@@ -95,17 +95,27 @@ CASES = {
         ["policy.lora.target_modules", "no layer called query"],
     ),
     "no such label": (
-        ["--reward.label", "kind"],
-        ["reward.label: the model has no single label 'kind'", "nothate, hate"],
+        ["--reward.parts.classifier.label", "kind"],
+        ["reward.parts.classifier.label: the model has no single label 'kind'", "nothate, hate"],
     ),
-    "reward of no such name": (["--reward.model", "no/such"], ["reward.model: 'no/such' is not a directory"]),
+    "reward of no such name": (
+        ["--reward.parts.classifier.model", "no/such"],
+        ["reward.parts.classifier.model: 'no/such' is not a directory"],
+    ),
     "data of no such name": (["--data.path", "no/such-data"], ["data.path: 'no/such-data'"]),
-    "data without the split": (["--data.path", "{no_test}"], ["data.path", "no test.csv or test.jsonl", "train"]),
+    "data without the split": (
+        ["--data.path", "{no_test}"],
+        ["data.path", "no split test; splits found: train", "train[90%:]"],
+    ),
     "data without the column": (
         ["--data.path", "{no_summary}"],
         ["data.reference_column", "'summary'", "dialogue, text"],
     ),
     "too few dialogues": (["--data.path", "{few}"], ["3 dialogues", "8 are needed", "data.min_chars"]),
+    "evaluated on a part of the training split": (
+        ["--data.eval_split", "train[90%:]"],
+        ["data.eval_split: 'train[90%:]' shares 200 dialogues with the training split 'train'", "train.csv line "],
+    ),
     "evaluated on the training split": (
         ["--data.eval_split", "train"],
         ["data.eval_split: 'train' is also the training"],
@@ -121,15 +131,68 @@ CASES = {
     ),
     "k1 in the loss": (["--algorithm.kl_in", "loss"], ["kl_estimator k1 in the loss"]),
     "no such reward function": (
-        ["--reward.extra", '[{{"type":"function","name":"f","function":"no.such:thing"}}]'],
-        ["reward.extra: f: cannot load function no.such:thing"],
+        ["--reward.parts.f", '{{"type":"function","function":"no.such:thing"}}'],
+        ["reward.parts.f.function: cannot load function no.such:thing"],
     ),
-    "two rewards of one name": (
-        ["--reward.extra", '[{{"type":"rouge","name":"classifier"}}]'],
-        ["reward.extra: names must"],
+    "no reward at all": (["--reward.parts.classifier", "null"], ["reward: parts: there is none"]),
+    "a reward's name is no name": (
+        ["--reward.parts.My-Own.type", "rouge"],
+        ["reward.parts.My-Own: String should match"],
     ),
-    "code in a file": (["--config", "{code}"], ["type function can be given on the command line only"]),
-    "not a number": (["--reward.weight", "nan"], ["reward.weight: Input should be a finite number"]),
+    "a reward of no such kind": (["--reward.parts.x.type", "rogue"], ["reward.parts.x: Input tag 'rogue'", "'rouge'"]),
+    "a reward of no kind": (["--reward.parts.x.weight", "2"], ["reward.parts.x: `type` is missing"]),
+    "a reward's setting of another kind": (
+        ["--reward.parts.classifier.words", "2"],
+        ["reward.parts.classifier.words: is not a setting of this `type`"],
+    ),
+    "a reward's setting mistyped": (
+        ["--reward.parts.classifier.modle", "x"],
+        ["reward.parts.classifier.modle: no such key; did you mean reward.parts.NAME.model?"],
+    ),
+    "a reward's setting without a value": (["--reward.parts.x.type"], ["reward.parts.x.type: a value is missing"]),
+    "no regular expression": (
+        ["--reward.parts.x", '{{"type": "regex", "pattern": "("}}'],
+        ["reward.parts.x.pattern: is no regular expression"],
+    ),
+    "a gate with a weight": (
+        ["--reward.parts.x", '{{"type": "rouge", "gate": 0.5, "weight": 2}}'],
+        ["reward.parts.x: a part with a gate adds nothing"],
+    ),
+    "an address with a password": (
+        ["--reward.parts.x", '{{"type": "http", "url": "http://me:secret@host/scores"}}'],
+        ["reward.parts.x.url: String should match"],
+    ),
+    "a key that is not there": (
+        ["--reward.parts.x", '{{"type": "http", "url": "http://127.0.0.1:1", "key_env": "NO_SUCH_KEY"}}'],
+        ["reward.parts.x.key_env: the environment variable NO_SUCH_KEY is not set"],
+    ),
+    "a metric that is not there": (
+        ["--reward.parts.x", '{{"type": "metric", "metric": "{empty}", "score": "f1"}}'],
+        ["reward.parts.x.metric: ", "cannot be loaded"],
+    ),
+    "a column that is not there": (
+        ["--reward.parts.x", '{{"type": "pair", "model": "quickstart/reward", "label": "hate", "source": "article"}}'],
+        ["reward.parts.x.source: the data has no column article; it has id, dialogue"],
+    ),
+    "a model of several labels of which none is named": (
+        ["--reward.parts.x", '{{"type": "pair", "model": "quickstart/reward"}}'],
+        ["reward.parts.x.label: name one of the model's labels: nothate, hate"],
+    ),
+    "toxicity twice": (
+        [
+            "--reward.parts.x",
+            '{{"type": "classifier", "model": "quickstart/reward", "label": "hate", "toxicity": true}}',
+        ],
+        ["only one can measure toxicity, not classifier, x"],
+    ),
+    "code in a file": (
+        ["--config", "{code}"],
+        ["reward.parts.f.function: is code, which can be named on the command line only"],
+    ),
+    "not a number": (
+        ["--reward.parts.classifier.weight", "nan"],
+        ["reward.parts.classifier.weight: Input should be a finite number"],
+    ),
     "a base that is itself": (["--config", "{circle}"], ["circular base"]),
     "a name no file can have": (["--config", "x" * 5000], ["no file or preset"]),
     "half a section": (["--policy.lora", "{{"], ["error parsing value for field", "policy"]),
@@ -198,18 +261,25 @@ def test_a_folder_with_only_traces_of_a_run_that_failed_to_start_can_be_used(tmp
 
 
 def test_a_service_of_models_that_cannot_be_served_does_not_start(folder, capsys):
-    wrong = [f"--policy.model={folder['broken']}", "--reward.label=kind", "--serve.port=0"]
+    wrong = [f"--policy.model={folder['broken']}", "--reward.parts.classifier.label=kind", "--serve.port=0"]
     assert ray_job.main(["serve", *wrong]) == 2
     error = capsys.readouterr().err
-    assert "policy.model" in error and "reward.label: the model has no single label 'kind'" in error
+    assert "policy.model" in error and "reward.parts.classifier.label: the model has no single label 'kind'" in error
     assert not ray.is_initialized() and "Traceback" not in error
 
 
 def test_one_message_lists_all_problems(folder, capsys):
-    wrong = ["--policy.model", str(folder["empty"]), "--reward.label", "kind", "--out", str(folder["full"])]
+    wrong = [
+        "--policy.model",
+        str(folder["empty"]),
+        "--reward.parts.classifier.label",
+        "kind",
+        "--out",
+        str(folder["full"]),
+    ]
     assert ray_job.main(wrong) == 2
     error = capsys.readouterr().err
-    assert all(field in error for field in ("policy.model", "reward.label", "out: "))
+    assert all(field in error for field in ("policy.model", "reward.parts.classifier.label", "out: "))
 
 
 def test_an_unknown_command_is_answered_with_the_list_of_commands(capsys):
@@ -229,7 +299,7 @@ def test_help_names_every_command_and_setting_without_loading_torch():
     shown = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert shown.returncode == 0, shown.stderr
     for name in ("--config", "--seed", "--steps", "--out", "--cluster.backend", "--workers.rollout", "--workers.reward",
-                 "--data.path", "--policy.model", "--policy.adapter", "--reward.model", "--reward.label"):  # fmt: skip
+                 "--data.path", "--policy.model", "--policy.adapter", "--reward.parts"):  # fmt: skip
         assert f"{name} " in shown.stdout
     for verb in ray_job.VERBS:
         assert f"  {verb.name} " in shown.stdout and verb.help in shown.stdout

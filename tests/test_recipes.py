@@ -53,16 +53,23 @@ def test_a_toy_algorithm_and_a_toy_reward_are_added_by_their_recipes(code):
         ("from learner.algorithms import ", "from learner.algorithms import toy, "),
         ('    "ppo": ppo.estimate,\n', '    "ppo": ppo.estimate,\n    "toy": toy.estimate,\n'),
     )
-    file = "configs/rewards.py"
-    edit(code / file, ("AnyExtra = Annotated[", f"{reward[file]}\n\nAnyExtra = Annotated[Polite | "))
-    file = "workers/reward/extra_rewards.py"
+    file = "configs/reward_parts.py"
+    with (code / file).open("a", encoding="utf-8") as opened:
+        opened.write(f"\n\n{reward[file]}")
+    imports = ("from configs.reward_parts import (", "from configs.reward_parts import (\n    PoliteReward,")
     edit(
-        code / file,
-        ("from configs.rewards import ", "from configs.rewards import Polite, "),
-        ("        case LengthReward():", f"{textwrap.indent(reward[file], ' ' * 8)}        case LengthReward():"),
+        code / "configs/rewards.py",
+        imports,
+        ("AnyPart = Annotated[\n    ", "AnyPart = Annotated[\n    PoliteReward | "),
     )
-    extra = json.dumps([{"type": "polite", "name": "polite"}])
-    arguments = [*small_arguments(algorithm__type="toy", out="run", steps=1), "--reward.extra", extra]
+    file = "workers/reward/rules.py"
+    edit(code / file, ("from configs.reward_parts import ", "from configs.reward_parts import PoliteReward, "))
+    with (code / file).open("a", encoding="utf-8") as opened:
+        opened.write(f"\n\n{reward[file]}")
+    file = "workers/reward/parts.py"
+    case = textwrap.indent(reward[file], " " * 8)
+    edit(code / file, imports, ("        case LengthReward():", f"{case}        case LengthReward():"))
+    arguments = [*small_arguments(algorithm__type="toy", out="run", steps=1), "--reward.parts.polite.type", "polite"]
     done = subprocess.run(
         [sys.executable, "ray_job.py", *arguments], cwd=code, capture_output=True, text=True, timeout=300
     )

@@ -107,8 +107,8 @@ CASES = {
         lambda folder: longer_tokenizer(POLICY, folder), ["--policy.model={}"],
         "policy.model: the tokenizer has token id 1319, but the model has embeddings for 1120 tokens only"),
     "a reward with a larger tokenizer": (
-        lambda folder: longer_tokenizer(REWARD, folder), ["--reward.model={}"],
-        "reward.model: the tokenizer has token id"),
+        lambda folder: longer_tokenizer(REWARD, folder), ["--reward.parts.classifier.model={}"],
+        "reward.parts.classifier.model: the tokenizer has token id"),
     "a policy that would never end": (
         endless, ["--policy.model={}"],
         "policy.model: neither the tokenizer nor the model defines an end-of-sequence token"),
@@ -117,8 +117,11 @@ CASES = {
         without_a_layer, ["--policy.model={}"],
         "policy.model: {} lacks weights of T5ForConditionalGeneration (decoder.block.1.layer.0"),
     "a reward that is no classifier yet": (
-        without_a_head, ["--reward.model={}"], "lacks weights of RobertaForSequenceClassification (classifier."),
-    "a reward without a pad token": (without_padding, ["--reward.model={}"], "reward.model: its tokenizer has no pad"),
+        without_a_head, ["--reward.parts.classifier.model={}"],
+        "lacks weights of RobertaForSequenceClassification (classifier."),
+    "a reward without a pad token": (
+        without_padding, ["--reward.parts.classifier.model={}"],
+        "reward.parts.classifier.model: its tokenizer has no pad"),
     "a second judge without a pad token": (
         without_padding,
         ['--evaluation.second_judge={{"type": "classifier", "model": "{}", "label": "nothate"}}'],
@@ -150,9 +153,10 @@ PREFLIGHT_ONLY = {
 }  # fmt: skip
 WEIGHTS_ONLY = {
     "a label taken the wrong way": (
-        None, ["--reward.label=hate"], "reward.label_is: reward.probe.better ('Thank you so"),
+        None, ["--reward.parts.classifier.label=hate"],
+        "label_is: reward.parts.classifier.probe.better ('Thank you so"),
     "a weight that turns the reward round": (
-        None, ["--reward.weight=-1"], "reward.weight: -1 rewards bad texts"),
+        None, ["--reward.parts.classifier.weight=-1"], "reward.parts.classifier.weight: -1 rewards bad texts"),
 }  # fmt: skip
 """Cases that only weights reveal, which are not loaded before the start except by doctor."""
 

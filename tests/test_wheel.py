@@ -63,10 +63,12 @@ def test_all_in_it_lies_under_one_name_and_nothing_is_missing(wheel):
 
 @pytest.mark.slow
 def test_it_trains_from_an_empty_folder_with_a_reward_that_lies_there(command, tmp_path):
-    (tmp_path / "my_rewards.py").write_text("def polite(prompts, texts, references):\n    return [0.0] * len(texts)\n")
-    extra = '[{"type": "function", "name": "polite", "function": "my_rewards:polite"}]'
+    (tmp_path / "my_rewards.py").write_text(
+        "def polite(completions, **columns):\n    return [0.0] * len(completions)\n"
+    )
+    part = '{"type": "function", "function": "my_rewards:polite"}'
     small = small_arguments(steps=1, evaluation__rows=2, evaluation__samples=1, out="run")
-    done = run(command, tmp_path, "train", *small, "--reward.extra", extra)
+    done = run(command, tmp_path, "train", *small, "--reward.parts.polite", part)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "run" and (tmp_path / "run/report.html").is_file()
     assert "seqrlhf/quickstart/policy" in (tmp_path / "run/config.yaml").read_text()

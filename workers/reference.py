@@ -13,15 +13,15 @@ class ReferenceWorker:
 
     def __init__(self, settings: ReferenceSettings) -> None:
         self.full = settings.full_logprobs
-        self.policy = Policy(settings.policy, settings.seed, torch.device(settings.device))
+        self.policy = Policy(settings.policy, settings.seed, torch.device(settings.device), settings.temperature)
 
     @torch.no_grad()
     def logprobs(self, rollouts: Rollouts, state: PolicyState) -> RefLogprobs:
         """Log-probabilities [B, T] of the completions under `state`, version 0 of the run."""
         self.policy.load(state)
         unit = rollouts.unit
-        encoded = self.policy.encode(unit.prompt_ids, unit.prompt_mask)
-        forced = self.policy.teacher_forced(encoded, rollouts.completion_ids, rollouts.completion_mask, self.full)
+        encoded = self.policy.encode(unit.prompt_ids, unit.prompt_mask, unit.decoder_prefix)
+        forced = self.policy.teacher_forced(encoded, rollouts, self.full)
         return RefLogprobs(unit.key, forced.logprobs, forced.full)
 
     def divergence(self, rollouts: Rollouts, state: PolicyState) -> dict[str, list[float]]:

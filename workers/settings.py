@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from configs.decoding import SamplingConfig
 from configs.evaluation import AnyJudge
 from configs.policy import PolicyConfig
 from configs.rewards import RewardConfig
@@ -27,6 +28,7 @@ class ReferenceSettings:
     seed: int
     full_logprobs: bool = False
     device: str = "cpu"
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,12 @@ class RewardSettings:
 
 @dataclass(frozen=True)
 class SummaryFormat:
-    """The prompt made of a dialogue, and the lengths in tokens."""
+    """The prompt made of a dialogue, the lengths in tokens, and the distribution that seeded summaries come from."""
 
     template: str  # of the prompt; {text} is replaced by the dialogue
     max_prompt_tokens: int
     max_new_tokens: int
+    sampling: SamplingConfig
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Checks of the data before anything starts, and the plan made from it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
@@ -10,17 +10,26 @@ from configs.errors import UsageError
 from configs.schema import Config
 from learner.model_limits import prompt_positions
 from learner.policy import Policy
-from workers.data.prompts import Prompt, Row, make_prompts, read_rows
+from workers.data.prompts import Kept, Prompt, Row, make_prompts, read_rows
 
 
-def read_run_splits(config: Config) -> list[list[Row]]:
-    """Rows of the training split and of the held-out split. Raises `UsageError` if these are the same."""
+def read_run_splits(config: Config) -> list[Kept[Row]]:
+    """Rows of the training split and of the held-out split. Raises `UsageError` if these share any."""
     data = config.data
     if data.train_split == data.eval_split:
         raise UsageError(
             f"data.eval_split: {data.eval_split!r} is also the training split; evaluate on held-out dialogues"
         )
-    return [read_rows(data, split, config.algorithm.prompt_groups) for split in (data.train_split, data.eval_split)]
+    train, held_out = (
+        read_rows(data, split, config.algorithm.prompt_groups) for split in (data.train_split, data.eval_split)
+    )
+    places = {row.first.place for row in train}
+    if shared := [row.first.place for row in held_out if row.first.place in places]:
+        raise UsageError(
+            f"data.eval_split: {data.eval_split!r} shares {len(shared)} dialogues with the training split "
+            f"{data.train_split!r}, such as {shared[0]}; evaluate on held-out dialogues"
+        )
+    return [train, held_out]
 
 
 def check_prompts(config: Config, policy: Policy, prompts: Sequence[Prompt]) -> None:
@@ -33,16 +42,29 @@ def check_prompts(config: Config, policy: Policy, prompts: Sequence[Prompt]) -> 
         )
 
 
-def too_few(data: DataConfig, split: str, count: int, needed: int) -> str:
-    """The message for a split with only `count` usable dialogues."""
+def too_few(data: DataConfig, split: str, prompts: Kept[Prompt], needed: int) -> str:
+    """The message for a split with too few usable dialogues."""
     return (
-        f"data: {count} dialogues of {data.path} ({split}) have {data.min_chars}-{data.max_chars} characters and at "
-        f"most {data.max_prompt_tokens} tokens, {needed} are needed; widen the filter (data.min_chars, data.max_chars) "
-        f"or lower rollout.batch_size"
+        f"data: {len(prompts)} dialogues of {data.path} ({split}) have {data.min_chars}-{data.max_chars} characters, "
+        f"at most {data.max_prompt_tokens} tokens and a reference, {needed} are needed; widen the filter "
+        f"(data.min_chars, data.max_chars, data.max_prompt_tokens) or lower rollout.batch_size ({prompts})"
     )
 
 
-def make_plan(config: Config, tokenizer: PreTrainedTokenizerBase, splits: list[list[Row]]) -> Plan:
+def data_lines(splits: Mapping[str, Kept[Prompt]]) -> list[str]:
+    """A line for each split: how many prompts it has, and how many rows are left out and why.
+
+    One more for each split whose prompts are also in the first, the training split.
+    """
+    lines = [f"{split}: {prompts}" for split, prompts in splits.items()]
+    texts = [{prompt.text for prompt in prompts} for prompts in splits.values()]
+    for split, others in list(zip(splits, texts, strict=True))[1:]:
+        if shared := len(others & texts[0]):
+            lines.append(f"{shared:,} prompts of {split} are also training prompts")
+    return lines
+
+
+def make_plan(config: Config, tokenizer: PreTrainedTokenizerBase, splits: list[Kept[Row]]) -> Plan:
     """The run's plan. Raises `UsageError` if a split has too few prompts, or a weighted group has none."""
     data, group_by = config.data, config.algorithm.prompt_groups
     train, held_out = (make_prompts(rows, data, tokenizer, group_by) for rows in splits)
@@ -51,11 +73,11 @@ def make_plan(config: Config, tokenizer: PreTrainedTokenizerBase, splits: list[l
         (data.eval_split, held_out, 2),
     ]:
         if len(prompts) < needed:
-            raise UsageError(too_few(data, split, len(prompts), needed))
+            raise UsageError(too_few(data, split, prompts, needed))
     unknown = set(getattr(config.algorithm, "group_weights", {})) - {prompt.group for prompt in train}
     if unknown:
         raise UsageError(f"algorithm.group_weights: no prompt is in a group called {', '.join(sorted(unknown))}")
-    return Plan(plan_settings(config), train, held_out)
+    return Plan(plan_settings(config), train, held_out, {data.train_split: train, data.eval_split: held_out})
 
 
 def plan_settings(config: Config) -> PlanSettings:

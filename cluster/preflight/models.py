@@ -1,4 +1,4 @@
-"""Checks of policy, adapter, tokenizers, reward and judges before anything starts.
+"""Checks of policy, adapter and tokenizer before anything starts.
 
 They call the constructors that workers use, on the meta device, where models have no weights.
 """
@@ -13,17 +13,14 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from cluster.preflight.hub import load_named
 from configs.errors import UsageError
-from configs.evaluation import ClassifierJudge
 from configs.policy import PolicyConfig
-from configs.rewards import LabelledModel
 from configs.schema import Config
 from learner.adapter import read_adapter
+from learner.family import check_family, end_ids
 from learner.lora import check_fits, holds_base_weights, never_reached, unreached
-from learner.model_limits import check_vocabulary, completion_positions, end_ids
+from learner.model_limits import check_vocabulary, completion_positions
 from learner.policy import Policy
 from learner.pretrained import META, one_line
-from workers.reward.classifier import Classifier
-from workers.reward.extra_rewards import make_extra
 
 ADAPTER = "adapter_config.json", "adapter_model.safetensors|adapter_model.bin"
 WEIGHTS = "model*.safetensors*|pytorch_model*.bin*"
@@ -39,18 +36,17 @@ def check_policy(config: Config) -> Policy:
     shape = load_named("policy.model", name, AutoConfig.from_pretrained, "config.json", WEIGHTS)
     if not shape.is_encoder_decoder:
         raise UsageError(f"policy.model: {name} ({shape.model_type}) is not an encoder-decoder model")
-    if getattr(shape, "decoder_start_token_id", None) is None:
-        raise UsageError(f"policy.model: the config of {name} has no decoder_start_token_id; set it")
+    check_family("policy.model", name, shape)
     if adapter:
         load_named("policy.adapter", adapter, PeftConfig.from_pretrained, *ADAPTER)
         check_format(config.policy)
         # The constructor checks everything else.
         if holds_base_weights(found := read_adapter("policy.adapter", adapter)):
             check_fits(found, f"policy.adapter: {adapter}", config.policy)
-    return _construct("policy.model", Policy, config.policy, config.seed, META)
+    return construct("policy.model", Policy, config.policy, config.seed, META)
 
 
-def _construct(field: str, kind: Callable[..., Any], *arguments: Any) -> Any:
+def construct(field: str, kind: Callable[..., Any], *arguments: Any) -> Any:
     """The result of a worker's constructor. Raises `UsageError` naming `field` for whatever the constructor raises."""
     try:
         return kind(*arguments)
@@ -75,7 +71,7 @@ def check_lengths(config: Config, policy: Policy, tokenizer: PreTrainedTokenizer
 
 def _check_length(field: str, tokens: int, policy: Policy, model: str) -> None:
     """Raises `UsageError` naming `field` if completions have more tokens than the policy has positions."""
-    limit = completion_positions(policy.network)
+    limit = completion_positions(policy.network, len(policy.decoder_prefix))
     if limit and tokens > limit:
         raise UsageError(f"{field}: {tokens}, but {model} has positions for {limit} tokens; lower it")
 
@@ -101,33 +97,6 @@ def check_format(policy: PolicyConfig) -> None:
             f"tensors would be read: accept this with --policy.adapter_bin true, or convert it to safetensors"
         )
     print(f"warning: policy.adapter: only tensors are read from {folder}/adapter_model.bin", file=sys.stderr)
-
-
-def check_reward(config: Config) -> None:
-    """Raises `UsageError` if the reward model cannot be used."""
-    _check_classifier("reward", config.reward)
-
-
-def check_judge(config: Config) -> None:
-    """Raises `UsageError` if the second judge is a classifier that cannot be used."""
-    if isinstance(judge := config.evaluation.second_judge, ClassifierJudge):
-        _check_classifier("evaluation.second_judge", judge)
-
-
-def _check_classifier(field: str, config: LabelledModel) -> None:
-    """Raises `UsageError` if the model cannot be loaded, has no such label, or does not fit its tokenizer."""
-    load_named(f"{field}.model", config.model, AutoConfig.from_pretrained, "config.json", WEIGHTS)
-    load_named(f"{field}.model", config.model, AutoTokenizer.from_pretrained, TOKENIZER)
-    _construct(f"{field}.model", Classifier, field, config, META)
-
-
-def check_extras(config: Config) -> None:
-    """Raises `UsageError` if an additional reward cannot be made."""
-    for extra in config.reward.extra:
-        try:
-            make_extra(extra)
-        except ValueError as error:
-            raise UsageError(f"reward.extra: {extra.name}: {error}") from error
 
 
 def check_tokenizer(config: Config) -> PreTrainedTokenizerBase:

@@ -10,21 +10,13 @@ from cluster.plan import Plan
 from cluster.preflight.data import check_prompts, make_plan, read_run_splits, too_few
 from cluster.preflight.environment import check_cluster, check_sft_workers, check_trackers
 from cluster.preflight.hub import go_offline, hub_is_reachable
-from cluster.preflight.models import (
-    check_extras,
-    check_judge,
-    check_lengths,
-    check_policy,
-    check_reach,
-    check_reward,
-    check_targets,
-    check_tokenizer,
-)
+from cluster.preflight.models import check_lengths, check_policy, check_reach, check_targets, check_tokenizer
 from cluster.preflight.output import check_disk, check_out
+from cluster.preflight.rewards import check_columns, check_judge, check_rewards
 from configs.errors import UsageError
 from configs.schema import Config
 from learner.policy import Policy
-from workers.data.prompts import make_prompts, read_rows
+from workers.data.prompts import Kept, Prompt, make_prompts, read_rows
 
 
 def preflight(config: Config, resume: Path | None = None, learns: bool = True) -> Plan:
@@ -33,9 +25,9 @@ def preflight(config: Config, resume: Path | None = None, learns: bool = True) -
     `resume` is the folder of a resumed run, which need not be empty. Where the policy `learns`, every adapted layer
     must receive a gradient. Raises `UsageError` with all problems.
     """
-    _choose_hub_access(config, config.reward.model)
+    _choose_hub_access(config, *_reward_models(config))
     problems: list[str] = []
-    for check in (check_reward, check_judge, check_extras, check_cluster, check_trackers):
+    for check in (check_rewards, check_judge, check_cluster, check_trackers):
         collect(problems, check, config)
     _check_output(problems, config, resume)
     policy, tokenizer = _policy_and_tokenizer(problems, config, learns=learns and not resume)
@@ -43,12 +35,17 @@ def preflight(config: Config, resume: Path | None = None, learns: bool = True) -
     plan = collect(problems, make_plan, config, tokenizer, splits) if tokenizer and splits else None
     if policy and plan:
         collect(problems, check_prompts, config, policy, [*plan.train, *plan.held_out])
+    if plan:
+        collect(problems, check_columns, config, plan.train)
     _raise_all(problems)
     return plan
 
 
-def check_training(config: Config, resume: Path | None = None) -> None:
-    """The checks for supervised fine-tuning, which needs no reward. Raises `UsageError` with all problems."""
+def check_training(config: Config, resume: Path | None = None) -> dict[str, Kept[Prompt]]:
+    """The checks for supervised fine-tuning, which needs no reward. Raises `UsageError` with all problems.
+
+    Returns what is kept of the training and the validation split.
+    """
     _choose_hub_access(config)
     problems: list[str] = []
     for check in (check_cluster, check_sft_workers):
@@ -57,21 +54,24 @@ def check_training(config: Config, resume: Path | None = None) -> None:
     policy, tokenizer = _policy_and_tokenizer(problems, config, learns=not resume)
     if policy and tokenizer:
         collect(problems, check_targets, config, policy, tokenizer)
+    splits = {}
     for split in (config.data.train_split, config.data.validation_split):
         rows = collect(problems, read_rows, config.data, split)
         prompts = make_prompts(rows, config.data, tokenizer) if tokenizer and rows is not None else None
         if prompts is not None and not prompts:
-            problems.append(too_few(config.data, split, 0, 1))
+            problems.append(too_few(config.data, split, prompts, 1))
+        splits[split] = prompts
         if policy and prompts:
             collect(problems, check_prompts, config, policy, prompts)
     _raise_all(problems)
+    return splits
 
 
 def check_serving(config: Config) -> None:
-    """The checks for a service, of its policy and reward model. Raises `UsageError` with all problems."""
-    _choose_hub_access(config, config.reward.model)
+    """The checks for a service, of its policy and reward. Raises `UsageError` with all problems."""
+    _choose_hub_access(config, *_reward_models(config))
     problems: list[str] = []
-    collect(problems, check_reward, config)
+    collect(problems, check_rewards, config)
     bare = config.model_copy(update={"policy": config.policy.model_copy(update={"adapter": None})})
     _policy_and_tokenizer(problems, bare, learns=False)
     _raise_all(problems)
@@ -95,6 +95,10 @@ def _choose_hub_access(config: Config, *more: str) -> None:
     names = [config.policy.model, config.policy.adapter, config.data.path, *more]
     if any(name and not Path(name).exists() for name in names) and not hub_is_reachable():
         go_offline()
+
+
+def _reward_models(config: Config) -> list[str]:
+    return [model.model for _, model in config.reward.models()]
 
 
 def _check_output(problems: list[str], config: Config, resume: Path | None) -> None:

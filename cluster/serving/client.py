@@ -17,6 +17,7 @@ from configs.errors import UsageError
 from learner.adapter import BASE
 from workers.inference.scorer import Verdict
 from workers.inference.summarizer import SummaryRequest
+from workers.reward.items import Item
 
 TRIES = 2
 """Replicas that may die while answering a request before it fails: a bad request could kill them all."""
@@ -33,7 +34,7 @@ class Unavailable(Exception):
 
 
 class ModelClient:
-    """Requests summaries from the policy and verdicts from the reward model."""
+    """Requests summaries from the policy and verdicts from the reward."""
 
     def __init__(self, apps: Apps, handles: Mapping[str, DeploymentHandle], timeout: float) -> None:
         """`timeout` is in seconds, per request."""
@@ -46,9 +47,9 @@ class ModelClient:
         """
         return await self._request("summaries", adapter_version(adapter), request)
 
-    async def score(self, text: str) -> Verdict:
-        """The reward model's verdict. Raises `TooSlow` or `Unavailable`."""
-        return await self._request("scores", text)
+    async def score(self, item: Item) -> Verdict:
+        """The reward's verdict. Raises `TooSlow` or `Unavailable`."""
+        return await self._request("scores", item)
 
     async def _request(self, kind: str, *request: Any) -> Any:
         try:

@@ -24,6 +24,7 @@ from configs.installation import CODE
 from configs.schema import Config
 from learner.adapter import BASE
 from workers.inference.summarizer import SummaryRequest
+from workers.reward.items import Item
 from workers.settings import ScorerSettings, SummarizerSettings, SummaryFormat
 
 POLL = 0.2
@@ -75,7 +76,7 @@ def _start(config: Config, machines: Sequence[Machine], names: Apps) -> ModelCli
     first = adapter_version(config.policy.adapter or BASE), SummaryRequest("")
     try:
         handles[0].remote(*first).result(timeout_s=config.cluster.call_timeout)
-        handles[1].remote("").result(timeout_s=config.cluster.call_timeout)
+        handles[1].remote(Item("")).result(timeout_s=config.cluster.call_timeout)
     except RayTaskError as error:
         raise error.cause from None  # what the replica raised
     return client
@@ -87,8 +88,9 @@ def summarizer_settings(config: Config, device: str = "cpu") -> SummarizerSettin
 
 
 def summary_format(config: Config) -> SummaryFormat:
-    """Prompt and lengths of a run's summaries."""
-    return SummaryFormat(config.data.template, config.data.max_prompt_tokens, config.rollout.max_new_tokens)
+    """Prompt, lengths and distribution of a run's summaries."""
+    rollout = config.rollout
+    return SummaryFormat(config.data.template, config.data.max_prompt_tokens, rollout.max_new_tokens, rollout.sampling)
 
 
 def _application(kind: str, replica: type, model: WorkerSpec, layout: RoleLayout, config: Config) -> serve.Application:

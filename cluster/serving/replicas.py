@@ -1,4 +1,4 @@
-"""Replicas of the policy and of the reward model, each a process of Ray Serve."""
+"""Replicas of the policy and of the reward, each a process of Ray Serve."""
 
 import asyncio
 import os
@@ -14,6 +14,7 @@ from cluster.pools.interface import WorkerSpec, make_worker
 from learner.adapter import Adapter
 from workers.inference.scorer import Verdict
 from workers.inference.summarizer import SummaryRequest, TokenizedRequest
+from workers.reward.items import Item
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,11 @@ class PolicyReplica(Replica):
 
 
 class RewardReplica(Replica):
-    """A replica of the reward model."""
+    """A replica of the reward."""
 
-    async def __call__(self, text: str) -> Verdict:
-        """The verdict on a text."""
-        return await self._submit(text)
+    async def __call__(self, item: Item) -> Verdict:
+        """The verdict on a completion."""
+        return await self._submit(item)
 
-    async def _answer_batch(self, requests: list[str]) -> list[Verdict]:
+    async def _answer_batch(self, requests: list[Item]) -> list[Verdict]:
         return await self._run(self.model.score, requests)

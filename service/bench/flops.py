@@ -7,6 +7,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequence
 
 from cluster.layout import LayoutRequest, resolve
 from cluster.placement import Machine
+from configs.reward_parts import PairReward
 from configs.schema import Config
 from learner.pretrained import choose_dtype
 
@@ -19,16 +20,11 @@ class StepFlops:
     def __init__(self, config: Config) -> None:
         with torch.device("meta"):
             policy = AutoModelForSeq2SeqLM.from_config(AutoConfig.from_pretrained(config.policy.model))
-            reward = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(config.reward.model))
+            self.rewards = [_classifier(config, field, model.model) for field, model in config.reward.models()]
         encoder, embeddings = policy.get_encoder(), policy.get_input_embeddings().weight.numel()
         self.encoder = _weights(encoder) - embeddings
         self.decoder = _weights(policy.get_decoder()) - embeddings + policy.get_output_embeddings().weight.numel()
-        self.reward = _weights(reward) - reward.get_input_embeddings().weight.numel()
-        self.reads_prompt, self.group_size = (
-            config.reward.text == "prompt+completion",
-            config.algorithm.completions_per_prompt,
-        )
-        self.epochs = config.algorithm.ppo_epochs
+        self.group_size, self.epochs = config.algorithm.completions_per_prompt, config.algorithm.ppo_epochs
         device = torch.device(resolve(LayoutRequest.of(config), [Machine.here()])["learner"].device)
         dtype = choose_dtype(config.policy.dtype, device)
         self.dtype = str(dtype).removeprefix("torch.")
@@ -44,12 +40,20 @@ class StepFlops:
         passes = 2 + 2 * self.epochs  # rollout, reference; forward and backward of each epoch
         encoder = passes * self.encoder * prompt / self.group_size
         decoder = (passes + 1) * self.decoder * new
-        reward = self.reward * (new + (prompt if self.reads_prompt else 0))
+        reward = sum(weights * (new + (prompt if reads_prompt else 0)) for weights, reads_prompt in self.rewards)
         return 2.0 * (encoder + decoder + reward)
 
     def utilisation(self, prompt: int, new: int, seconds: float) -> float:
         """Share of the machine's peak rate that the step achieved."""
         return self.operations(prompt, new) / (self.rate * seconds)
+
+
+def _classifier(config: Config, field: str, name: str) -> tuple[int, bool]:
+    """Weights of a part's classifier, and whether it reads prompts, too."""
+    part = config.reward.parts[field.split(".")[2]]
+    model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(name))
+    reads_prompt = isinstance(part, PairReward) or part.text == "prompt+completion"
+    return _weights(model) - model.get_input_embeddings().weight.numel(), reads_prompt
 
 
 def _weights(module: torch.nn.Module) -> int:

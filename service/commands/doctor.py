@@ -15,6 +15,7 @@ from cluster.layout import ROLES, LayoutRequest, describe, resolve
 from cluster.memory import estimate, total
 from cluster.placement import Machine
 from cluster.pools.interface import make_worker
+from cluster.preflight.data import data_lines
 from cluster.preflight.preflight import preflight
 from cluster.roles import worker_specs
 from configs.errors import UsageError
@@ -51,7 +52,8 @@ class Doctor:
         if self.resume:
             check_data(self.resume, self.config, plan, Display(Console(stderr=True)).say)
         self.models_are_known = True
-        return f"found; {len(plan.train)} training prompts, {len(plan.held_out)} held-out prompts"
+        found = f"found; {len(plan.train)} training prompts, {len(plan.held_out)} held-out prompts"
+        return "\n".join([found, *data_lines(plan.splits)])
 
     def _require_models(self) -> None:
         if not self.models_are_known:
@@ -73,11 +75,14 @@ class Doctor:
         return model_line(learner.describe()).removeprefix("policy in ")
 
     def reward(self) -> str:
-        """Check that reward and judges rank the two texts of reward.probe correctly."""
-        probe = self._worker("reward").probe()
-        if probe is None:
-            return "not checked (reward.probe null)"
-        return f"better text {probe['better']:+.2f}, worse {probe['worse']:+.2f}"
+        """Load the reward, and check that its classifiers and judges rank the texts of their probes correctly."""
+        scores = self._worker("reward").probe()
+        probed = [
+            f"{name}: better text {better:+.2f}, worse {worse:+.2f}"
+            for name, pairs in scores.items()
+            for better, worse in pairs
+        ]
+        return "; ".join([", ".join(self.config.reward.parts), *probed])
 
     def cluster(self) -> str:
         """Connect to Ray, or start it, and check that it is not exposed."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cluster.preflight.data import data_lines
 from cluster.preflight.preflight import preflight
 from cluster.run_files import POLICIES
 from configs.errors import UsageError
@@ -44,6 +45,8 @@ def evaluate(texts: Sequence[str], config: Config, resume: Path | None = None) -
     path.mkdir(parents=True, exist_ok=True)
     with lock_folder(path), display.failure_logged():
         display.folder = path
+        for line in data_lines(plan.splits):
+            display.say(line)
         # Written before anything starts: from then on the evaluation can be resumed.
         replace_file(path / POLICIES, json.dumps({source.name: source.where for source in sources}).encode())
         write_config(path, config)
@@ -52,7 +55,7 @@ def evaluate(texts: Sequence[str], config: Config, resume: Path | None = None) -
             table = judge_policies(path, plan, pools, policies, summary_settings(config), display)
         hashes = {name: tensors_sha256(policy.adapter) for name, policy in policies.items()}
         facts = {"policies": hashes, "seed": config.evaluation.seed, "model": initial.model}
-        facts["seconds"] = time.perf_counter() - began
+        facts |= {"data": plan.counts(), "seconds": time.perf_counter() - began}
         write_report(path, Findings.of(config, plan, table), facts, display)
         display.done()
     print(path)

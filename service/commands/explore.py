@@ -1,6 +1,7 @@
 """`ray_job.py explore`: an overview of the data set, on the terminal, as a page and as JSON."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -18,8 +19,9 @@ from service.report.exploration import BOUNDS, page, sections
 from service.report.exploration_console import print_exploration
 from service.run.folder import new_folder
 from service.run.progress import Display, silence_libraries
+from workers.data.examples import read_examples
 from workers.data.exploration import Split, explore_splits
-from workers.data.prompts import read_table, split_names
+from workers.data.reading import no_split, split_names, whole_split
 
 
 def explore(config: Config) -> Path:
@@ -56,24 +58,25 @@ def read_splits(config: DataConfig, group_by: GroupBy | None) -> tuple[dict[str,
     Raises `UsageError` if a split that a run uses cannot be read, or if there are no splits.
     """
     found, splits, skipped, problems = split_names(config), {}, {}, []
-    used = [name for name in (config.train_split, config.validation_split, config.eval_split) if name in found]
-    for name in dict.fromkeys([*used, *found]):
+    wanted = (config.train_split, config.validation_split, config.eval_split)
+    used = [name for name in wanted if name in found or whole_split(name) in found]
+    others = [name for name in found if name not in map(whole_split, used)]
+    for name in dict.fromkeys([*used, *others]):
         try:
             splits[name] = _read_split(config, name, group_by)
         except UsageError as error:
             skipped[name] = str(error)
             problems += error.problems if name in used else ()
     if problems or not splits:
-        none = f"data.path: {config.path} has no split: no csv or jsonl file named after one, such as train.csv"
-        raise UsageError(*dict.fromkeys(problems or skipped.values() or [none]))
+        raise UsageError(*dict.fromkeys(problems or skipped.values() or [no_split(config)]))
     return splits, skipped
 
 
 def _read_split(config: DataConfig, name: str, group_by: GroupBy | None) -> Split:
-    table = read_table(config, name, group_by)
-    topic = group_by.column if isinstance(group_by, ByColumn) else config.topic_column
-    topics = [str(cell) for cell in table[topic]] if topic in table.column_names else None
-    return Split(list(table[config.prompt_column]), list(table[config.reference_column]), topics)
+    examples = list(read_examples(config, name, group_by))
+    if isinstance(group_by, ByColumn):
+        examples = [replace(example, topic=example.cell) for example in examples]
+    return Split(examples)
 
 
 def _bounds(config: DataConfig) -> dict[str, int]:

@@ -9,6 +9,7 @@ from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from cluster.preflight.data import data_lines
 from cluster.preflight.preflight import check_training
 from configs.errors import RunError
 from configs.installation import COMMAND
@@ -33,7 +34,7 @@ def sft(config: Config, resume: Path | None = None) -> Path:
     silence_libraries()
     display = Display(Console(stderr=True))
     with display.phase("checking model and data"):
-        check_training(config, resume)
+        splits = check_training(config, resume)
     path = resume or (Path(config.out) if config.out else new_folder())
     path.mkdir(parents=True, exist_ok=True)
     with lock_folder(path), display.failure_logged():
@@ -41,6 +42,8 @@ def sft(config: Config, resume: Path | None = None) -> Path:
         if resume and is_complete(path):
             display.say(f"{path} is complete: nothing left to do")
         else:
+            for line in data_lines(splits):
+                display.say(line)
             _train(config, path, display)
             display.done()
     print(path)

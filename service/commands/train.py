@@ -13,6 +13,7 @@ from rich.console import Console
 from cluster.driver import Start, train
 from cluster.plan import Plan
 from cluster.pools.interface import Pools
+from cluster.preflight.data import data_lines
 from cluster.preflight.preflight import preflight
 from cluster.run_files import CONFIG
 from configs.algorithms import WithValues
@@ -49,6 +50,8 @@ def run(config: Config, resume: Path | None = None) -> None:
         plan = preflight(config, resume)
         shape = lora_config(config.policy)  # read now: its source may be gone by the end of the run
     display.say(f"{len(plan.train)} training prompts, {len(plan.held_out)} held-out prompts")
+    for line in data_lines(plan.splits):
+        display.say(line)
     path = resume or (Path(config.out) if config.out else new_folder())
     with RunFolder(path, config, display) as folder, _resume_hint(path, display), display.failure_logged():
         if resume and folder.is_complete():
@@ -120,11 +123,12 @@ def _train(beginning: Beginning, pools: Pools, initial: Start, folder: RunFolder
 
 def evaluation_line(plan: Plan) -> str:
     """The size of the evaluation after the last step."""
-    samples, prompts = plan.settings.evaluation.samples, len(plan.held_out)
+    evaluation, prompts = plan.settings.evaluation, len(plan.held_out)
+    samples = evaluation.samples
     return (
         f"after training, {POLICIES} policies are evaluated on {prompts} held-out prompts: {samples} sampled summaries "
-        f"and a greedy one for each, {POLICIES * prompts * (samples + 1):,} in total (evaluation.rows, "
-        f"evaluation.samples)"
+        f"and one by {evaluation.decoding.title} for each, {POLICIES * prompts * (samples + 1):,} in total "
+        f"(evaluation.rows, evaluation.samples)"
     )
 
 
@@ -160,6 +164,7 @@ def _facts(initial: Start, beginning: Beginning, first: dict[str, Any]) -> dict[
         "model": initial.model,
         "seconds": time.perf_counter() - beginning.began,
         "resumed_after_step": beginning.resumed.version if beginning.resumed else None,
+        "data": beginning.plan.counts(),
     }
 
 

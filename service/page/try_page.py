@@ -16,6 +16,7 @@ from service.http.models.concurrency import unless_disconnected
 from service.http.models.routes import Models
 from service.http.models.service import ModelService
 from service.page.rendering import Page, Pages
+from workers.reward.items import Item
 
 EXAMPLE = """#Person1#: Good morning. I am a train passenger. Are you the station master?
 #Person2#: Yes, I am. What can I do for you?
@@ -39,11 +40,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Shown:
-    """A summary and its toxicity."""
+    """A summary, its reward, and its toxicity if the reward measures it."""
 
     title: str
     text: str
-    toxicity: float
+    reward: float | None
+    toxicity: float | None
 
 
 @router.get("/page/try")
@@ -73,11 +75,12 @@ async def _compare(models: ModelService, asked: Asked, key: str) -> list[Shown]:
     if not asked.dialogue.strip():
         raise UsageError("dialogue: enter a dialogue")
     texts = [texts[0] for texts in await models.summarize(adapters, [asked.dialogue], _seed(asked.seed), key)]
-    verdicts = await models.score(texts, key)
+    verdicts = await models.score([Item(text, asked.dialogue) for text in texts], key, "dialogue")
     for kind in ("summary", "score"):
         count_texts(kind, len(texts))
     titles = ("Before training", f"After training, run {asked.adapter}")
-    return [Shown(*part, verdict.toxicity) for *part, verdict in zip(titles, texts, verdicts, strict=False)]
+    rows = zip(titles, texts, verdicts, strict=False)
+    return [Shown(*part, verdict.total, verdict.toxicity) for *part, verdict in rows]
 
 
 def _seed(text: str) -> int | None:

@@ -20,6 +20,7 @@ from service.run.held_out_summaries import PROMPTS, read_summaries
 from service.run.lock import is_running
 from service.run.reward_hacking import training_warnings
 from service.run.step_log import read_steps
+from workers.data.prompts import in_words
 
 FACTS = ("seed", "steps", "seconds", "resumed_after_step", "adapter_sha256")
 PROGRESS = {"reward": "reward/mean", "toxicity": "watch/toxicity", "ROUGE-L": "watch/rougeL"}
@@ -80,6 +81,7 @@ class RunReport:
         found = [(name.replace("_", " "), self.report[name]) for name in FACTS if self.report.get(name) is not None]
         found += [(f"{name}, KL at step 0" if "kl" in name else name, v) for name, v in self._checks().items()]
         found += [(f"adapter of {name}", value) for name, value in self.report.get("policies", {}).items()]
+        found += [(f"data, {split}", in_words(numbers)) for split, numbers in self.report.get("data", {}).items()]
         start = self.folder / "start.json"
         if start.is_file():
             found.append(("data sha256", json.loads(start.read_bytes())["data_sha256"]))

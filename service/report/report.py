@@ -11,6 +11,7 @@ import pandas as pd
 from rich.console import Console
 
 from cluster.plan import Plan
+from configs.decoding import SamplingConfig
 from configs.evaluation import EvaluationConfig, WatchConfig
 from configs.schema import Config
 from learner.atomic_files import replace_file
@@ -34,13 +35,15 @@ class Findings:
     table: pd.DataFrame  # a row per summary
     prompts: Sequence[Prompt]
     settings: EvaluationConfig
+    sampling: SamplingConfig
     by_group: bool  # True if the report groups prompts as the algorithm does, False: by topic
     watch: WatchConfig
 
     @classmethod
     def of(cls, config: Config, plan: Plan, table: pd.DataFrame) -> "Findings":
         """The findings of an evaluation by this config and plan."""
-        return cls(table, plan.held_out, config.evaluation, config.algorithm.prompt_groups is not None, config.watch)
+        by_group, sampling = config.algorithm.prompt_groups is not None, config.rollout.sampling
+        return cls(table, plan.held_out, config.evaluation, sampling, by_group, config.watch)
 
 
 def write_report(folder: Path, findings: Findings, facts: Mapping[str, Any], display: Display) -> None:
@@ -48,6 +51,7 @@ def write_report(folder: Path, findings: Findings, facts: Mapping[str, Any], dis
     watch = findings.watch
     with display.phase("writing the report"):
         evaluation = compare(findings.table, findings.prompts, findings.settings, findings.by_group)
+        evaluation |= {"sampling": findings.sampling.title, "decoding": findings.settings.decoding.title}
         warnings = [*training_warnings(read_steps(folder), watch).values(), *evaluation_warnings(evaluation, watch)]
         report = without_nan({"evaluation": evaluation, "warnings": warnings, **facts, "versions": versions()})
         replace_file(folder / "report.json", json.dumps(report, indent=2, allow_nan=False).encode())

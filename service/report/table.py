@@ -5,10 +5,13 @@ from typing import Any
 
 from rich.table import Table
 
+from configs.decoding import Greedy
 from service.report.html import number
 from workers.evaluation.comparison import MEASURES, Measure
 
 UNKNOWN = "unknown"
+SUFFIXES = {"sampled": "", "greedy": ", greedy", "beam": ", beam search"}
+"""Decoding -> what follows the name of its measures."""
 GROUP_MEASURES = {"toxicity": ("toxicity", 3), "rougeL": ("ROUGE-L", 1)}
 """Measure of a group -> title and digits."""
 
@@ -16,19 +19,19 @@ GROUP_MEASURES = {"toxicity": ("toxicity", 3), "rougeL": ("ROUGE-L", 1)}
 def figure_table(evaluation: Mapping[str, Any], brief: bool = False) -> dict[str, list[Any]]:
     """Head and rows of the table of all policies: means of the measures, and their changes with 95% intervals.
 
-    `brief` leaves out the spread of toxicity, and most measures of greedy summaries.
+    `brief` leaves out the spread of toxicity, and most measures of summaries that are not sampled.
     """
     policies, comparisons = evaluation["policies"], evaluation["comparisons"]
     head = ["", *policies, *[f"{c['policy']} against {c['against']}" for c in comparisons]]
     rows: list[list[str]] = []
     for decoding in next(iter(policies.values())):
-        spreads, greedy = [policy[decoding] for policy in policies.values()], decoding == "greedy"
-        for measure in (m for m in MEASURES if m.name in spreads[0] and not (greedy and m.sampled_only)):
-            changes = [] if greedy else [_change(c["changes"][measure.name], measure) for c in comparisons]
-            if not (greedy and brief) or measure.chief:
-                rows += _rows(measure, spreads, changes, ", greedy" if greedy else "", spread=not (brief or greedy))
-        if not (greedy and brief):
-            rows.append([f"distinct, share{', greedy' if greedy else ''}", *[f"{s['distinct']:.3f}" for s in spreads]])
+        spreads, suffix = [policy[decoding] for policy in policies.values()], SUFFIXES[decoding]
+        for measure in (m for m in MEASURES if m.name in spreads[0] and not (suffix and m.sampled_only)):
+            changes = [] if suffix else [_change(c["changes"][measure.name], measure) for c in comparisons]
+            if not (suffix and brief) or measure.chief:
+                rows += _rows(measure, spreads, changes, suffix, spread=not (brief or suffix))
+        if not (suffix and brief):
+            rows.append([f"distinct, share{suffix}", *[f"{s['distinct']:.3f}" for s in spreads]])
         if any(spread["dropped"] for spread in spreads):
             rows.append(["excluded because a reward failed", *[str(spread["dropped"]) for spread in spreads]])
     return {"head": head, "rows": [row + [""] * (len(head) - len(row)) for row in rows]}
@@ -80,16 +83,20 @@ def group_table(evaluation: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 def about(evaluation: Mapping[str, Any]) -> str:
     """A note on how the numbers were obtained."""
+    sampling = ", ".join(filter(None, [evaluation.get("sampling"), "with the same seeds for every policy"]))
     return (
-        f"Means over {evaluation['rows']} held-out prompts, {evaluation['samples']} sampled summaries each (with the "
-        f"same seeds for every policy) and a greedy one; in brackets 95% bootstrap intervals of paired differences."
+        f"Means over {evaluation['rows']} held-out prompts, {evaluation['samples']} sampled summaries each "
+        f"({sampling}) and one by {evaluation.get('decoding', Greedy().title)}; changes and verdict are of the sampled "
+        f"ones, in brackets 95% bootstrap intervals of paired differences."
     )
 
 
 def rich_table(evaluation: Mapping[str, Any]) -> Table:
     """The table for the terminal."""
     shown = figure_table(evaluation, brief=True)
-    table = Table(*shown["head"], title=f"{evaluation['rows']} held-out prompts, {evaluation['samples']} samples each")
+    sampling = f" ({evaluation['sampling']})" if evaluation["sampling"] else ""
+    title = f"{evaluation['rows']} held-out prompts, {evaluation['samples']} samples each{sampling} and one by "
+    table = Table(*shown["head"], title=title + evaluation["decoding"])
     for column in table.columns[1:]:
         column.justify = "right"
     for row in shown["rows"]:

@@ -38,7 +38,7 @@ class SummaryFile:
     def add(self, unit: WorkUnit, summaries: list[dict[str, Any]]) -> None:
         """Save the summaries of a unit."""
         self.units[unit.key] = summaries
-        decoding = "greedy" if unit.greedy else "sampled"
+        decoding = unit.decoding.type if unit.decoding else "sampled"
         line = {"unit": unit.key, "decoding": decoding, "summaries": without_nan(summaries)}
         self.file.write(json.dumps(line, allow_nan=False) + "\n")
         self.file.flush()
@@ -81,6 +81,7 @@ def summary_settings(config: Config) -> dict[str, Any]:
     settings = config.model_dump(mode="json", include={"evaluation", "reward"})
     settings["evaluation"].pop("baseline")
     shape = {"model": config.policy.model, "dtype": config.policy.dtype, "tokens": config.rollout.max_new_tokens}
+    shape["sampling"] = config.rollout.sampling.model_dump()
     return {"policy": shape, **settings}
 
 

@@ -28,7 +28,7 @@ def read_start(folder: Path) -> dict[str, Any]:
 def record_start(folder: Path, config: Config, initial: Start, plan: Plan) -> None:
     """Write the record, or update it for a resumed run. Raises `RunError` if the weights have changed."""
     facts = {"fingerprint": initial.model["fingerprint"], "data_sha256": plan.sha256(), **plan.hashes}
-    facts["settings"] = data_settings(config)
+    facts |= {"settings": data_settings(config), "data": plan.counts()}
     if before := read_start(folder):
         _check_weights(folder, before["fingerprint"], facts["fingerprint"])
         facts["fingerprint"] = before["fingerprint"]  # from the first start, so that small gaps do not add up
@@ -48,8 +48,8 @@ def check_data(folder: Path, config: Config, plan: Plan, say: Callable[[str], No
     """Raises `UsageError` if the dialogues have changed since the run started but none of `data_settings` has."""
     before, now, data = read_start(folder), data_settings(config), config.data
     for name, what, split in (
-        ("train_sha256", "training", data.train_split),
-        ("held_out_sha256", "held-out", data.eval_split),
+        ("train_rows_sha256", "training", data.train_split),
+        ("held_out_rows_sha256", "held-out", data.eval_split),
     ):
         if before.get(name, plan.hashes[name]) == plan.hashes[name]:  # earlier versions did not write them
             continue

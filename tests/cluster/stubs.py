@@ -38,7 +38,8 @@ class Rollout(Worker):
         padding = unit.prompt_ids.new_zeros(len(unit.rows), 4000)
         unit = type(unit)(**{**vars(unit), "prompt_ids": torch.cat([unit.prompt_ids, padding], dim=1)})
         ended = torch.ones(len(unit.rows), dtype=torch.bool)
-        rollouts = Rollouts(unit, state.version, ids, mask, logprobs, ended, ("text",) * len(unit.rows))
+        whole = torch.zeros(*ids.shape, 0, dtype=torch.uint8)
+        rollouts = Rollouts(unit, state.version, ids, mask, logprobs, whole, ended, ("text",) * len(unit.rows))
         return rollouts, OldPass(unit.key, logprobs, logprobs, logprobs[:, :, None][:, :, :0])
 
     def summarize(self, unit, state):

@@ -133,8 +133,11 @@ def test_joining_a_cluster_creates_no_token(tmp_path, monkeypatch):
 def test_a_reversed_reward_is_refused(prompts):
     """Bug 1: the reward was the logit of hate. The probe's sentences are then ranked the wrong way round."""
     with (
-        open_pools(small_config(reward__label="hate")) as pools,
-        pytest.raises(UsageError, match=r"reward.label_is: reward.probe.better .* is bad with probability 0\.9"),
+        open_pools(small_config(reward__parts__classifier__label="hate")) as pools,
+        pytest.raises(
+            UsageError,
+            match=r"label_is: reward.parts.classifier.probe.better .* is bad with probability 0\.9",
+        ),
     ):
         driver.start(pools)
 

@@ -32,6 +32,7 @@ from tests.learner.test_lora import write_adapter
 from workers.data.prompts import read_rows
 from workers.inference.scorer import Scorer
 from workers.inference.summarizer import Summarizer, SummaryRequest, TooLong
+from workers.reward.items import Item
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos]  # a minute and a half; test_serve.py calls the same models
 
@@ -80,21 +81,23 @@ class ObservedScorer(Scorer):
         settings, self.folder = settings_and_folder
         super().__init__(settings)
 
-    def score(self, texts):
-        note(self.folder, "batches", list(texts))
+    def score(self, items):
+        texts = [item.completion for item in items]
+        note(self.folder, "batches", texts)
         for path in (Path(text) for text in texts if text.startswith("/")):
             while path.exists():
                 time.sleep(0.01)
-        return super().score(texts)
+        return super().score(items)
 
 
 class ObservedRewardReplica(RewardReplica):
     """Notes requests that arrive or are cancelled."""
 
-    async def __call__(self, text):
+    async def __call__(self, item):
+        text = item.completion
         note(self.model.folder, "arrived", text)
         try:
-            return await super().__call__(text)
+            return await super().__call__(item)
         except asyncio.CancelledError:
             note(self.model.folder, "cancelled", text)
             raise
@@ -196,7 +199,7 @@ def outcomes(*calls):
 
 
 def is_near(verdict, other):
-    return verdict.logits == pytest.approx(other.logits, abs=1e-4) and verdict.toxicity == pytest.approx(
+    return verdict.parts == pytest.approx(other.parts, abs=1e-4) and verdict.toxicity == pytest.approx(
         other.toxicity, abs=1e-4
     )
 
@@ -204,9 +207,9 @@ def is_near(verdict, other):
 def test_models_replace_those_of_an_earlier_service(models, summarizer, scorer, dialogues):
     assert models.ready() == {"summaries": 2, "scores": 1}
     request = SummaryRequest(dialogues[0])
-    summary, verdict = outcomes(models.summarize(BASE, request), models.score("Thank you."))
+    summary, verdict = outcomes(models.summarize(BASE, request), models.score(Item("Thank you.")))
     assert [summary] == expected(summarizer, BASE, [request])
-    assert is_near(verdict, scorer.score(["Thank you."])[0])
+    assert is_near(verdict, scorer.score([Item("Thank you.")])[0])
 
 
 @pytest.mark.parametrize(
@@ -222,7 +225,7 @@ def test_every_request_gets_its_own_answer_even_if_replicas_are_killed(
         await all_running(models)
         killed = [*replicas(cluster, "summaries"), *replicas(cluster, "scores")][:doomed]
         summaries = [asyncio.create_task(models.summarize(BASE, request)) for request in requests]
-        scores = [asyncio.create_task(models.score(text)) for text in dialogues]
+        scores = [asyncio.create_task(models.score(Item(text))) for text in dialogues]
         await asyncio.wait(summaries + scores, return_when=asyncio.FIRST_COMPLETED)
         for tasks in (summaries, scores):
             assert not all(task.done() for task in tasks), "some are in progress"
@@ -285,7 +288,7 @@ async def busy(models, setting, folder):
     """Keeps the reward model's only replica busy within the context."""
     file = folder / "busy"
     file.touch()
-    task = asyncio.create_task(models.score(str(file)))
+    task = asyncio.create_task(models.score(Item(str(file))))
     await wait_until(lambda: [str(file)] in noted(setting, "batches"))
     yield
     file.unlink()
@@ -311,7 +314,7 @@ def test_requests_that_arrive_during_a_batch_form_the_next_one(models, setting, 
         async with busy(models, setting, tmp_path):
             tasks = []
             for text in texts:
-                tasks.append(asyncio.create_task(models.score(text)))
+                tasks.append(asyncio.create_task(models.score(Item(text))))
                 await wait_until(lambda text=text: text in noted(setting, "arrived"))
                 await asyncio.sleep(5 * setting.serve.batch_wait)  # longer than a batch waits for further requests
         await asyncio.gather(*tasks)
@@ -327,16 +330,16 @@ def test_abandoned_requests_are_not_computed(models, setting, tmp_path, monkeypa
     async def ask():
         async with busy(models, setting, tmp_path):
             monkeypatch.setattr(models, "timeout", 0.5)
-            errors = await asyncio.gather(*[models.score(text) for text in late], return_exceptions=True)
+            errors = await asyncio.gather(*[models.score(Item(text)) for text in late], return_exceptions=True)
             monkeypatch.setattr(models, "timeout", timeout)
-            tasks = [asyncio.create_task(models.score(text)) for text in gone]
+            tasks = [asyncio.create_task(models.score(Item(text))) for text in gone]
             await wait_until(lambda: set(gone) <= set(noted(setting, "arrived")))
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
             left = {*late, *gone} & set(noted(setting, "arrived"))
             await wait_until(lambda: left <= set(noted(setting, "cancelled")))
-        return errors, await models.score("last")
+        return errors, await models.score(Item("last"))
 
     errors, _ = asyncio.run(ask())
     assert {type(error) for error in errors} == {TooSlow}
@@ -366,7 +369,7 @@ def test_requests_without_replicas_fail_with_the_reason(models, monkeypatch):
     models.apps.stop()
     assert models.ready() == {"summaries": 0, "scores": 0}
     monkeypatch.setattr(models, "timeout", 1.0)
-    [error] = outcomes(models.score("text"))
+    [error] = outcomes(models.score(Item("text")))
     assert isinstance(error, Unavailable) and "no replica of scores is running" in str(error)
 
 
@@ -382,7 +385,7 @@ def others(cluster, models, tmp_path_factory):
     "settings, message",
     [
         ({"reward__model": "/nowhere"}, "the models cannot be served: .*'/nowhere'"),
-        ({"reward__label": "hate"}, "^reward.label_is: "),
+        ({"reward__parts__classifier__label": "hate"}, "^reward.parts.classifier.label_is: "),
         pytest.param(
             {"cluster__resources__reward__cpus": 99, "cluster__start_timeout": 1},
             "the models cannot be served: they were not placed within 1 s",

@@ -59,14 +59,14 @@ def test_every_field_has_a_help_text():
 def test_what_ships_is_found_from_anywhere_and_what_is_there_keeps_its_name(tmp_path, monkeypatch):
     named = {
         "policy.model": "quickstart/policy",
-        "reward.model": "quickstart/reward",
+        "reward.parts.classifier.model": "quickstart/reward",
         "data.path": "quickstart/dialogues",
     }
     arguments = [f"--{name}={value}" for name, value in named.items()]
 
     def found(*arguments):
         config = load_config(["--config", "quickstart", *arguments])
-        return [config.policy.model, config.reward.model, config.data.path]
+        return [config.policy.model, config.reward.parts["classifier"].model, config.data.path]
 
     assert found() == found(*arguments) == list(named.values())  # the current folder is the project's
     monkeypatch.chdir(tmp_path)

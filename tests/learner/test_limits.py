@@ -13,7 +13,8 @@ from transformers import (
 )
 
 from configs.errors import UsageError
-from learner.model_limits import check_vocabulary, completion_positions, end_ids, prompt_positions
+from learner.family import end_ids
+from learner.model_limits import check_vocabulary, completion_positions, prompt_positions
 
 SIZES = {"vocab_size": 60, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
          "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}  # fmt: skip

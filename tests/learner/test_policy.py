@@ -72,7 +72,7 @@ def test_decoding_with_a_cache_records_the_teacher_forced_logprobs(policy, unit)
     """Bugs 5 and 7: no token is lost, none is suppressed behind the log-probability's back."""
     with torch.no_grad():
         encoded = policy.encode(unit.prompt_ids, unit.prompt_mask)
-        ids, mask, recorded = sample(AnyDecoder(policy), encoded, unit, RolloutConfig(max_new_tokens=20), ends=[1])
+        ids, mask, recorded, _ = sample(AnyDecoder(policy), encoded, unit, RolloutConfig(max_new_tokens=20), ends=[1])
         forced = policy(unit.prompt_ids, unit.prompt_mask, ids).logprobs
     torch.testing.assert_close(recorded[mask], forced[mask], atol=1e-4, rtol=1e-4)
 
@@ -128,7 +128,13 @@ def test_load_brings_back_a_state(config, policy, unit):
 
 def test_dropout_is_off_in_every_worker(policy, rollout_worker, reference_worker, reward_worker, learner):
     """Bug 6: rollouts after the first step ran with dropout on."""
-    models = [policy, rollout_worker.policy, reference_worker.policy, reward_worker.classifier.model, learner.policy]
+    models = [
+        policy,
+        rollout_worker.policy,
+        reference_worker.policy,
+        reward_worker.rewards.parts["classifier"].members[0].model,
+        learner.policy,
+    ]
     assert not [m for model in models for m in model.modules() if m.training]
 
 

@@ -94,7 +94,7 @@ def test_a_pass_by_buckets_is_the_pass(learner, start, parts):
     completion_mask = torch.arange(rollouts.completion_ids.shape[1]) < torch.tensor([[12], [1], [5], [12]])
     encoded = policy.encode(ids, mask)
     assert len(encoded.states) == 3 and encoded.prompt_index.tolist() == [0, 0, 1, 2]
-    recalled = policy.teacher_forced(encoded, rollouts.completion_ids, completion_mask, full=True)
+    recalled = policy.teacher_forced(encoded, replace(rollouts, completion_mask=completion_mask), full=True)
     with torch.no_grad():
         whole = policy(ids, mask, rollouts.completion_ids)
     for ours, theirs in zip(recalled, whole, strict=True):

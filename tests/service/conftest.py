@@ -60,8 +60,8 @@ class Models:
             tokenized = [self.summarizer.tokenize(question)]
             return self.summarizer.summarize(tokenized, self.summarizer.read(adapter))[0]
 
-    async def score(self, text):
-        return self.scorer.score([text])[0]
+    async def score(self, item):
+        return self.scorer.score([item])[0]
 
     def ready(self):
         return {"summaries": 1, "scores": 1}

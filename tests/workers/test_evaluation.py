@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from configs.decoding import Greedy
 from learner.rewards import kl_estimate
 from workers.evaluation.evaluate_modules import Rouge
 from workers.evaluation.text_metrics import copied, repetition, text_metrics
@@ -62,7 +63,7 @@ def test_divergence_is_the_sum_over_the_completion_and_zero_from_oneself(
 
 
 def test_greedy_takes_the_likeliest_token_whatever_the_seed(rollout_worker, start, unit):
-    one, two = (rollout_worker.summarize(replace(unit, greedy=True, seed=seed), start[0]) for seed in (1, 2))
+    one, two = (rollout_worker.summarize(replace(unit, decoding=Greedy(), seed=seed), start[0]) for seed in (1, 2))
     assert one.texts == two.texts
     rollout_worker.policy.load(start[0])
     every = rollout_worker.policy(unit.prompt_ids, unit.prompt_mask, one.completion_ids).full

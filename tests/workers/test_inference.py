@@ -20,6 +20,7 @@ from transformers import (
 
 from cluster.plan import make_unit
 from cluster.serving.deployment import summarizer_settings
+from configs.decoding import Greedy
 from configs.errors import UsageError
 from learner.adapter import BASE
 from tests.conftest import scorer_settings, settings_of, small_config
@@ -27,6 +28,7 @@ from tests.learner.test_lora import write_adapter
 from workers.data.prompts import read_rows
 from workers.inference.scorer import Scorer
 from workers.inference.summarizer import Summarizer, SummaryRequest, TooLong
+from workers.reward.items import Item
 from workers.rollout.sampling import AnyDecoder
 from workers.rollout.t5_decoder import T5Decoder
 from workers.rollout.worker import RolloutWorker
@@ -100,7 +102,7 @@ def generated(model, dialogues, settings):
 
 def test_the_base_says_what_a_rollout_worker_says(summarizer, base, worker, state, prompts, dialogues):
     assert all(dialogues[row] in prompts[row].text for row in ROWS)
-    unit = replace(make_unit(prompts, ROWS, (0, 0), seed=0), greedy=True)
+    unit = replace(make_unit(prompts, ROWS, (0, 0), seed=0), decoding=Greedy())
     expected = worker.summarize(unit, state).texts
     assert answers(summarizer, [SummaryRequest(dialogues[row]) for row in ROWS], base) == list(expected)
 
@@ -190,7 +192,7 @@ def test_any_text_is_answered(summarizer, scorer, base):
         summaries = dict(zip(texts, answers(summarizer, [SummaryRequest(t, seed) for t in texts], base), strict=True))
         assert summaries["\ud800"] == summaries["?"], "half a pair cannot be anything else"
         assert "</s>" not in "".join(summaries.values())
-    verdicts = dict(zip(texts, scorer.score(texts), strict=True))
+    verdicts = dict(zip(texts, scorer.score(list(map(Item, texts))), strict=True))
     assert verdicts["\ud800"] == verdicts["?"] != verdicts[""]
 
 
@@ -199,37 +201,50 @@ def test_verdicts_are_the_models_own_by_the_names_of_its_labels(scorer):
     tokenizer = AutoTokenizer.from_pretrained("quickstart/reward")
     model = AutoModelForSequenceClassification.from_pretrained("quickstart/reward").eval()
     assert model.config.label2id == {"nothate": 0, "hate": 1}
-    for text, verdict in zip(texts, scorer.score(texts), strict=True):
+    for text, verdict in zip(texts, scorer.score(list(map(Item, texts))), strict=True):
         with torch.no_grad():
-            inputs = tokenizer(text, truncation=True, max_length=scorer.classifier.max_length, return_tensors="pt")
+            inputs = tokenizer(
+                text,
+                truncation=True,
+                max_length=scorer.rewards.parts["classifier"].members[0].max_length,
+                return_tensors="pt",
+            )
             logits = model(**inputs).logits[0]
         probabilities = (logits.exp() / logits.exp().sum()).tolist()
-        assert verdict.logits == pytest.approx({"nothate": logits[0].item(), "hate": logits[1].item()}, abs=1e-4)
-        assert verdict.probabilities == pytest.approx(
+        [labels] = verdict.labels["classifier"]
+        assert verdict.total == verdict.parts["classifier"] == labels.logits["nothate"]
+        assert labels.logits == pytest.approx({"nothate": logits[0].item(), "hate": logits[1].item()}, abs=1e-4)
+        assert labels.probabilities == pytest.approx(
             dict(zip(["nothate", "hate"], probabilities, strict=True)), abs=1e-5
         )
         assert verdict.toxicity == pytest.approx(probabilities[1], abs=1e-5)
-    assert scorer.score([NASTY])[0].toxicity > 0.9
+    assert scorer.score([Item(NASTY)])[0].toxicity > 0.9
 
 
 def test_labels_that_do_not_exclude_each_other_have_each_a_probability_of_its_own(scorer, tmp_path):
     shutil.copytree("quickstart/reward", tmp_path / "reward")
     path = tmp_path / "reward/config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"problem_type": "multi_label_classification"}))
-    [verdict] = Scorer(scorer_settings(small_config(reward__model=tmp_path / "reward"))).score([NASTY])
-    assert verdict.logits == scorer.score([NASTY])[0].logits
-    expected = {name: 1 / (1 + 2.718281828**-logit) for name, logit in verdict.logits.items()}
-    assert verdict.probabilities == pytest.approx(expected, abs=1e-5)
+    multi = Scorer(scorer_settings(small_config(reward__parts__classifier__model=tmp_path / "reward")))
+    [verdict], [other] = multi.score([Item(NASTY)]), scorer.score([Item(NASTY)])
+    [labels] = verdict.labels["classifier"]
+    assert labels.logits == other.labels["classifier"][0].logits
+    expected = {name: 1 / (1 + 2.718281828**-logit) for name, logit in labels.logits.items()}
+    assert labels.probabilities == pytest.approx(expected, abs=1e-5)
     assert verdict.toxicity == pytest.approx(1 - expected["nothate"], abs=1e-5)
 
 
 def test_a_bad_label_gives_the_same_toxicity(scorer):
     """An insult had P(toxic) 0.975 and toxicity 0.025."""
-    turned = Scorer(scorer_settings(small_config(reward__label="hate", reward__label_is="bad")))
+    turned = Scorer(
+        scorer_settings(
+            small_config(reward__parts__classifier__label="hate", reward__parts__classifier__label_is="bad")
+        )
+    )
     for text in (NASTY, "Thank you so much."):
-        [verdict], [expected] = turned.score([text]), scorer.score([text])
+        [verdict], [expected] = turned.score([Item(text)]), scorer.score([Item(text)])
         assert verdict.toxicity == pytest.approx(expected.toxicity, abs=1e-6)
-        assert verdict.probabilities == expected.probabilities
-    assert turned.score([NASTY])[0].toxicity > 0.9
-    with pytest.raises(UsageError, match=r"reward.label_is: .*better .* label 'hate'"):
-        Scorer(scorer_settings(small_config(reward__label="hate")))
+        assert verdict.labels == expected.labels
+    assert turned.score([Item(NASTY)])[0].toxicity > 0.9
+    with pytest.raises(UsageError, match=r"reward.parts.classifier.label_is: .*better .* label 'hate'"):
+        Scorer(scorer_settings(small_config(reward__parts__classifier__label="hate")))

@@ -6,6 +6,7 @@ import json
 import pytest
 from transformers import AutoTokenizer
 
+from cluster.plan import make_unit, prompts_sha256
 from configs.data import DataConfig
 from configs.errors import UsageError
 from workers.data.prompts import make_prompts, read_rows
@@ -60,3 +61,23 @@ def test_a_broken_file_is_named(tmp_path, tokenizer):
     (tmp_path / "test.jsonl").write_text('{"dialogue": "a"\n{{{')
     with pytest.raises(UsageError, match=r"test\.jsonl cannot be read"):
         load_prompts(DataConfig(path=str(tmp_path)), "test", tokenizer)
+
+
+def test_a_unit_carries_all_columns_of_each_prompt_those_of_the_first_of_several_rows(tmp_path, tokenizer):
+    more = [{"answer": 7, "turns": [{"by": "A"}]}, {"answer": 8, "turns": []}, {"answer": None, "turns": []}]
+    texts = [("hello, you", "one"), ("hello, you", "two"), ("good bye", "x")]
+    rows = [{"dialogue": text, "summary": summary, **row} for (text, summary), row in zip(texts, more, strict=True)]
+    prompts = load_prompts(write(tmp_path, rows, "jsonl"), "test", tokenizer)
+    assert [prompt.row for prompt in prompts] == [rows[0], rows[2]]
+    unit = make_unit(prompts, [1, 0, 0], (0, 0), seed=0)
+    assert unit.columns == (rows[2], rows[0], rows[0])
+    json.dumps(unit.columns)
+
+
+def test_a_changed_column_changes_the_hash_of_the_prompts(tmp_path, tokenizer):
+    row = {"dialogue": "hello, you", "summary": "s"}
+    hashes = {
+        prompts_sha256(load_prompts(write(tmp_path, [row | more], "jsonl"), "test", tokenizer))
+        for more in ({"answer": 1}, {"answer": 2}, {"answer": "1"}, {})
+    }
+    assert len(hashes) == 4

@@ -38,7 +38,7 @@ class Script:
 
 def scripted(unit, rows, max_new_tokens=6):
     encoded = Encoded(torch.zeros(*unit.prompt_ids.shape, 1), unit.prompt_mask, torch.arange(len(unit.rows)))
-    ids, mask, _ = sample(Script(rows), encoded, unit, RolloutConfig(max_new_tokens=max_new_tokens), ends=[1])
+    ids, mask, *_ = sample(Script(rows), encoded, unit, RolloutConfig(max_new_tokens=max_new_tokens), ends=[1])
     return ids.tolist(), mask.tolist()
 
 
@@ -104,7 +104,7 @@ def test_completions_that_came_to_their_end_are_told_from_those_that_were_cut(st
 
 def test_each_of_several_ends_ends_a_completion(two):
     encoded = Encoded(torch.zeros(2, two.prompt_ids.shape[1], 1), two.prompt_mask, torch.arange(2))
-    ids, mask, _ = sample(Script([[5, 6, 1], [7, 2, 8]]), encoded, two, RolloutConfig(max_new_tokens=6), ends=[1, 2])
+    ids, mask, *_ = sample(Script([[5, 6, 1], [7, 2, 8]]), encoded, two, RolloutConfig(max_new_tokens=6), ends=[1, 2])
     assert ids.tolist() == [[5, 6, 1], [7, 2, 0]] and mask.sum(1).tolist() == [3, 2]
 
 

@@ -37,7 +37,7 @@ def both(policy, unit, rollout=LONG):
 
 
 def assert_same(policy, unit, rollout=LONG):
-    (ids, mask, logprobs), (other, its_mask, its_logprobs) = both(policy, unit, rollout)
+    (ids, mask, logprobs, _), (other, its_mask, its_logprobs, _) = both(policy, unit, rollout)
     assert torch.equal(ids, other) and torch.equal(mask, its_mask)
     torch.testing.assert_close(logprobs[mask], its_logprobs[mask], atol=1e-4, rtol=1e-4)
     assert len(mask.sum(dim=1).unique()) > 1, "rows end one after another"

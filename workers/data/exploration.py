@@ -12,28 +12,34 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from configs.data import DataConfig
+from workers.data.examples import Example
+from workers.data.prompts import LEFT_OUT, reason
 
-FATES = ("kept", "empty", "too_short", "too_long", "too_many_tokens")
+FATES = ("kept", *LEFT_OUT)
 """Outcomes of the filter for a row."""
 BINS, TOPICS, EXAMPLES, SAMPLES, SEED = 30, 20, 3, 5, 0
 
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of a split by column; cells that are not strings are left as they are."""
+    """The rows of a split."""
 
-    dialogues: Sequence[Any]
-    summaries: Sequence[Any]
-    topics: Sequence[str] | None = None
+    examples: Sequence[Example]
 
     @cached_property
     def references(self) -> dict[str, list[str]]:
-        """Summaries by dialogue; each row with the same dialogue adds a reference."""
+        """References by dialogue; each row with the same dialogue adds to them."""
         references: dict[str, list[str]] = {}
-        for text, summary in zip(self.dialogues, self.summaries, strict=True):
-            if isinstance(text, str):
-                references.setdefault(text, []).append(str(summary or ""))
+        for example in self.examples:
+            if example.text.strip():
+                references.setdefault(example.text, []).extend(example.references)
         return references
+
+    @cached_property
+    def topics(self) -> list[str] | None:
+        """Topic of each row, if the data has any."""
+        topics = [example.topic for example in self.examples]
+        return topics if any(topics) else None
 
 
 def explore_splits(
@@ -53,8 +59,9 @@ def explore_splits(
 
 
 def _lengths(split: Split, config: DataConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
-    """Lengths of the distinct dialogues, in order, and of all summaries that are not empty."""
-    dialogues, summaries = list(split.references), [s for s in split.summaries if isinstance(s, str) and s]
+    """Lengths of the distinct dialogues, in order, and of all summaries."""
+    dialogues = list(split.references)
+    summaries = [reference for example in split.examples for reference in example.references]
     prompts = [config.template.replace("{text}", text) for text in dialogues]
     return {
         "dialogue_chars": [len(text) for text in dialogues],
@@ -71,30 +78,32 @@ def _count_tokens(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[
 
 def _split_statistics(split: Split, lengths: dict[str, list[int]], config: DataConfig) -> dict[str, Any]:
     tokens = dict(zip(split.references, lengths["prompt_tokens"], strict=True))
-    fates = Counter(_fate(text, tokens, config) for text in split.dialogues)
-    pairs = [(text, summary) for text, summaries in split.references.items() for summary in summaries]
+    fates, prompts = _fates(split, tokens, config)
+    pairs = [(example.text, example.references) for example in split.examples if example.text.strip()]
     return {
-        "rows": len(split.dialogues),
+        "rows": len(split.examples),
         "dialogues": len(split.references),
         "references": {str(n): times for n, times in sorted(Counter(map(len, split.references.values())).items())},
-        "rows_without_summary": len(split.summaries) - len(lengths["summary_chars"]),
+        "rows_without_summary": sum(not example.references for example in split.examples),
         "lengths": {measure: _statistics(values) for measure, values in lengths.items()},
         "filter": {fate: fates[fate] for fate in FATES},
-        "prompts": sum(_fate(text, tokens, config) == "kept" for text in split.references),
+        "prompts": prompts,
         "repeated_rows": len(pairs) - len(set(pairs)),
         "near_duplicates": len(split.references) - len({normalize(text) for text in split.references}),
     }
 
 
-def _fate(text: Any, tokens: dict[str, int], config: DataConfig) -> str:
-    """The same rules as in workers.data.prompts: characters of the dialogue, tokens of the prompt, inclusive bounds."""
-    if not isinstance(text, str) or (not text and config.min_chars):
-        return "empty"
-    if len(text) < config.min_chars:
-        return "too_short"
-    if len(text) > config.max_chars:
-        return "too_long"
-    return "too_many_tokens" if tokens[text] > config.max_prompt_tokens else "kept"
+def _fates(split: Split, tokens: dict[str, int], config: DataConfig) -> tuple[Counter[str], int]:
+    """Rows by fate, and the number of prompts: the same rules as in workers.data.prompts."""
+    fates: Counter[str] = Counter()
+    known: dict[str, list[str]] = {}
+    for example in split.examples:
+        why = reason(example, config, known.get(example.text, ()))
+        if not why:
+            known.setdefault(example.text, []).extend(example.references)
+            why = "too_many_tokens" if tokens[example.text] > config.max_prompt_tokens else "kept"
+        fates[why] += 1
+    return fates, sum(tokens[text] <= config.max_prompt_tokens for text in known)
 
 
 def _statistics(values: list[int]) -> dict[str, float] | None:
@@ -151,9 +160,9 @@ def _samples(split: Split) -> list[dict[str, Any]]:
     texts = list(split.references)
     chosen = sorted(random.Random(SEED).sample(range(len(texts)), min(SAMPLES, len(texts))))
     topics: dict[str, list[str]] = {}
-    for text, topic in zip(split.dialogues, split.topics or (), strict=False):
-        if isinstance(text, str) and topic not in topics.setdefault(text, []):
-            topics[text].append(topic)
+    for example in split.examples:
+        if example.topic and example.topic not in topics.setdefault(example.text, []):
+            topics[example.text].append(example.topic)
     return [
         {"dialogue": texts[i], "references": split.references[texts[i]], "topics": topics.get(texts[i], [])}
         for i in chosen

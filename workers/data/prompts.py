@@ -1,20 +1,59 @@
-"""Prompts from a data set of dialogues and summaries.
+"""Prompts from a data set of texts and references: what is kept of its rows, and why the others are left out.
 
-Rows with the same prompt become one prompt with several references (DialogSum's test split has three each).
+Rows with the same text become one prompt with several references (DialogSum's test split has three each).
 """
 
 import bisect
-from dataclasses import dataclass
-from pathlib import Path
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-import datasets
 from transformers import PreTrainedTokenizerBase
 
 from configs.data import DataConfig
-from configs.errors import UsageError
 from configs.grouping import ByColumn, ByPromptLength, GroupBy
+from workers.data.examples import Example, read_examples
 
-SPLIT_FORMATS = {".csv": "csv", ".jsonl": "json"}
+T = TypeVar("T")
+LEFT_OUT = {
+    "empty": "without a text",
+    "too_short": "shorter than data.min_chars",
+    "too_long": "longer than data.max_chars",
+    "no_reference": "without a reference",
+    "repeated": "repeating a text and its references",
+    "too_many_tokens": "over data.max_prompt_tokens",
+}
+"""Reasons to leave out a row, and each in words; the first that applies counts."""
+
+
+@dataclass(frozen=True)
+class Kept(Sequence[T]):
+    """What is kept of a split, in the data's order, with the number of rows left out for each reason."""
+
+    items: tuple[T, ...]
+    rows: int  # of the split
+    left_out: Mapping[str, int]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.items[index]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __str__(self) -> str:
+        return in_words(self.counts())
+
+    def counts(self) -> dict[str, Any]:
+        """Its numbers, ready for JSON."""
+        return {"rows": self.rows, "prompts": len(self), "left_out": dict(self.left_out)}
+
+
+def in_words(counts: Mapping[str, Any]) -> str:
+    """The numbers of `Kept.counts` as a phrase."""
+    left_out = counts["left_out"]
+    reasons = ", ".join(f"{left_out[key]:,} {why}" for key, why in LEFT_OUT.items() if left_out.get(key))
+    return f"{counts['prompts']:,} prompts from {counts['rows']:,} rows; left out: {reasons or 'none'}"
 
 
 @dataclass(frozen=True)
@@ -26,6 +65,8 @@ class Prompt:
     references: tuple[str, ...]
     group: str  # by the config's group_by; otherwise each prompt is a group of its own
     topic: str = ""
+    row: Mapping[str, Any] = field(default_factory=dict)  # all columns of the first row with this text, plain values
+    decoder_prefix: tuple[int, ...] = ()  # what the decoder reads before the completion; (): as the model's config says
 
 
 @dataclass(frozen=True)
@@ -34,72 +75,60 @@ class Row:
 
     text: str
     references: tuple[str, ...]
-    cell: str  # value of the column that prompts are grouped by, if any
-    topic: str = ""
+    first: Example  # the first row with this text
+    rows: int  # of the data that are kept
 
 
-def split_names(config: DataConfig) -> list[str]:
-    """The available splits: one per file of a local directory, or as listed by the hub. Raises `UsageError`."""
-    if Path(config.path).is_dir():
-        return list(_files(config.path))
-    try:
-        return datasets.get_dataset_split_names(config.path)
-    except Exception as error:  # the hub's client raises many kinds
-        raise UsageError(
-            f"data.path: {config.path!r} is not a local directory, and its splits cannot be listed on the hub: {error}"
-        ) from error
+def read_rows(config: DataConfig, split: str, group_by: GroupBy | None = None) -> Kept[Row]:
+    """The texts of a split or of a part of one that pass all filters but that of tokens, in the data's order.
 
-
-def read_table(config: DataConfig, split: str, group_by: GroupBy | None = None) -> datasets.Dataset:
-    """A whole split, unfiltered.
-
-    Raises `UsageError` if the split or a column is missing or a file cannot be read.
+    Raises `UsageError` if the split or a column is missing, a file cannot be read, or a cell is not a text.
     """
-    table = _read(config, split)
-    columns = {"data.prompt_column": config.prompt_column, "data.reference_column": config.reference_column}
-    if isinstance(group_by, ByColumn):
-        columns["algorithm.group_by.column"] = group_by.column
-    for field, column in columns.items():
-        if column not in table.column_names:
-            columns_found = ", ".join(table.column_names)
-            raise UsageError(f"{field}: {config.path!r} ({split}) has no column {column!r}; it has {columns_found}")
-    return table
-
-
-def read_rows(config: DataConfig, split: str, group_by: GroupBy | None = None) -> list[Row]:
-    """The texts of a split whose length in characters is within bounds, in the data's order.
-
-    Raises `UsageError` if the split or a column is missing or a file cannot be read.
-    """
-    table = read_table(config, split, group_by)
-    cells = _column(table, group_by.column if isinstance(group_by, ByColumn) else None)
-    topics = _column(table, config.topic_column)
+    kept: dict[str, list[Example]] = {}
     references: dict[str, list[str]] = {}
-    known: dict[str, tuple[str, str]] = {}
-    columns = table[config.prompt_column], table[config.reference_column], cells, topics
-    for text, reference, cell, topic in zip(*columns, strict=True):
-        if isinstance(text, str) and config.min_chars <= len(text) <= config.max_chars:
-            references.setdefault(text, []).append(str(reference or ""))
-            known.setdefault(text, (cell, topic))
-    return [Row(text, tuple(refs), *known[text]) for text, refs in references.items()]
+    left_out: Counter[str] = Counter()
+    for example in read_examples(config, split, group_by):
+        known = references.get(example.text, [])
+        if why := reason(example, config, known):
+            left_out[why] += 1
+            continue
+        kept.setdefault(example.text, []).append(example)
+        references[example.text] = list(dict.fromkeys([*known, *example.references]))
+    rows = [Row(text, tuple(references[text]), examples[0], len(examples)) for text, examples in kept.items()]
+    return Kept(tuple(rows), sum(row.rows for row in rows) + left_out.total(), left_out)
 
 
-def _column(table: datasets.Dataset, name: str | None) -> list[str]:
-    return [str(cell) for cell in table[name]] if name in table.column_names else [""] * len(table)
+def reason(example: Example, config: DataConfig, known: Sequence[str]) -> str | None:
+    """Why a row is left out, or None; `known` are the references of earlier rows with its text.
+
+    Characters are those of the text without the template, and bounds are inclusive.
+    """
+    if not example.text.strip():
+        return "empty"
+    if len(example.text) < config.min_chars:
+        return "too_short"
+    if len(example.text) > config.max_chars:
+        return "too_long"
+    if not example.references:
+        return "no_reference"
+    return "repeated" if set(example.references) <= set(known) else None
 
 
 def make_prompts(
-    rows: list[Row], config: DataConfig, tokenizer: PreTrainedTokenizerBase, group_by: GroupBy | None = None
-) -> list[Prompt]:
+    rows: Kept[Row], config: DataConfig, tokenizer: PreTrainedTokenizerBase, group_by: GroupBy | None = None
+) -> Kept[Prompt]:
     """The prompts of the rows, without those that have too many tokens."""
-    prompts = [config.template.replace("{text}", row.text) for row in rows]
+    texts = [config.template.replace("{text}", row.text) for row in rows]
     # All in one call: fast tokenizers are fast only on batches.
-    token_ids = tokenizer(prompts)["input_ids"] if prompts else []
-    return [
-        Prompt(prompt, tuple(ids), row.references, _group(group_by, number, len(ids), row.cell), row.topic)
-        for number, (prompt, ids, row) in enumerate(zip(prompts, token_ids, rows, strict=True))
+    token_ids = tokenizer(texts)["input_ids"] if texts else []
+    prompts = [
+        Prompt(text, tuple(ids), row.references, _group(group_by, number, len(ids), row.first.cell), row.first.topic,
+               row.first.columns)
+        for number, (text, ids, row) in enumerate(zip(texts, token_ids, rows, strict=True))
         if len(ids) <= config.max_prompt_tokens
-    ]
+    ]  # fmt: skip
+    long = sum(row.rows for row, ids in zip(rows, token_ids, strict=True) if len(ids) > config.max_prompt_tokens)
+    return Kept(tuple(prompts), rows.rows, {**rows.left_out, "too_many_tokens": long})
 
 
 def _group(group_by: GroupBy | None, number: int, tokens: int, cell: str) -> str:
@@ -111,30 +140,3 @@ def _group(group_by: GroupBy | None, number: int, tokens: int, cell: str) -> str
             index = bisect.bisect_right(bounds, tokens)
             return f"{edges[index]}-{bounds[index] - 1} tokens" if index < len(bounds) else f"{edges[index]}+ tokens"
     return str(number)
-
-
-def _read(config: DataConfig, split: str) -> datasets.Dataset:
-    if not Path(config.path).is_dir():
-        return _read_hub(config.path, split)
-    files = _files(config.path)
-    if split not in files:
-        available = ", ".join(files) or "none"
-        raise UsageError(f"data.path: {config.path} has no {split}.csv or {split}.jsonl; splits found: {available}")
-    path = files[split]
-    try:
-        return datasets.load_dataset(SPLIT_FORMATS[path.suffix], data_files=str(path), split="train")
-    except Exception as error:  # an empty file, a header alone and broken JSON each raise another kind
-        raise UsageError(f"data.path: {path} cannot be read: {error.__cause__ or error}") from error
-
-
-def _files(folder: str) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(Path(folder).iterdir()) if path.suffix in SPLIT_FORMATS}
-
-
-def _read_hub(name: str, split: str) -> datasets.Dataset:
-    try:
-        return datasets.load_dataset(name, split=split)
-    except Exception as error:
-        raise UsageError(
-            f"data.path: {name!r} is not a local directory, and split {split!r} cannot be loaded from the hub: {error}"
-        ) from error

@@ -4,7 +4,7 @@ A summary depends only on its own request, not on others in the same batch, exce
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,14 +13,17 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer
 
+from configs.decoding import SamplingConfig
 from configs.policy import PolicyConfig
 from learner.adapter import BASE, Adapter, read_adapter
-from learner.lora import check_fits, common_shape, fit, lora_config
-from learner.model_limits import end_ids, prompt_positions
+from learner.family import end_ids
+from learner.lora import check_fits, common_shape, fit, lora_config, with_named_targets
+from learner.model_limits import prompt_positions
 from learner.policy import Policy
 from learner.seeds import seed_from
 from learner.tensors import pad_cat
 from workers.inference.text import encodable
+from workers.rollout.distribution import Distribution, Drawn
 from workers.rollout.sampling import AnyDecoder, Choose, complete, draw
 from workers.rollout.t5_decoder import T5Decoder
 from workers.settings import SummarizerSettings, SummaryFormat
@@ -53,6 +56,7 @@ class TokenizedRequest:
     ids: tuple[int, ...]
     seed: int | None
     max_new_tokens: int
+    sampling: SamplingConfig
 
 
 class Summarizer:
@@ -62,7 +66,7 @@ class Summarizer:
         self.settings = settings
         self.tokenizer = AutoTokenizer.from_pretrained(settings.policy.model)
         # The bare model, even where runs start from an adapter; LoRA layers grow when a larger adapter is requested.
-        self.largest = settings.policy.model_copy(update={"adapter": None})
+        self.largest = with_named_targets(settings.policy.model_copy(update={"adapter": None}))
         self.policy = ResizablePolicy(self.largest, settings.seed, torch.device(settings.device))
         self.decoder = T5Decoder.of(self.policy) or AnyDecoder(self.policy)
         self.ends = end_ids("policy.model", self.policy.network, self.tokenizer)
@@ -86,7 +90,7 @@ class Summarizer:
         ids = self.tokenizer(format.template.replace("{text}", text))["input_ids"]
         if len(ids) > (longest := min(format.max_prompt_tokens, self.positions)):
             raise TooLong(len(ids), longest)
-        return TokenizedRequest(tuple(ids), request.seed, format.max_new_tokens)
+        return TokenizedRequest(tuple(ids), request.seed, format.max_new_tokens, format.sampling)
 
     @torch.no_grad()
     def summarize(self, requests: Sequence[TokenizedRequest], adapter: Adapter) -> list[str]:
@@ -95,10 +99,11 @@ class Summarizer:
         device, lengths = self.policy.device, [request.max_new_tokens for request in requests]
         ids = pad_cat([torch.tensor([request.ids]) for request in requests])
         mask = torch.arange(ids.shape[1]) < torch.tensor([[len(request.ids)] for request in requests])
-        choose = _choose([request.seed for request in requests], lengths, device)
+        choose = _choose(requests, device)
         encoded, limits = self.policy.encode(ids, mask), torch.tensor(lengths, device=device)
-        ids, mask, _ = complete(self.decoder, encoded, max(lengths), limits, choose, self.ends)
-        return [self.tokenizer.decode(row[keep], skip_special_tokens=True) for row, keep in zip(ids, mask, strict=True)]
+        found = complete(self.decoder, encoded, max(lengths), limits, choose, self.ends)
+        rows = zip(found.ids, found.mask, strict=True)
+        return [self.tokenizer.decode(row[keep], skip_special_tokens=True) for row, keep in rows]
 
     def _load(self, adapter: Adapter) -> None:
         if adapter is self.current:
@@ -125,16 +130,38 @@ class ResizablePolicy(Policy):
         self.adapter = self._saved_tensors()
 
 
-def _choose(seeds: Sequence[int | None], lengths: Sequence[int], device: torch.device) -> Choose:
+def _choose(requests: Sequence[TokenizedRequest], device: torch.device) -> Choose:
     """Chooses each row's most likely token, or draws one with random numbers from the request's own seed."""
-    greedy = torch.tensor([seed is None for seed in seeds], device=device)
-    drawn = [_uniforms(seed, length) for seed, length in zip(seeds, lengths, strict=True)]
-    points = pad_sequence(drawn, batch_first=True).to(device)  # [B, T]
+    greedy = torch.tensor([request.seed is None for request in requests], device=device)
+    points = pad_sequence([_uniforms(r.seed, r.max_new_tokens) for r in requests], batch_first=True).to(
+        device
+    )  # [B, T]
+    logprobs_of = _distributions([request.sampling for request in requests], device)
 
-    def choose(logprobs: Tensor, rows: Tensor, t: int) -> Tensor:
-        return torch.where(greedy[rows], logprobs.argmax(dim=-1), draw(logprobs, points[rows, t]))
+    def choose(logits: Tensor, rows: Tensor, t: int) -> tuple[Tensor, Drawn]:
+        logprobs = logprobs_of(logits, rows)
+        token = torch.where(greedy[rows], logprobs.argmax(dim=-1), draw(logprobs, points[rows, t]))
+        return token, Drawn(logprobs, torch.zeros(len(rows), 0, dtype=torch.uint8, device=device))
 
     return choose
+
+
+def _distributions(settings: Sequence[SamplingConfig], device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+    """(logits [b, V], positions [b] of these rows in the batch) -> log-probabilities [b, V], by each row's settings."""
+    distinct = list(dict.fromkeys(settings))
+    distributions = [Distribution(sampling) for sampling in distinct]
+    number = torch.tensor([distinct.index(sampling) for sampling in settings], device=device)
+
+    def logprobs(logits: Tensor, rows: Tensor) -> Tensor:
+        if len(distributions) == 1:
+            return distributions[0](logits).logprobs
+        result = torch.empty_like(logits)
+        for i, distribution in enumerate(distributions):
+            own = number[rows] == i
+            result[own] = distribution(logits[own]).logprobs
+        return result
+
+    return logprobs
 
 
 def _uniforms(seed: int | None, length: int) -> Tensor:

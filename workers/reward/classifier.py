@@ -1,7 +1,7 @@
 """A sequence classifier, read by one of its labels."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,13 +12,15 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from configs.classifiers import LabelledModel, ProbeConfig
 from configs.errors import UsageError
-from configs.rewards import LabelledModel, ProbeConfig
 from learner.model_limits import check_vocabulary, positions
 from learner.pretrained import load_model
 from learner.tensors import buckets
 from workers.reward.labels import label_index
 
+MULTI_LABEL, REGRESSION = "multi_label_classification", "regression"
+"""Values of `problem_type` in a model's config."""
 NO_LIMIT = 10**6
 """transformers gives tokenizers without a limit one of 10^30, which its fast tokenizers reject."""
 
@@ -26,26 +28,34 @@ NO_LIMIT = 10**6
 class Classifier:
     """Reads texts with its own tokenizer, truncated to its maximum length."""
 
-    def __init__(self, field: str, config: LabelledModel, device: torch.device) -> None:
+    def __init__(self, field: str, config: LabelledModel, device: torch.device, batch_size: int | None = None) -> None:
         """Raises `UsageError` naming `field` if the model is unusable; on `META` this takes only a moment."""
+        self.field, self.batch_size = field, batch_size
         self.tokenizer = AutoTokenizer.from_pretrained(config.model)
         auto = AutoModelForSequenceClassification
         self.model = load_model(auto, f"{field}.model", config.model, device, config.dtype).eval().to(device)
         shape = self.model.config
         self.label, self.sign = label_index(field, shape.id2label, config.label), 1 if config.label_is == "good" else -1
-        # Labels that do not exclude each other, or a single label, have independent probabilities.
-        self.independent = shape.problem_type == "multi_label_classification" or shape.num_labels == 1
+        self.label_name = shape.id2label[self.label]
+        # Outputs of several labels that do not exclude each other, or of a single label.
+        self.independent = shape.problem_type in (MULTI_LABEL, REGRESSION) or shape.num_labels == 1
+        # The only output of a reward model or a regression is a number on a scale of its own.
+        self.has_probability = not self.independent or shape.problem_type == MULTI_LABEL
         self.max_length = _max_length(self.model, self.tokenizer)
         _check_padding(f"{field}.model", self.model, self.tokenizer)
         check_vocabulary(f"{field}.model", self.model, self.tokenizer)
 
-    @torch.no_grad()
     def logits(self, texts: Sequence[str], cut: str = "right") -> Tensor:
         """Raw logits [B, labels] in float32; texts that are too long are truncated on the side `cut`."""
         self.tokenizer.truncation_side = cut
         truncation = {"truncation": self.max_length is not None, "max_length": self.max_length}
-        inputs = self.tokenizer(list(texts), **truncation)
+        return self.read(self.tokenizer(list(texts), **truncation))
+
+    @torch.no_grad()
+    def read(self, inputs: Mapping[str, list[list[int]]]) -> Tensor:
+        """Raw logits [B, labels] in float32 of encoded texts or pairs of texts, unpadded."""
         rows = buckets(torch.tensor([len(ids) for ids in inputs["input_ids"]]))
+        rows = [part for some in rows for part in some.split(self.batch_size or len(some))]
         parts = [self._logits({name: [column[i] for i in some] for name, column in inputs.items()}) for some in rows]
         return torch.cat(parts)[torch.cat(rows).argsort()]
 
@@ -54,39 +64,43 @@ class Classifier:
         return self.model(**padded).logits.float().cpu()
 
     def judge(self, texts: Sequence[str], cut: str = "right") -> list[float]:
-        """Toxicity of each text: its probability of the bad outcome."""
-        return self.toxicity(self.logits(texts, cut)).tolist()
+        """Probability of each text that it is bad."""
+        return self.badness(self.logits(texts, cut)).tolist()
 
-    def score(self, logits: Tensor) -> Tensor:
-        """The logit of the label, negated for a bad label, [B]."""
-        return self.sign * logits[:, self.label]
+    def score(self, logits: Tensor, output: str = "logit") -> Tensor:
+        """The logit of the label, negated for a bad label, or the probability of a good text, [B]."""
+        return 1 - self.badness(logits) if output == "probability" else self.sign * logits[:, self.label]
 
-    def toxicity(self, logits: Tensor) -> Tensor:
-        """Probability of the bad outcome, [B]: P(label) for a bad label, 1 - P(label) for a good one."""
+    def badness(self, logits: Tensor) -> Tensor:
+        """Probability of a bad text, [B]: P(label) for a bad label, 1 - P(label) for a good one."""
         probability = (logits.sigmoid() if self.independent else logits.softmax(dim=1))[:, self.label]
         return 1 - probability if self.sign > 0 else probability
 
     def log_odds(self, logits: Tensor) -> Tensor:
-        """Log-odds of the bad outcome, [B]; distinct even where the probabilities round to 0 or 1 in float32."""
+        """Log-odds of a bad text, [B]; distinct even where the probabilities round to 0 or 1 in float32."""
         logits = logits.double()
         others = torch.arange(logits.shape[1]) != self.label
         label_log_odds = logits[:, self.label] - (0 if self.independent else logits[:, others].logsumexp(dim=1))
         return -self.sign * label_log_odds
 
-    def check_direction(self, field: str, probe: ProbeConfig) -> None:
-        """Raise `UsageError` naming `field` unless the better text is less bad than the worse one."""
-        logits = self.logits([probe.better, probe.worse])
+    def check_direction(self, probe: ProbeConfig) -> None:
+        """Raise `UsageError` unless the better text is less bad than the worse one."""
+        field, logits = self.field, self.logits([probe.better, probe.worse])
         better, worse = self.log_odds(logits).tolist()
         if math.isnan(better) or math.isnan(worse):
-            raise UsageError(f"{field}.model: returns NaN for the texts of reward.probe; check its weights")
+            raise UsageError(f"{field}.model: returns NaN for the texts of {field}.probe; check its weights")
         if not better < worse:
-            p_better, p_worse = self.toxicity(logits).tolist()
             raise UsageError(
-                f"{field}.label_is: reward.probe.better ({probe.better!r}) is bad with probability {p_better:.3f}, "
-                f"reward.probe.worse ({probe.worse!r}) with {p_worse:.3f}; set it to whether label "
-                f"{self.model.config.id2label[self.label]!r} names something good or bad, choose other texts, or skip "
-                f"the check with --reward.probe null"
+                f"{field}.label_is: {field}.probe.better ({probe.better!r}) {self._found(logits[:1])}, "
+                f"{field}.probe.worse ({probe.worse!r}) {self._found(logits[1:])}; set it to whether label "
+                f"{self.label_name!r} names something good or bad, choose other texts, or skip "
+                f"the check with --{field}.probe null"
             )
+
+    def _found(self, logits: Tensor) -> str:
+        if self.has_probability:
+            return f"is bad with probability {self.badness(logits).item():.3f}"
+        return f"has score {self.score(logits).item():.2f}"
 
 
 def _max_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:

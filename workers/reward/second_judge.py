@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 import torch
 
 from configs.evaluation import AnyJudge, ProfanityJudge
-from configs.rewards import ProbeConfig
 from workers.reward.classifier import Classifier
 
 FIELD = "evaluation.second_judge"
@@ -13,10 +12,10 @@ Judge = Callable[[Sequence[str]], list[float]]
 """Texts -> P(toxic) of each."""
 
 
-def make_judge(config: AnyJudge, device: torch.device, probe: ProbeConfig | None = None) -> Judge:
+def make_judge(config: AnyJudge, device: torch.device) -> Judge:
     """The judge of a config, with its model loaded.
 
-    Raises `UsageError` if a classifier ranks the two texts of the probe the wrong way round. The direction of other
+    Raises `UsageError` if a classifier ranks the two texts of its probe the wrong way round. The direction of other
     judges is not a setting, so it cannot be wrong.
     """
     if isinstance(config, ProfanityJudge):
@@ -25,6 +24,6 @@ def make_judge(config: AnyJudge, device: torch.device, probe: ProbeConfig | None
 
         return lambda texts: predict_prob(list(texts)).tolist()
     classifier = Classifier(FIELD, config, device)
-    if probe:
-        classifier.check_direction(FIELD, probe)
+    if config.probe:
+        classifier.check_direction(config.probe)
     return classifier.judge

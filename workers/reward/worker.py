@@ -1,117 +1,106 @@
-"""Reward workers: replicas of the classifier whose logit is the reward."""
+"""Reward workers: score completions, and measure what is watched beside the reward."""
 
 from functools import cached_property, partial
 from typing import Any
 
 import torch
 
-from configs.errors import UsageError
 from configs.evaluation import ClassifierJudge
-from configs.rewards import RougeReward
+from configs.reward_parts import RougeReward
 from learner.types import Rollouts, Scores, Tensors
-from workers.reward.classifier import Classifier
-from workers.reward.extra_rewards import RewardFunction, call_reward, make_extra
+from workers.reward.items import Item, Reward, items_of
+from workers.reward.rewards import Rewards, Scored
+from workers.reward.rules import rouge
 from workers.reward.second_judge import Judge, make_judge
 from workers.settings import RewardSettings
 
 
 class RewardWorker:
-    """Scores texts by the logit of the configured label, and by the extra rewards."""
+    """Hosts all parts of the reward."""
 
     def __init__(self, settings: RewardSettings) -> None:
         self.config, self.judge_config = settings.reward, settings.second_judge
         self.device = torch.device(settings.device)
-        self.classifier = Classifier("reward", self.config, self.device)
-        self.extras = {extra.name: make_extra(extra) for extra in self.config.extra}
-        self.weights = {"classifier": self.config.weight, **{e.name: e.weight for e in self.config.extra}}
+        self.rewards = Rewards(settings.reward, self.device)
 
     # Watched measures are loaded with the first completions, so that the first unit is sampled seconds sooner.
 
     @cached_property
-    def rouge(self) -> RewardFunction:
+    def rouge(self) -> Reward:
         """ROUGE-L, 0 to 1."""
-        return make_extra(RougeReward(name="rouge"))
+        return rouge(RougeReward())
 
     @cached_property
     def second_judge(self) -> Judge | None:
         """The second judge, if any."""
-        return self.judge_config and make_judge(self.judge_config, self.device, self.config.probe)
+        return self.judge_config and make_judge(self.judge_config, self.device)
 
     def score(self, rollouts: Rollouts) -> Scores:
-        """Scores of one unit's completions, or of prompt and completion, as reward.text says.
+        """Scores of one unit's completions. Raises `RewardError` if a part fails whose on_failure is error."""
+        return self._score(rollouts, items_of(rollouts))[0]
 
-        Raises `RewardError` if a reward fails, unless reward.on_failure is drop.
-        """
-        texts, cut = list(rollouts.texts), "right"
-        if self.config.text == "prompt+completion":
-            texts, cut = _with_prompts(rollouts), "left"
-        logits = self.classifier.logits(texts, cut)
-        drop = self.config.on_failure == "drop"
-        label_logits = self.classifier.score(logits).tolist()
-        parts = {"classifier": call_reward("classifier", lambda *_: label_logits, rollouts, drop)}
-        parts |= {name: call_reward(name, extra, rollouts, drop) for name, extra in self.extras.items()}
-        tensors = {name: torch.tensor(part) for name, part in parts.items()}
-        total = torch.stack([self.weights[name] * part for name, part in tensors.items()]).sum(dim=0)
-        watched = {"toxicity": self.classifier.toxicity(logits), **self._watch(rollouts)}
-        return Scores(rollouts.unit.key, total, tensors, total.isnan(), watched)
+    def _score(self, rollouts: Rollouts, items: list[Item]) -> tuple[Scores, Scored]:
+        unit = rollouts.unit
 
-    def _watch(self, rollouts: Rollouts) -> Tensors:
-        """ROUGE-L in percent and the second judge's toxicity, which should not get worse as the reward improves."""
-        unit, texts = rollouts.unit, list(rollouts.texts)
-        watched = {"rougeL": 100 * torch.tensor(self.rouge(unit.prompts, texts, unit.references))}
+        def where(i: int) -> str:
+            text = rollouts.texts[i]
+            return f"unit {unit.index} of step {unit.step}, row {unit.rows[i]}, completion {text!r}"
+
+        scored = self.rewards(items, where)
+        watched = self._watch(items, scored)
+        return Scores(unit.key, scored.total, scored.parts, scored.total.isnan(), watched), scored
+
+    def _watch(self, items: list[Item], scored: Scored) -> Tensors:
+        """Toxicity, ROUGE-L in percent and the second judge, which should not get worse as the reward improves."""
+        toxicity = self.rewards.toxicity(scored)
+        watched = {} if toxicity is None else {"toxicity": toxicity}
+        watched["rougeL"] = 100 * torch.tensor(self.rouge(items))
         if self.second_judge:
-            watched["second_judge"] = torch.tensor(self.second_judge(texts))
+            watched["second_judge"] = torch.tensor(self.second_judge([item.completion for item in items]))
         return watched
 
     def judge(self, rollouts: Rollouts) -> list[dict[str, Any]]:
         """All metrics of each of one unit's completions, for an evaluation; None where unknown."""
-        from workers.evaluation.evaluate_modules import Toxicity
         from workers.evaluation.text_metrics import text_metrics
 
-        scores, texts = self.score(rollouts), list(rollouts.texts)
-        # Toxicity of the summary alone and, as in the notebook, with its prompt; the reward has computed one of them.
-        computed = scores.watched["toxicity"].tolist()
-        if self.config.text == "completion":
-            other = Toxicity(partial(self.classifier.judge, cut="left")).compute(predictions=_with_prompts(rollouts))
-            alone, both = computed, other["toxicity"]
-        else:
-            alone, both = Toxicity(self.classifier.judge).compute(predictions=texts)["toxicity"], computed
+        items = items_of(rollouts)
+        scores, scored = self._score(rollouts, items)
         columns = {
-            "score": [
-                None if dropped else s for s, dropped in zip(scores.scores.tolist(), scores.dropped, strict=True)
-            ],
-            "toxicity": alone,
-            "toxicity_with_prompt": both,
+            "score": _known(scores.scores),
+            **{f"score/{name}": _known(part) for name, part in scores.parts.items()},
+            **self._toxicities(items, scored),
             **({"second_judge": scores.watched["second_judge"].tolist()} if self.second_judge else {}),
         }
         rows = text_metrics(rollouts)
         return [{**row, **{name: column[i] for name, column in columns.items()}} for i, row in enumerate(rows)]
 
-    def probe(self) -> dict[str, float] | None:
-        """Scores of the config's better and worse text; None without a probe.
+    def _toxicities(self, items: list[Item], scored: Scored) -> dict[str, list[float]]:
+        """Toxicity of the summary alone and, as in the notebook, with its prompt; the reward has read one of them."""
+        from workers.evaluation.evaluate_modules import Toxicity
 
-        Raises `UsageError` if the reward or a toxicity judge ranks the two the wrong way round.
+        if not (name := self.config.toxicity):
+            return {}
+        measured, judge = scored.readings[name].badness.tolist(), self.rewards.parts[name].judge
+        if self.config.parts[name].text == "prompt+completion":
+            texts = [item.completion for item in items]
+            return {
+                "toxicity": Toxicity(judge).compute(predictions=texts)["toxicity"],
+                "toxicity_with_prompt": measured,
+            }
+        texts = [item.prompt + item.completion for item in items]
+        both = Toxicity(partial(judge, cut="left")).compute(predictions=texts)["toxicity"]
+        return {"toxicity": measured, "toxicity_with_prompt": both}
+
+    def probe(self) -> dict[str, list[tuple[float, float]]]:
+        """By part, each classifier's scores of the better and the worse text of its probe.
+
+        Raises `UsageError` if a part of the reward or the second judge ranks the two the wrong way round.
         """
-        probe, weight = self.config.probe, self.config.weight
-        if probe is None:
-            return None
-        self.classifier.check_direction("reward", probe)
-        if isinstance(self.judge_config, ClassifierJudge):
+        if isinstance(self.judge_config, ClassifierJudge) and self.judge_config.probe:
             _ = self.second_judge  # loading it probes it
-        better, worse = self.classifier.score(self.classifier.logits([probe.better, probe.worse])).tolist()
-        if weight < 0:
-            raise UsageError(
-                f"reward.weight: {weight:g} rewards bad texts: scores are already higher for good ones, by "
-                f"reward.label_is; make it positive, or skip the check with --reward.probe null"
-            )
-        if weight and not better > worse:
-            raise UsageError(
-                f"reward.label: the raw logit of {self.config.label!r}, which is the reward, is {better:.2f} for "
-                f"reward.probe.better and {worse:.2f} for reward.probe.worse, though the label's probability ranks "
-                f"them correctly; choose another label, or skip the check with --reward.probe null"
-            )
-        return {"better": better, "worse": worse}
+        return self.rewards.probe()
 
 
-def _with_prompts(rollouts: Rollouts) -> list[str]:
-    return [prompt + text for prompt, text in zip(rollouts.unit.prompts, rollouts.texts, strict=True)]
+def _known(column: torch.Tensor) -> list[float | None]:
+    """The column with None for NaN, which stands for a failure."""
+    return [None if x != x else x for x in column.tolist()]

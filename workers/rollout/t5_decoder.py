@@ -94,7 +94,6 @@ class T5Decoder:
     """A T5's decoder, step by step."""
 
     def __init__(self, policy: Policy) -> None:
-        self.policy, self.start_token_id = policy, policy.start_token_id
         stack, self.config = policy.network.decoder, policy.network.config
         self.embed, self.final_norm = stack.embed_tokens, stack.final_layer_norm
         self.attention = stack.block[0].layer[0].SelfAttention  # whose position bias all layers use
@@ -111,7 +110,7 @@ class T5Decoder:
         return cls(policy) if plain and not any(hasattr(m, "base_layer") for m in head) else None
 
     def begin(self, encoded: Encoded, length: int) -> "T5DecodingState":
-        """Start completions of at most `length` tokens."""
+        """Start completions; the decoder reads at most `length` tokens, those of the prefix included."""
         for layer in self.layers:
             for fused in layer.fused():
                 fused.refresh()

@@ -7,12 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 
+from configs.rewards import RewardConfig
 from service.http.auth import Generator, Reader
 from service.http.metrics import count_texts
 from service.http.models.concurrency import unless_disconnected
 from service.http.models.schemas import (
     AdapterSummaries,
+    LabelScores,
     ModelsAnswer,
+    OfferedReward,
     Score,
     ScoresAnswer,
     ScoresRequest,
@@ -21,6 +24,8 @@ from service.http.models.schemas import (
     SummaryLine,
 )
 from service.http.models.service import ModelService
+from workers.inference.scorer import Verdict
+from workers.reward.items import Item
 
 router = APIRouter(tags=["models"])
 JSON_LINES = "application/x-ndjson"
@@ -36,24 +41,34 @@ Models = Annotated[ModelService, Depends(_model_service)]
 @router.get("/models")
 async def get_models(models: Models, key: Reader) -> ModelsAnswer:
     """Get the models and adapters that this service offers."""
-    reward = models.reward
-    return ModelsAnswer(
-        policy=models.policy.model,
-        reward=reward.model,
-        label=reward.label,
-        label_is=reward.label_is,
-        adapters=await asyncio.to_thread(models.adapters),
-    )
+    adapters = await asyncio.to_thread(models.adapters)
+    rewards = {name: _offered(models.reward, name) for name in models.reward.parts}
+    return ModelsAnswer(policy=models.policy.model, rewards=rewards, adapters=adapters)
+
+
+def _offered(reward: RewardConfig, name: str) -> OfferedReward:
+    part, prefix = reward.parts[name], f"reward.parts.{name}"
+    used = [model.model for field, model in reward.models() if f"{field}.".startswith(f"{prefix}.")]
+    label, label_is = (getattr(part, key, None) for key in ("label", "label_is"))
+    return OfferedReward(type=part.type, models=used, label=label, label_is=label_is)
 
 
 @router.post("/scores")
 async def score_texts(request: Request, models: Models, key: Generator, body: ScoresRequest) -> ScoresAnswer:
-    """Score texts with the reward model."""
-    verdicts = await unless_disconnected(request, models.score(body.texts, key.name))
+    """Score completions with the reward."""
+    field = "items" if body.items else "texts"
+    items = [Item(item.completion, item.prompt, item.references, item.row) for item in body.items]
+    verdicts = await unless_disconnected(request, models.score(items or list(map(Item, body.texts)), key.name, field))
     count_texts("score", len(verdicts))
-    return ScoresAnswer(
-        scores=[Score(logits=v.logits, probabilities=v.probabilities, toxicity=v.toxicity) for v in verdicts]
-    )
+    return ScoresAnswer(scores=[_score(verdict) for verdict in verdicts])
+
+
+def _score(verdict: Verdict) -> Score:
+    labels = {
+        name: [LabelScores(logits=one.logits, probabilities=one.probabilities) for one in members]
+        for name, members in verdict.labels.items()
+    }
+    return Score(total=verdict.total, rewards=verdict.parts, classifiers=labels, toxicity=verdict.toxicity)
 
 
 @router.post(

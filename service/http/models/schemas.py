@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from service.http.schemas import Schema
 
@@ -61,24 +61,56 @@ class SummaryLine(Schema):
     """The summary."""
 
 
+class ScoredItem(Schema):
+    """A completion to score, with what parts of the reward may compare it with."""
+
+    completion: str
+    """The text; what is too long for a classifier is truncated."""
+    prompt: str = ""
+    """Text that the policy was given."""
+    references: tuple[str, ...] = ()
+    """Texts that it could have written."""
+    row: dict[str, Any] = Field(default_factory=dict)
+    """Columns of the data."""
+
+
 class ScoresRequest(Schema):
-    """Texts to score."""
+    """What to score: either `texts` or `items`."""
 
     model_config = _example(texts=["Thank you, you are very kind."])
 
-    texts: list[str] = Field(min_length=1)
-    """The texts; those too long for the reward model are truncated on the right."""
+    texts: tuple[str, ...] = ()
+    """Completions alone."""
+    items: tuple[ScoredItem, ...] = ()
+    """Completions with their prompts, references and columns."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ScoresRequest":
+        if bool(self.texts) == bool(self.items):
+            raise ValueError("give either texts or items, at least one of them")
+        return self
 
 
-class Score(Schema):
-    """Output of the reward model for a text."""
+class LabelScores(Schema):
+    """A classifier's output for a text."""
 
     logits: dict[str, float]
     """Raw logits by label."""
     probabilities: dict[str, float]
     """Probabilities by label."""
-    toxicity: float
-    """Probability of a bad text: of the label or its complement, depending on the service's `reward.label_is`."""
+
+
+class Score(Schema):
+    """What the reward says of a completion."""
+
+    total: float | None
+    """The reward; null if a part failed."""
+    rewards: dict[str, float | None]
+    """Raw score of each part by name; null if it failed."""
+    classifiers: dict[str, list[LabelScores]]
+    """Outputs of each part that is a classifier of single texts, or of each member of an ensemble."""
+    toxicity: float | None
+    """Probability of a toxic text by the part that measures toxicity; null if none does."""
 
 
 class ScoresAnswer(Schema):
@@ -87,8 +119,13 @@ class ScoresAnswer(Schema):
     model_config = _example(
         scores=[
             {
-                "logits": {"nothate": 2.0, "hate": -2.0},
-                "probabilities": {"nothate": 0.982, "hate": 0.018},
+                "total": 2.0,
+                "rewards": {"classifier": 2.0},
+                "classifiers": {
+                    "classifier": [
+                        {"logits": {"nothate": 2.0, "hate": -2.0}, "probabilities": {"nothate": 0.982, "hate": 0.018}}
+                    ]
+                },
                 "toxicity": 0.018,
             }
         ]
@@ -98,24 +135,38 @@ class ScoresAnswer(Schema):
     """One score per text."""
 
 
+class OfferedReward(Schema):
+    """A part of the reward."""
+
+    type: str
+    """Its kind."""
+    models: list[str]
+    """Its classifiers, if any."""
+    label: str | None
+    """Label that a classifier is read by."""
+    label_is: Literal["good", "bad"] | None
+    """Whether that label means a good or a bad text."""
+
+
 class ModelsAnswer(Schema):
     """The models that this service offers."""
 
     model_config = _example(
         policy="quickstart/policy",
-        reward="quickstart/reward",
-        label="nothate",
-        label_is="good",
+        rewards={
+            "classifier": {
+                "type": "classifier",
+                "models": ["quickstart/reward"],
+                "label": "nothate",
+                "label_is": "good",
+            }
+        },
         adapters=["base", "3f9a1c0b77de"],
     )
 
     policy: str
     """Policy, which summarizes."""
-    reward: str
-    """Reward model, which scores."""
-    label: str
-    """Label whose logit is the reward."""
-    label_is: Literal["good", "bad"]
-    """Whether that label means a good or a bad text; for a bad one the reward is the negated logit."""
+    rewards: dict[str, OfferedReward]
+    """Parts of the reward, which scores, by name."""
     adapters: list[str]
     """Adapters that can be requested: `base` and runs of this policy that have written an adapter."""

@@ -1,6 +1,7 @@
 """Requests to the models: validates them, and shares the replicas among the keys."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 
 from cluster.serving.apps import KINDS
@@ -18,6 +19,7 @@ from service.http.runs.store import RunRecord
 from service.run.artifacts import has_adapter
 from workers.inference.scorer import Verdict
 from workers.inference.summarizer import SummaryRequest
+from workers.reward.items import Item
 
 BATCHES = 2
 """Batches of texts that a replica gets at a time: one in progress, and one that is ready when it is done."""
@@ -26,7 +28,7 @@ INTERVAL = 1.0
 
 
 class ModelService:
-    """Summaries by the policy with any run's adapter, and scores by the reward model.
+    """Summaries by the policy with any run's adapter, and scores by the reward.
 
     Its methods are called with the name of a key, whose texts take turns with those of other keys. They raise
     `UsageError` for an invalid request; `Busy`, `TooSlow` and `Unavailable` if there is no answer.
@@ -72,20 +74,20 @@ class ModelService:
             async for index, text in as_completed(calls):
                 yield index, text
 
-    async def score(self, texts: Sequence[str], key: str) -> list[Verdict]:
-        """The reward model's verdict on each text."""
+    async def score(self, items: Sequence[Item], key: str, field: str) -> list[Verdict]:
+        """The reward's verdict on each completion; `field` is the request's that holds them."""
         self._watch_replicas()
-        with self.turns["scores"].admit(key, len(texts)):
-            self._check("texts", texts)
-            return await gather([self._score(text, key) for text in texts])
+        with self.turns["scores"].admit(key, len(items)):
+            self._check(field, [_all_text(item) for item in items])
+            return await gather([self._score(item, key) for item in items])
 
     async def _summarize(self, adapter: str, request: SummaryRequest, key: str) -> str:
         async with self.turns["summaries"].turn(key):
             return await self.client.summarize(adapter, request)
 
-    async def _score(self, text: str, key: str) -> Verdict:
+    async def _score(self, item: Item, key: str) -> Verdict:
         async with self.turns["scores"].turn(key):
-            return await self.client.score(text)
+            return await self.client.score(item)
 
     def _offered(self, name: str) -> Offered:
         """The policy of an adapter's name. Raises `UsageError`."""
@@ -121,3 +123,9 @@ class ModelService:
             for kind, running in (await asyncio.to_thread(self.client.ready)).items():
                 self.turns[kind].resize(self.capacity * max(1, running))
             await asyncio.sleep(INTERVAL)
+
+
+def _all_text(item: Item) -> str:
+    """All texts of an item, whose characters are limited together."""
+    row = json.dumps(dict(item.row)) if item.row else ""
+    return "".join([item.completion, item.prompt, *item.references, row])

@@ -10,6 +10,8 @@ from configs.presets import merge, read_yaml
 from configs.schema import Config
 from service.http.runs.request_rules import check_config, check_request
 
+REWARD_PARTS = "reward.parts."
+
 
 class Presets:
     """The presets of the service. Models and data that they name are registered; runs can use no others."""
@@ -21,7 +23,7 @@ class Presets:
         self.registered: dict[str, set[str]] = {}
         for config in self.configs.values():
             for field, name in _resources(config):
-                self.registered.setdefault(field, set()).add(name)
+                self.registered.setdefault(_place(field), set()).add(name)
 
     def make_config(self, body: Mapping[str, Any]) -> tuple[str, Config]:
         """Preset and config of a request: its settings, merged over the preset that `base` names.
@@ -41,16 +43,22 @@ class Presets:
 
     def _unregistered(self, config: Config) -> Iterator[str]:
         for field, name in _resources(config):
-            known = self.registered.get(field, set())
+            known = self.registered.get(_place(field), set())
             if name not in known:
                 names = ", ".join(sorted(known)) or "none"
                 yield f"{field}: {name!r} is not registered with this service; registered: {names}"
 
 
+def _place(field: str) -> str:
+    """Where a model or data may be used: a classifier in any part of the reward."""
+    return REWARD_PARTS if field.startswith(REWARD_PARTS) else field
+
+
 def _resources(config: Config) -> Iterator[tuple[str, str]]:
     """Models and data that a config names, each with its field."""
     yield "policy.model", config.policy.model
-    yield "reward.model", config.reward.model
+    for field, model in config.reward.models():
+        yield f"{field}.model", model.model
     yield "data.path", config.data.path
     if model := getattr(config.evaluation.second_judge, "model", None):
         yield "evaluation.second_judge.model", model

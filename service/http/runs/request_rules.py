@@ -11,12 +11,21 @@ CLOSED = {
     "out": "the service chooses the folder",
     "policy.adapter": "a run starts from its preset's adapter",
     "policy.adapter_bin": "this file format is accepted on the command line only",
+    "data.config": "presets decide which data is read",
+    "data.encoding": "presets decide how data is read",
     "cluster": "presets decide where runs execute and with which resources",
     "bench": "for the command line only",
     "serve": "configures the service itself",
     "trackers": "would send metrics to other hosts",
 }
 """Settings that requests cannot set, and why."""
+CLOSED_PARTS = {
+    "function": "it runs code",
+    "metric": "it runs code",
+    "http": "it would send texts to other hosts",
+    "regex": "some expressions take forever",
+}
+"""Types of parts of the reward that requests cannot set, and why."""
 MAX_INTEGER = 4096
 """Largest integer of any setting not listed below: no request may fill the memory or occupy the cluster for long."""
 MAX_INTEGERS = {
@@ -52,7 +61,7 @@ def check_request(request: dict[str, Any]) -> list[str]:
 
 def check_config(request: dict[str, Any], config: Config) -> list[str]:
     """Problems of the config that a request results in: code, or values that exceed the limits."""
-    return [*_function_rewards(config), *_excessive(request, config)]
+    return [*_closed_parts(request, config), *_excessive(request, config)]
 
 
 def _entries(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -88,9 +97,13 @@ def _closed(body: dict[str, Any]) -> Iterator[str]:
             yield f"{field}: cannot be set over HTTP: {reason}"
 
 
-def _function_rewards(config: Config) -> Iterator[str]:
-    if any(extra.type == "function" for extra in config.reward.extra):
-        yield "reward.extra: a reward of type function is accepted on the command line only"
+def _closed_parts(request: dict[str, Any], config: Config) -> Iterator[str]:
+    """Parts of the reward that a request sets, though only the preset may."""
+    reward = request.get("reward")
+    given = reward.get("parts") if isinstance(reward, dict) else None
+    for name, part in config.reward.parts.items():
+        if part.type in CLOSED_PARTS and isinstance(given, dict) and name in given:
+            yield f"reward.parts.{name}: type {part.type} cannot be set over HTTP: {CLOSED_PARTS[part.type]}"
 
 
 def _excessive(body: dict[str, Any], config: Config) -> Iterator[str]:

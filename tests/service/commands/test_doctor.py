@@ -41,13 +41,13 @@ def test_a_healthy_run_passes_every_check():
 
 def test_every_problem_is_reported_at_once_with_its_remedy(tmp_path, capsys):
     (tmp_path / "used").touch()
-    wrong = ["--policy.model", "no/such", "--reward.label", "hate", "--out", str(tmp_path), "--workers.rollout", "900",
-             "--cluster.resources.rollout.cpus", "1"]  # fmt: skip
+    wrong = ["--policy.model", "no/such", "--reward.parts.classifier.label", "hate", "--out", str(tmp_path),
+             "--workers.rollout", "900", "--cluster.resources.rollout.cpus", "1"]  # fmt: skip
     assert ray_job.main(["doctor", *ON_RAY, *wrong]) == 2
     output = capsys.readouterr()
     for expected in (
         "policy.model: 'no/such'",
-        "reward.label_is: reward.probe.better",
+        "reward.parts.classifier.label_is: reward.parts.classifier.probe.better",
         f"out: {tmp_path} exists",
         "this would fit: --workers",
     ):

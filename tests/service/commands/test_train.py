@@ -43,7 +43,9 @@ def test_last_line_of_standard_output_is_the_folder(tmp_path, capsys):
 
 def test_a_bad_label_gives_the_same_verdict_as_the_good_one(run, report, tmp_path):
     """It said: less toxic: no, more, +50%, of a run in which P(toxic) fell from 0.37 to 0.05."""
-    given = small_arguments(out=tmp_path / "run", reward__label="hate", reward__label_is="bad")
+    given = small_arguments(
+        out=tmp_path / "run", reward__parts__classifier__label="hate", reward__parts__classifier__label_is="bad"
+    )
     assert ray_job.main(given) == 0
     turned = json.loads((tmp_path / "run/report.json").read_text())["evaluation"]["policies"]["before"]["sampled"]
     plain = report["evaluation"]["policies"]["before"]["sampled"]
@@ -78,9 +80,10 @@ def strict(text):
 
 def test_unknown_measures_end_no_run(blind, tmp_path, capsys):
     """It ended after training, with a traceback, and again whenever it was resumed."""
-    judge = json.dumps({"type": "classifier", "model": str(blind("judge")), "label": "nothate"})
+    judge = json.dumps({"type": "classifier", "model": str(blind("judge")), "label": "nothate", "probe": None})
     given = small_arguments(
-        out=tmp_path / "run", reward__model=blind("reward", " blames"), reward__on_failure="drop", reward__probe="null",
+        out=tmp_path / "run", reward__parts__classifier__model=blind("reward", " blames"),
+        reward__parts__classifier__on_failure="drop", reward__parts__classifier__probe="null",
         evaluation__second_judge=judge, evaluation__rows=20, rollout__max_new_tokens=40,
     )  # fmt: skip
     assert ray_job.main(given) == 0

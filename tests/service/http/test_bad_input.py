@@ -28,7 +28,9 @@ OFTEN = ("null", "true", "-1", "0", "-1e300", "1.5", "7e-400", str(10**30), str(
 OFTEN += ('""', '"\\u0000"', '"1-"', '"many"', '"../x"')
 OFTEN += ("[]", "{}", "[[]]", "[null]", '[{"a": 1}]', '{"": 1}', '{"type": "none"}', '{"type": null}', '{"type": {}}')
 KEYS = ("sede", "", " ", "__class__", "\ud800", "a.b", "type ", "\u202e", "x" * 300)
-NEEDED = {"name": "some", "words": 3, "model": "quickstart/reward", "label": "nothate", "function": "os:getcwd"}
+NEEDED = {"words": 3, "model": "quickstart/reward", "label": "nothate", "function": "os:getcwd", "pattern": "a",
+          "url": "http://localhost:1", "metric": "folder", "score": "f1",
+          "members": [{"model": "quickstart/reward", "label": "nothate"}] * 2}  # fmt: skip
 
 
 def options(schema: dict, root: dict) -> list[dict]:
@@ -50,6 +52,8 @@ def fields(schema: dict, root: dict, path: tuple = (), tags: tuple = ()) -> Iter
         if "items" in variant:
             yield (*path, 0), tags, kinds(variant["items"], root)
             yield from fields(variant["items"], root, (*path, 0), tags)
+        for named in variant.get("patternProperties", {}).values():
+            yield from fields(named, root, (*path, "some"), tags)
         properties = variant.get("properties", {})
         tag = properties.get("type", {}).get("const")
         whole = {"type": tag} | {name: NEEDED[name] for name in variant.get("required", ())} if tag else {}
@@ -178,7 +182,7 @@ NOT_JSON_BODIES = {
     "a byte of no text": b'{"steps": 1}\x00',
     "lists in each other": b"[" * 100_000,
     "sections in each other": b'{"data":' * 100_000,
-    "lists in each other, closed": b'{"reward": {"extra": ' + b"[" * 900 + b"]" * 900 + b"}}",
+    "lists in each other, closed": b'{"reward": {"parts": ' + b"[" * 900 + b"]" * 900 + b"}}",
     "sections in each other, closed": b'{"data":' * 900 + b"1" + b"}" * 900,
     "a number of many digits": b'{"steps": ' + b"9" * 5000 + b"}",
     "a list": b"[]",

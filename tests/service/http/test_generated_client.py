@@ -138,7 +138,7 @@ def test_outputs_and_models_are_read_by_the_generated_client(api, own, client):
     answer = api.summarize.sync(client=own, body=models.SummariesRequest(dialogues=["#Person1#: Sorry."]))
     assert [(part.adapter, len(part.texts)) for part in answer.summaries] == [("base", 1)]
     [score] = api.score_texts.sync(client=own, body=models.ScoresRequest(texts=["thank you"])).scores
-    assert 0 < score.toxicity < 1 and set(score.logits.to_dict()) == {"nothate", "hate"}
+    assert 0 < score.toxicity < 1 and set(score.rewards.to_dict()) == {"classifier"}
 
 
 def test_errors_are_typed(api, own):

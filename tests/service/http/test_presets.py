@@ -9,15 +9,18 @@ from configs.presets import PRESETS
 from configs.schema import Config
 from configs.service import ServeConfig
 from service.http.runs.presets import Presets
-from service.http.runs.request_rules import CLOSED, MAX_CHARS, MAX_ENTRIES, MAX_INTEGER, MAX_INTEGERS
-from tests.service.http.test_bad_input import fields, is_open, put, with_value
+from service.http.runs.request_rules import CLOSED, CLOSED_PARTS, MAX_CHARS, MAX_ENTRIES, MAX_INTEGER, MAX_INTEGERS
+from tests.service.http.test_bad_input import NEEDED, fields, is_open, put, with_value
 
 NO_FILES = {
-    "data.prompt_column", "data.reference_column", "data.topic_column", "algorithm.group_by.column",  # columns
-    "data.train_split", "data.validation_split", "data.eval_split",  # names of files in data.path, found by listing it
-    "data.template", "reward.probe.better", "reward.probe.worse",  # texts for models
-    "reward.label", "evaluation.second_judge.label", "policy.lora.target_modules.0",  # names in models
-    "reward.extra.0.name", "evaluation.baseline",
+    "data.prompt_column", "data.reference_column", "data.reference_column.0", "data.topic_column",  # columns
+    "algorithm.group_by.column",
+    # names of files in data.path, found by listing it, and parts of them
+    "data.train_split", "data.validation_split", "data.eval_split",
+    "data.template",  # a text for models
+    *(f"{model}.{text}" for model in ("reward.parts.some", "reward.parts.some.members.0", "evaluation.second_judge")
+      for text in ("label", "probe.better", "probe.worse")),  # names in models, texts for them
+    "policy.lora.target_modules.0", "reward.parts.some.source", "evaluation.baseline",
 }  # fmt: skip
 """Settings whose text is not a path, a host or a command."""
 
@@ -76,10 +79,16 @@ def test_closed_settings_are_refused_even_with_the_preset_s_own_value(presets):
 
 def test_every_text_setting_is_closed_or_registered_or_not_a_file(presets):
     texts = settings_of("string")
-    registered = {"policy.model", "reward.model", "data.path", "evaluation.second_judge.model"}
+    rewards = {"reward.parts.some.model", "reward.parts.some.members.0.model"}
+    registered = {"policy.model", "data.path", "evaluation.second_judge.model"} | rewards
     counts = {"workers.rollout", "workers.reward", "workers.reference"}
-    # reward.extra.0.function is refused because of its section's type.
-    assert set(texts) == NO_FILES | registered | counts | {"reward.extra.0.function"}, "a new setting: is it a path?"
+    of_closed = {"url", "reward", "columns.0", "key_env", "pattern", "function", "metric", "score"}
+    closed = {f"reward.parts.some.{name}" for name in of_closed}  # refused because of the part's type
+    assert set(texts) == NO_FILES | registered | counts | closed, "a new setting: is it a path?"
+    for name in closed:
+        assert refusals(presets, with_value({}, *texts[name], NEEDED.get(name.rpartition(".")[2], "a")))[0].startswith(
+            "reward.parts.some: type "
+        ), name
     for name in registered | counts:
         for value in ("/etc/passwd", "../../secrets", "http://evil.example/x", "evil/model", ".", "~", "\x00"):
             assert refusals(presets, with_value({}, *texts[name], value))[0].startswith(f"{name}: "), (name, value)
@@ -98,12 +107,49 @@ def test_a_model_of_one_preset_may_be_used_with_another_in_the_same_place(preset
     assert refusals(presets, {"evaluation": {"second_judge": judge}})[0].startswith("evaluation.second_judge.model: ")
 
 
-def test_code_is_refused(presets):
-    function = {"type": "function", "name": "f", "function": "os:getcwd"}
-    length = {"type": "length", "name": "short", "words": 30}
-    for extra in ([function], [length, function]):
-        assert refusals(presets, {"reward": {"extra": extra}})[0].startswith("reward.extra: a reward of type function")
-    assert presets.make_config({"reward": {"extra": [length]}})[1].reward.extra[0].words == 30
+NOT_OPEN = {
+    "function": {"function": "os:getcwd"},
+    "metric": {"metric": "/tmp/code", "score": "f1"},
+    "http": {"url": "http://evil.example/scores"},
+    "regex": {"pattern": "(a+)+$"},
+}
+
+
+def test_parts_of_the_reward_that_run_code_or_reach_hosts_are_refused(presets):
+    assert set(NOT_OPEN) == set(CLOSED_PARTS)
+    length = {"type": "length", "words": 30}
+    for kind, settings in NOT_OPEN.items():
+        parts = {"short": length, "own": {"type": kind, **settings}}
+        refused = refusals(presets, {"reward": {"parts": parts}})
+        assert refused == (f"reward.parts.own: type {kind} cannot be set over HTTP: {CLOSED_PARTS[kind]}",)
+    config = presets.make_config({"reward": {"parts": {"short": length, "classifier": None}}})[1]
+    assert list(config.reward.parts) == ["short"] and config.reward.parts["short"].words == 30
+
+
+def test_what_a_preset_sends_to_a_host_no_request_can_send_to_another(tmp_path):
+    file = tmp_path / "pool.yaml"
+    file.write_text("base: quickstart\nreward: {parts: {pool: {type: http, url: 'http://127.0.0.1:1/scores'}}}\n")
+    own = Presets((str(file),))
+    assert own.make_config({"steps": 3})[1].reward.parts["pool"].url == "http://127.0.0.1:1/scores"
+    for changed in (
+        {"url": "http://evil.example"},
+        {"type": "http", "url": "http://evil.example"},
+        {"key_env": "HOME"},
+    ):
+        (problem,) = refusals(own, {"reward": {"parts": {"pool": changed}}})
+        assert problem.startswith("reward.parts.pool: type http cannot be set over HTTP")
+    assert "pool" not in own.make_config({"reward": {"parts": {"pool": None}}})[1].reward.parts
+
+
+def test_a_classifier_of_a_preset_may_be_a_part_of_any_name(presets):
+    part = {"type": "classifier", "model": "quickstart/reward", "label": "hate", "label_is": "bad"}
+    assert presets.make_config({"reward": {"parts": {"again": part}}})[1].reward.parts["again"].label == "hate"
+    for kind in ("pair", "classifier"):
+        (problem,) = refusals(presets, {"reward": {"parts": {"own": {"type": kind, "model": "/etc/passwd"}}}})
+        assert problem.startswith("reward.parts.own.model: '/etc/passwd' is not registered")
+    ensemble = {"type": "ensemble", "members": [{"model": "quickstart/reward"}, {"model": "evil/model"}]}
+    (problem,) = refusals(presets, {"reward": {"parts": {"both": ensemble}}})
+    assert problem.startswith("reward.parts.both.members.1.model: 'evil/model' is not registered")
 
 
 def test_every_integer_is_limited(presets):
@@ -151,9 +197,9 @@ def test_bodies_deeper_than_any_setting_are_refused(presets, depth):
     section, list_ = {}, []
     for _ in range(depth):
         section, list_ = {"data": section}, [list_]
-    for body in (section, {"reward": {"extra": list_}}, {"reward": {"extra": [section]}}):
+    for body in (section, {"reward": {"parts": list_}}, {"reward": {"parts": {"own": section}}}):
         refused = refusals(presets, body)[0]
-        assert refused.startswith("body: " if depth > MAX_ENTRIES else ("data.data: ", "reward.extra."))
+        assert refused.startswith("body: " if depth > MAX_ENTRIES else ("data.data: ", "reward.parts"))
 
 
 TEXTS = ("\x00", "\x85", "\ufeff", "\uffff", "\u2028", "\r\n", "1e3", "null", " ~ ", "'\"", "\U0001f600", "", "yes")

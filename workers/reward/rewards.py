@@ -1,0 +1,62 @@
+"""A whole reward: all of its parts, called together and combined."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from configs.rewards import RewardConfig
+from learner.types import Tensors
+from workers.reward.combine import combine
+from workers.reward.failures import settle
+from workers.reward.items import Item
+from workers.reward.parts import make_reward
+from workers.reward.texts import Reading, TextScorer
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of B completions."""
+
+    total: Tensor  # [B], NaN for a completion to be dropped
+    parts: Tensors  # [B] raw scores by name, NaN where the part failed
+    readings: dict[str, Reading]  # of the classifiers of single texts, by name
+
+
+class Rewards:
+    """The parts of a config; only what they need is loaded."""
+
+    def __init__(self, config: RewardConfig, device: torch.device) -> None:
+        """Raises `UsageError` naming the part that cannot be used."""
+        self.config = config
+        self.parts = {name: make_reward(f"reward.parts.{name}", part, device) for name, part in config.parts.items()}
+
+    def __call__(self, items: Sequence[Item], where: Callable[[int], str] | None = None) -> Scored:
+        """Scores of the items; `where` describes one by its index.
+
+        Raises `RewardError` if a part fails, as its on_failure says; never without `where`.
+        """
+        readings, parts = {}, {}
+        for name, part in self.parts.items():
+            if isinstance(part, TextScorer):
+                readings[name] = part.read_items(items)
+                values = readings[name].scores.tolist()
+            else:
+                values = part(items)
+            on_failure = self.config.parts[name].on_failure
+            parts[name] = torch.tensor(settle(name, values, on_failure if where else "drop", where or str))
+        return Scored(combine(self.config, parts), parts, readings)
+
+    def probe(self) -> dict[str, list[tuple[float, float]]]:
+        """By part, each classifier's scores of the better and the worse text of its probe; only parts that have one.
+
+        Raises `UsageError` if a classifier ranks them the wrong way round.
+        """
+        probed = {name: part.probe() for name, part in self.parts.items() if isinstance(part, TextScorer)}
+        return {name: scores for name, scores in probed.items() if scores}
+
+    def toxicity(self, scored: Scored) -> Tensor | None:
+        """Probability [B] that a text is toxic, by the part that measures it; None without one."""
+        name = self.config.toxicity
+        return scored.readings[name].badness if name else None
