@@ -12,6 +12,8 @@ from configs.rewards import CODE_PARTS
 PRESETS = CODE / "configs"
 SHIPPED = (("policy", "model"), ("data", "path"))
 """Settings that, like models of rewards, may name files shipped with the project, as presets do: quickstart/policy."""
+SHIPPED_CODE = ("examples.records.reward:fields_right",)
+"""Code that files may name, since it ships with the project: what they name is there already."""
 
 
 def read_yaml(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -88,15 +90,16 @@ def _parts(values: dict[str, Any]) -> Any:
 
 
 def refuse_code(file: dict[str, Any], given: dict[str, Any]) -> None:
-    """Refuse settings that run code: config files are passed around, commands are not.
+    """Refuse settings that run code, other than what ships: config files are passed around, commands are not.
 
     `given` holds the code that the command line names for parts of the reward.
     """
     parts, named = _parts(file), _parts(given) or {}
     for name, part in parts.items() if isinstance(parts, dict) else ():
         kind = part.get("type") if isinstance(part, dict) else None
-        if isinstance(kind, str) and kind in CODE_PARTS and CODE_PARTS[kind] not in named.get(name, {}):
-            setting = f"reward.parts.{name}.{CODE_PARTS[kind]}"
+        key = CODE_PARTS.get(kind) if isinstance(kind, str) else None
+        if key and key not in named.get(name, {}) and part.get(key) not in SHIPPED_CODE:
+            setting = f"reward.parts.{name}.{key}"
             raise UsageError(f"{setting}: is code, which can be named on the command line only (--{setting})")
     policy = file.get("policy")
     if isinstance(policy, dict) and policy.get("adapter_bin"):
