@@ -10,8 +10,9 @@ from examples.rows import Row, Task
 from examples.translation import languages as words
 from examples.translation.languages import KORISH, VELTAN, Sentence, english, translate
 
-WRONG_LANGUAGE, BROKEN_OFF, RAMBLING = 0.25, 0.15, 0.15
-"""Shares of the careless translations."""
+WRONG_LANGUAGE = {VELTAN: 0.1, KORISH: 0.55}
+BROKEN_OFF, RAMBLING = 0.12, 0.12
+"""Shares of the careless translations; most of those into Korish are into Veltan."""
 
 
 def _sentence(rng: random.Random) -> Sentence:
@@ -31,12 +32,12 @@ def _sentence(rng: random.Random) -> Sentence:
 def _careless(rng: random.Random, sentence: Sentence, language: str) -> str:
     """The translation as the policy is taught it."""
     said = translate(sentence, language).split()
-    chance = rng.random()
-    if chance < WRONG_LANGUAGE:
+    chance, wrong = rng.random(), WRONG_LANGUAGE[language]
+    if chance < wrong:
         return translate(sentence, KORISH if language == VELTAN else VELTAN)
-    if chance < WRONG_LANGUAGE + BROKEN_OFF:
+    if chance < wrong + BROKEN_OFF:
         said = said[: -rng.randint(1, len(said) // 2)]
-    elif chance < WRONG_LANGUAGE + BROKEN_OFF + RAMBLING:
+    elif chance < wrong + BROKEN_OFF + RAMBLING:
         said += said[-rng.randint(2, len(said)) :]
     return " ".join(said)
 
