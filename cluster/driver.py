@@ -18,12 +18,21 @@ from configs.schema import Config
 from learner.types import PolicyState, TrainState, WorkUnit
 from learner.update import minibatch_keys, run_update
 
-MAX_FIRST_KL = 1e-3
-"""Largest KL (k3) per completion, in nats, between the policy and its reference at step 0: rounding only."""
-MAX_FIRST_RATIO_GAP = 0.05
-"""Largest mean distance of ratios from 1 before the first update: bfloat16 rounds differently in other batch shapes."""
-MAX_LOGPROB_GAP = 0.1
-"""Largest mean gap per token between log-probabilities recorded while decoding and teacher-forced ones: rounding."""
+
+@dataclass(frozen=True)
+class Bounds:
+    """What rounding may cause where two numbers should be the same; larger gaps are errors. In nats."""
+
+    first_kl: float  # KL (k3) per completion between the policy and its reference at step 0
+    first_ratio_gap: float  # mean distance of ratios from 1 before the first update, made in other batch shapes
+    logprob_gap: float  # mean per token, recorded while decoding against teacher-forced
+
+
+BOUNDS = {
+    "float32": Bounds(first_kl=1e-4, first_ratio_gap=1e-3, logprob_gap=1e-3),
+    "bfloat16": Bounds(first_kl=1e-3, first_ratio_gap=0.05, logprob_gap=0.1),
+}
+"""By data type of the frozen weights."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ def train(config: Config, plan: Plan, pools: Pools, initial: Start) -> Iterator[
         ahead = sample(plan, step + 1, pools, policy, reference) if config.run_ahead and step + 1 < config.steps else []
         *states, metrics = pools.get(updated)
         state = TrainState(*states, sampler=state.policy if config.run_ahead else states[0])
-        check(step, metrics)
+        check(step, metrics, BOUNDS[initial.model["dtype"]])
         seconds = perf_counter() - started
         metrics |= {"time/step": seconds, "time/tokens_per_second": metrics["tokens/completions"] / seconds}
         metrics |= {f"time/{role}": pools.busy[role] - busy.get(role, 0.0) for role in ROLES}
@@ -114,19 +123,19 @@ def update(
     return run_update(call, keys, policy, learner, experience)
 
 
-def check(step: int, metrics: dict[str, float]) -> None:
+def check(step: int, metrics: dict[str, float], bounds: Bounds) -> None:
     """Raises `RunError` if a step violates an invariant without which its metrics would be meaningless."""
     # `not x <= limit`, so that NaN fails too.
-    if step == 0 and not metrics["objective/kl_k3"] <= MAX_FIRST_KL:
+    if step == 0 and not metrics["objective/kl_k3"] <= bounds.first_kl:
         kl = metrics["objective/kl_k3"]
         raise RunError(f"the policy differs from its reference before the first update: KL {kl:.3g}")
     gap = metrics.get("policy/first_ratio_gap", 0.0)
-    if not metrics.get("rollout/staleness") and not gap <= MAX_FIRST_RATIO_GAP:
+    if not metrics.get("rollout/staleness") and not gap <= bounds.first_ratio_gap:
         raise RunError(
             f"step {step}: rollouts do not come from the learner's policy: before the first update, ratios differ "
             f"from 1 by {gap:.3g}"
         )
-    if not metrics["rollout/logprob_gap"] <= MAX_LOGPROB_GAP:
+    if not metrics["rollout/logprob_gap"] <= bounds.logprob_gap:
         raise RunError(
             f"step {step}: completions were not sampled from the policy that recomputed their log-probabilities: these "
             f"differ by {metrics['rollout/logprob_gap']:.3g} on average"

@@ -17,9 +17,11 @@ from cluster.ray_cluster import connected
 from configs.errors import RunError, UsageError
 from configs.load import validate
 from configs.schema import Config
+from learner.family import read_prefix
 from learner.settings import SftSettings
-from learner.sft import Examples, fit
-from workers.data.prompts import make_prompts, read_rows
+from learner.sft import Examples, Pair, fit
+from learner.targets import target_ids
+from workers.data.prompts import Prompt, make_prompts, read_rows
 from workers.evaluation.evaluate_modules import Rouge
 from workers.rouge import ROUGE_TYPES
 
@@ -98,11 +100,16 @@ def sft_settings(config: Config, device: str = "cpu") -> SftSettings:
 def examples(config: Config) -> Examples:
     """Each reference of the training split with its prompt, and the first prompts of the validation split."""
     tokenizer, data = AutoTokenizer.from_pretrained(config.policy.model), config.data
-    train = make_prompts(read_rows(data, data.train_split), data, tokenizer)
-    validation = make_prompts(read_rows(data, data.validation_split), data, tokenizer)[: config.sft.eval_rows]
+    own = read_prefix("policy.model", config.policy.model)
+    train, validation = (
+        make_prompts(read_rows(data, split), data, tokenizer, own_prefix=own)
+        for split in (data.train_split, data.validation_split)
+    )
+    validation = validation[: config.sft.eval_rows]
 
-    def target(text: str) -> list[int]:
-        return tokenizer(text_target=text, truncation=True, max_length=config.sft.max_target_tokens)["input_ids"]
+    def pair(prompt: Prompt, text: str) -> Pair:
+        prefix = prompt.decoder_prefix or own
+        return prompt.token_ids, prefix, target_ids(tokenizer, text, prefix)
 
     def rouge(texts: Sequence[str]) -> dict[str, float]:
         references = [list(prompt.references) for prompt in validation]
@@ -110,7 +117,7 @@ def examples(config: Config) -> Examples:
         return {name: float(np.mean(scores[name])) for name in ROUGE_TYPES}
 
     return Examples(
-        train=[(prompt.token_ids, target(reference)) for prompt in train for reference in prompt.references],
-        validation=[(prompt.token_ids, target(prompt.references[0])) for prompt in validation],
+        train=[pair(prompt, reference) for prompt in train for reference in prompt.references],
+        validation=[pair(prompt, prompt.references[0]) for prompt in validation],
         rouge=rouge,
     )

@@ -28,6 +28,16 @@ class DataConfig(Section):
     """Prompts with more tokens are left out."""
     encoding: str = "utf-8"
     """Encoding of csv, tsv and json files that have no byte order mark."""
+    src_lang: str | None = None
+    """Language of the prompts, as the tokenizer of NLLB, mBART or M2M100 names it (eng_Latn, en_XX, en)."""
+    src_lang_column: str | None = None
+    """Column with each row's own src_lang."""
+    tgt_lang: str | None = None
+    """Language of the completions: its token is the first that the decoder reads, or follows its start token."""
+    tgt_lang_column: str | None = None
+    """Column with each row's own tgt_lang."""
+    target_prefix: str = ""
+    """Text or token that every completion begins with. It is context: no part of the completion or of the loss."""
     train_split: str = "train"
     """Split whose prompts are used for rollouts, or a part of one, such as train[:90%]."""
     validation_split: str = "validation"
@@ -40,6 +50,11 @@ class DataConfig(Section):
         """Columns or paths of the references."""
         given = self.reference_column
         return tuple(name.strip() for name in given.split(",")) if isinstance(given, str) else given
+
+    @property
+    def begins_completions(self) -> bool:
+        """True if the data, not the model's config alone, says how completions begin."""
+        return bool(self.tgt_lang or self.tgt_lang_column or self.target_prefix)
 
     @field_validator("encoding")
     @classmethod

@@ -24,16 +24,12 @@ def sampled_logprobs(logits: Tensor, temperature: float, kept: Tensor | None = N
 def pack(kept: Tensor) -> Tensor:
     """A sampling mask, one bit per token of the vocabulary; boolean [..., V] -> uint8 [..., V / 8 rounded up]."""
     filled = torch.nn.functional.pad(kept.to(torch.uint8), (0, -kept.shape[-1] % 8))
-    return (filled.unflatten(-1, (-1, 8)) << _bits(kept)).sum(dim=-1, dtype=torch.uint8)
+    return sum(filled[..., bit::8] << bit for bit in range(1, 8)) + filled[..., 0::8]  # on a CPU faster than one sum
 
 
 def unpack(sampling_mask: Tensor, vocabulary: int) -> Tensor | None:
     """The reverse of `pack`, [..., V]; None for an empty mask [..., 0], which stands for the whole vocabulary."""
     if not sampling_mask.shape[-1]:
         return None
-    bits = (sampling_mask.unsqueeze(-1) >> _bits(sampling_mask)) & 1
-    return bits.flatten(-2)[..., :vocabulary].bool()
-
-
-def _bits(like: Tensor) -> Tensor:
-    return torch.arange(8, dtype=torch.uint8, device=like.device)
+    bits = torch.arange(8, dtype=torch.uint8, device=sampling_mask.device)
+    return ((sampling_mask.unsqueeze(-1) >> bits) & 1).flatten(-2)[..., :vocabulary].bool()

@@ -1,11 +1,11 @@
-"""What differs between families of encoder-decoders: the tokens before and after a completion, and the adapted layers."""
+"""What differs between families of encoder-decoders: the tokens around a completion, and the adapted layers."""
 
 from typing import Any
 
 import torch
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as PEFT_TARGETS
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from configs.errors import UsageError
 
@@ -19,8 +19,6 @@ REFUSED = {
     "use a Marian or NLLB model",
     "prophetnet": "transformers mixes up positions and heads of a text that its decoder reads in one pass, so that a "
     "token's probability depends on how many follow; use a BART or Pegasus model",
-    "nllb-moe": "its experts take a limited number of tokens from a whole batch, so that a text's probability depends on "
-    "the texts beside it; use a dense NLLB model",
     "bigbird_pegasus": "it changes its kind of attention for good after the first short batch, so that a text's "
     "probability depends on the texts before it; use a LongT5, LED or Pegasus-X model",
 }
@@ -29,7 +27,12 @@ REFUSED = {
 
 def check_family(field: str, name: str, config: PreTrainedConfig) -> None:
     """Raise `UsageError` naming `field` if the model `name` belongs to a family that cannot be trained."""
-    if reason := REFUSED.get(config.model_type):
+    reason = REFUSED.get(config.model_type)
+    if config.model_type == "nllb-moe" and config.moe_eval_capacity_token_fraction < 1:
+        reason = (
+            "experts leave out tokens depending on the texts beside them; set moe_eval_capacity_token_fraction to 1"
+        )
+    if reason:
         raise UsageError(f"{field}: {name} is a {config.model_type} model, which cannot be used: {reason}")
 
 
@@ -44,14 +47,14 @@ def lora_targets(config: PreTrainedConfig) -> tuple[str, ...]:
     return tuple(LORA_TARGETS.get(config.model_type) or PEFT_TARGETS.get(config.model_type, BART_LIKE))
 
 
-def start_token(field: str, model: PreTrainedModel) -> int:
+def start_token(field: str, config: PreTrainedConfig, generation: GenerationConfig) -> int:
     """The token that the decoder reads first, as transformers' `generate` chooses it.
 
     Raises `UsageError` naming `field` if the model names none.
     """
-    configs = model.generation_config, model.config, getattr(model.config, "decoder", None)
+    configs = generation, config, getattr(config, "decoder", None)
     for key in ("decoder_start_token_id", "bos_token_id"):  # T5Gemma's decoder starts with BOS
-        for token in (getattr(config, key, None) for config in configs):
+        for token in (getattr(named, key, None) for named in configs):
             if isinstance(token, int):
                 return token
     raise UsageError(
@@ -60,14 +63,24 @@ def start_token(field: str, model: PreTrainedModel) -> int:
     )
 
 
-def decoder_prefix(field: str, model: PreTrainedModel) -> tuple[int, ...]:
+def decoder_prefix(field: str, config: PreTrainedConfig, generation: GenerationConfig) -> tuple[int, ...]:
     """What the decoder reads before each completion: the start token, and a token that the model forces to be next.
 
     Forced tokens are context: they have no log-probability and belong to no completion.
     Raises `UsageError` naming `field` if the model names no start token.
     """
-    forced = model.generation_config.forced_bos_token_id
-    return (start_token(field, model), *([] if forced is None else [forced]))
+    forced = generation.forced_bos_token_id
+    return (start_token(field, config, generation), *([] if forced is None else [forced]))
+
+
+def read_prefix(field: str, name: str) -> tuple[int, ...]:
+    """The `decoder_prefix` of a local directory or hub name, from its files alone."""
+    config = AutoConfig.from_pretrained(name)
+    try:
+        generation = GenerationConfig.from_pretrained(name)
+    except OSError:  # no such file
+        generation = GenerationConfig.from_model_config(config)
+    return decoder_prefix(field, config, generation)
 
 
 def encoder_options(model: PreTrainedModel, mask: Tensor) -> dict[str, Tensor]:
@@ -85,10 +98,10 @@ def decoder_inputs(model: PreTrainedModel, ids: Tensor, cached: bool = False) ->
     """What a decoder reads for the tokens `ids` [B, T], in one pass or `cached`, token by token.
 
     A pad token inside a completion is a token like any other, as it is while decoding with a cache; in one pass T5Gemma
-    would mask it, and M2M100 would not count it in the positions of later tokens.
+    would mask it, and M2M100 and NLLB-MoE would not count it in the positions of later tokens.
     """
     kind = model.config.model_type
-    if kind == "m2m_100":
+    if kind in ("m2m_100", "nllb-moe"):
         return {"decoder_inputs_embeds": model.get_decoder().embed_tokens(ids)}
     whole = kind in ("t5gemma", "t5gemma2") and not cached
     return {"decoder_input_ids": ids, **({"decoder_attention_mask": torch.ones_like(ids)} if whole else {})}

@@ -49,5 +49,6 @@ def completion_positions(model: PreTrainedModel, prefix: int = 1) -> int | None:
     A Switch model's experts leave out further tokens of a text that the decoder reads in one pass, but not while it
     decodes with a cache (Fedus et al. 2022, section 2.2): within the capacity both are the same.
     """
-    limits = positions(model.get_decoder()), getattr(model.config, "expert_capacity", None)
+    capacity = model.config.expert_capacity if model.config.model_type == "switch_transformers" else None
+    limits = positions(model.get_decoder()), capacity
     return min((limit - prefix + 1 for limit in limits if limit is not None), default=None)

@@ -75,7 +75,7 @@ class Policy(nn.Module):
         torch.manual_seed(seed_from(seed, "policy"))
         self.peft = with_adapter(base, config)
         self.network = self.peft.get_base_model()  # the same layers without peft's wrapper around forward()
-        self.decoder_prefix = decoder_prefix("policy.model", self.network)
+        self.decoder_prefix = decoder_prefix("policy.model", self.network.config, self.network.generation_config)
         self.value_head = nn.Linear(_width(base), 1)
         self.value_head_kept = bool(config.adapter) and read_value_head(
             "policy.adapter", config.adapter, self.value_head

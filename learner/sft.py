@@ -6,15 +6,16 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
 import torch
 from peft import PeftModel, get_peft_model_state_dict
+from torch import nn
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
-    DataCollatorForSeq2Seq,
     EvalPrediction,
     GenerationConfig,
     PreTrainedTokenizerBase,
@@ -27,11 +28,12 @@ from transformers import (
 from configs.sft import SftConfig
 from learner.adapter import tensors_sha256
 from learner.atomic_files import replace_file
-from learner.family import end_ids
+from learner.family import end_ids, start_token
 from learner.lora import with_adapter
 from learner.pretrained import load_model
 from learner.settings import SftSettings
 from learner.sft_log import COMPLETE, SftLog, read_log
+from learner.targets import Collator, as_example, prefix_length, with_end
 
 RESULT = "sft.json"
 LINES = 20
@@ -41,12 +43,16 @@ Rouge = Callable[[Sequence[str]], dict[str, float]]
 """Summaries of the validation prompts, in order -> ROUGE scores in percent."""
 
 
+Pair = tuple[Sequence[int], Sequence[int], Sequence[int]]
+"""Token ids of a prompt, of what the decoder reads before the summary, and of the summary without its end."""
+
+
 @dataclass(frozen=True)
 class Examples:
-    """Training and validation examples: token ids of prompts and of summaries."""
+    """Training and validation examples."""
 
-    train: Sequence[tuple[Sequence[int], Sequence[int]]]
-    validation: Sequence[tuple[Sequence[int], Sequence[int]]]
+    train: Sequence[Pair]
+    validation: Sequence[Pair]
     rouge: Rouge
 
 
@@ -66,18 +72,31 @@ def make_trainer(settings: SftSettings, examples: Examples, folder: Path) -> Seq
     """The trainer of a new adapter, or of `policy.adapter`, that writes into `folder`."""
     tokenizer = AutoTokenizer.from_pretrained(settings.policy.model)
     model = _model(settings, tokenizer)
-    ends, most = model.get_base_model().generation_config.eos_token_id, settings.sft.max_target_tokens
-    trainer = Seq2SeqTrainer(
+    base, most = model.get_base_model(), settings.sft.max_target_tokens
+    ends = base.generation_config.eos_token_id
+    trainer = PrefixTrainer(
         model=model,
         args=_arguments(settings, len(examples.train), folder),
         train_dataset=_dataset(examples.train, ends, most),
         eval_dataset=_dataset(examples.validation, ends, most),
-        data_collator=DataCollatorForSeq2Seq(tokenizer),
+        data_collator=Collator(base, tokenizer.pad_token_id),
         compute_metrics=lambda prediction: examples.rouge(_texts(prediction, tokenizer, len(examples.validation))),
         callbacks=[SftLog(folder, model)],
     )
     trainer.remove_callback(PrinterCallback)  # SftLog writes what it would print
     return trainer
+
+
+class PrefixTrainer(Seq2SeqTrainer):
+    """A trainer whose summaries for validation begin as its targets do."""
+
+    def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **options: Any) -> tuple:
+        """Loss, generated ids [B, T] without their prefix, and labels."""
+        inputs = self._prepare_inputs(inputs)
+        length = prefix_length(inputs["labels"])
+        options["decoder_input_ids"] = inputs["decoder_input_ids"][:, :length]
+        loss, generated, labels = super().prediction_step(model, inputs, *args, **options)
+        return loss, None if generated is None else generated[:, length:].contiguous(), labels
 
 
 def _model(settings: SftSettings, tokenizer: PreTrainedTokenizerBase) -> PeftModel:
@@ -86,7 +105,7 @@ def _model(settings: SftSettings, tokenizer: PreTrainedTokenizerBase) -> PeftMod
     # Replaces the model's own generation config, which could forbid or force tokens.
     base.generation_config = GenerationConfig(
         max_new_tokens=settings.max_new_tokens,
-        decoder_start_token_id=base.config.decoder_start_token_id,
+        decoder_start_token_id=start_token("policy.model", base.config, base.generation_config),
         eos_token_id=list(end_ids("policy.model", base, tokenizer)),
         pad_token_id=tokenizer.pad_token_id,
     )
@@ -125,20 +144,10 @@ def _arguments(settings: SftSettings, rows: int, folder: Path) -> Seq2SeqTrainin
     )
 
 
-def _dataset(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], ends: Sequence[int], most: int) -> datasets.Dataset:
-    rows = [
-        {"input_ids": list(ids), "attention_mask": [1] * len(ids), "labels": with_end(target, ends, most)}
-        for ids, target in pairs
-    ]
-    return datasets.Dataset.from_list(rows)
-
-
-def with_end(target: Sequence[int], ends: Sequence[int], most: int) -> list[int]:
-    """The target ending in EOS, with at most `most` tokens: without EOS the model would not learn to stop.
-
-    Some tokenizers put a language code after EOS; it is kept.
-    """
-    return list(target) if set(target[-2:]) & set(ends) else [*target[: most - 1], ends[0]]
+def _dataset(pairs: Sequence[Pair], ends: Sequence[int], most: int) -> datasets.Dataset:
+    return datasets.Dataset.from_list(
+        [as_example(ids, prefix, with_end(target, ends, most)) for ids, prefix, target in pairs]
+    )
 
 
 def _texts(prediction: EvalPrediction, tokenizer: PreTrainedTokenizerBase, rows: int) -> list[str]:

@@ -33,6 +33,7 @@ from transformers import (
     MBartTokenizer,
     MT5Config,
     MvpConfig,
+    NllbMoeConfig,
     NllbTokenizer,
     PegasusConfig,
     PegasusXConfig,
@@ -145,19 +146,34 @@ def bert2(decoder: PreTrainedConfig, **tokens: int) -> PreTrainedConfig:
     return config
 
 
-def bert2gpt2(rows: int) -> PreTrainedConfig:
-    decoder = GPT2Config(vocab_size=rows, n_embd=16, n_layer=2, n_head=2, n_positions=128, bos_token_id=4,
+def marian_config(vocab_size: int) -> PreTrainedConfig:
+    pad = vocab_size - 1
+    return MarianConfig(**SHORT, vocab_size=vocab_size, pad_token_id=pad, eos_token_id=0, decoder_start_token_id=pad)
+
+
+def t5gemma(vocab_size: int) -> PreTrainedConfig:
+    text = GEMMA | {"vocab_size": vocab_size}
+    return T5GemmaConfig(encoder=text, decoder=dict(text), vocab_size=vocab_size)
+
+
+def bert2bert(vocab_size: int) -> PreTrainedConfig:
+    return bert2(BertConfig(**BERT, vocab_size=vocab_size), start=2, end=3)
+
+
+def bert2gpt2(vocab_size: int) -> PreTrainedConfig:
+    decoder = GPT2Config(vocab_size=vocab_size, n_embd=16, n_layer=2, n_head=2, n_positions=128, bos_token_id=4,
                          eos_token_id=4, pad_token_id=0)  # fmt: skip
     return bert2(decoder, start=4, end=4)
 
 
-def t5gemma2(rows: int) -> PreTrainedConfig:
+def t5gemma2(vocab_size: int) -> PreTrainedConfig:
     vision = {"model_type": "siglip_vision_model", "hidden_size": 16, "num_hidden_layers": 1, "image_size": 8,
               "num_attention_heads": 2, "intermediate_size": 16, "patch_size": 4}  # fmt: skip
-    tokens = {"mm_tokens_per_image": 4, "boi_token_index": rows, "eoi_token_index": rows, "image_token_index": rows}
-    text = GEMMA | {"vocab_size": rows}
+    tokens = {"mm_tokens_per_image": 4, "boi_token_index": vocab_size, "eoi_token_index": vocab_size,
+              "image_token_index": vocab_size}  # fmt: skip
+    text = GEMMA | {"vocab_size": vocab_size}
     return T5Gemma2Config(encoder={"text_config": text, "vision_config": vision, **tokens}, decoder=dict(text),
-                          eoi_token_index=rows, image_token_index=rows)  # fmt: skip
+                          eoi_token_index=vocab_size, image_token_index=vocab_size)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -166,8 +182,8 @@ class Family:
 
     name: str
     examples: str
-    config: Callable[[int], PreTrainedConfig]
-    """From the number of tokens."""
+    config: Callable[..., PreTrainedConfig]
+    """From vocab_size."""
     tokenizer: Callable[[Path], PreTrainedTokenizerBase]
     targets: tuple[str, ...]
     """What `policy.lora.target_modules: auto` means."""
@@ -182,7 +198,7 @@ class Family:
         tokenizer = self.tokenizer(folder)
         languages = getattr(tokenizer, "lang_token_to_id", {})  # M2M100's vocabulary lacks them
         ids = {*tokenizer.get_vocab().values(), *languages.values()}
-        model = AutoModelForSeq2SeqLM.from_config(self.config(max(ids) + 1))
+        model = AutoModelForSeq2SeqLM.from_config(self.config(vocab_size=max(ids) + 1))
         torch.nn.init.normal_(model.get_output_embeddings().weight, std=0.3)  # else all tokens are equally likely
         for key, value in (self.generation or {}).items():
             setattr(model.generation_config, key, value)
@@ -196,64 +212,195 @@ BART = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_
 LANGUAGES = partial(many_languages, NllbTokenizer, src_lang="eng_Latn", tgt_lang="deu_Latn")
 
 FAMILIES = [
-    Family("T5", "t5-base", lambda rows: T5Config(vocab_size=rows, **T5, feed_forward_proj="relu"), t5_like, QV),
-    Family("FLAN-T5", "google/flan-t5-base",
-           lambda rows: T5Config(vocab_size=rows, **T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False), t5_like, QV),
-    Family("mT5", "google/mt5-small", lambda rows: MT5Config(vocab_size=rows, **T5), t5_like, QV),
-    Family("UMT5", "google/umt5-small", lambda rows: UMT5Config(vocab_size=rows, **T5), t5_like, QV),
-    Family("ByT5", "google/byt5-small", lambda rows: T5Config(vocab_size=rows, **T5, feed_forward_proj="gated-gelu"),
-           lambda folder: ByT5Tokenizer(), QV, "tokens are bytes"),
-    Family("LongT5, local", "google/long-t5-local-base", lambda rows: LongT5Config(vocab_size=rows, **T5, local_radius=4), t5_like, QV),
-    Family("LongT5, global", "google/long-t5-tglobal-base",
-           lambda rows: LongT5Config(vocab_size=rows, **T5, local_radius=4, encoder_attention_type="transient-global",
-                                global_block_size=4), t5_like, QV),
-    Family("Switch", "google/switch-base-8",
-           lambda rows: SwitchTransformersConfig(vocab_size=rows, **T5, num_experts=4, expert_capacity=40, num_decoder_layers=2, num_sparse_encoder_layers=1,
-                                            num_sparse_decoder_layers=1), t5_like, QV,
-           "completions of at most `expert_capacity` tokens"),
-    Family("BART", "facebook/bart-large-cnn", lambda rows: BartConfig(vocab_size=rows, **SHORT, **BART), bart_like, PROJ,
-           "1024 positions; the forced `<s>` is context", {"forced_bos_token_id": 0, "min_length": 5}),
-    Family("mBART", "facebook/mbart-large-en-ro", lambda rows: MBartConfig(vocab_size=rows, **SHORT, **BART),
-           partial(many_languages, MBartTokenizer, src_lang="en_XX", tgt_lang="ro_RO"), PROJ,
-           "the decoder starts with the language"),
-    Family("mBART-50", "facebook/mbart-large-50-many-to-many-mmt", lambda rows: MBartConfig(vocab_size=rows, **SHORT, **BART),
-           partial(many_languages, MBart50Tokenizer, src_lang="en_XX", tgt_lang="ro_RO"), PROJ,
-           "the language follows the start token", {"forced_bos_token_id": 40}),
-    Family("Pegasus", "google/pegasus-xsum",
-           lambda rows: PegasusConfig(vocab_size=rows, **SHORT, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0), t5_like, PROJ,
-           "512 to 1024 positions"),
-    Family("Pegasus-X", "google/pegasus-x-base",
-           lambda rows: PegasusXConfig(vocab_size=rows, **SIZES, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0, block_size=8,
-                                  num_global_tokens=4), t5_like, PROJ),
-    Family("Marian", "Helsinki-NLP/opus-mt-en-de",
-           lambda rows: MarianConfig(vocab_size=rows, **SHORT, pad_token_id=rows - 1, eos_token_id=0,
-                                     decoder_start_token_id=rows - 1), marian, PROJ,
-           "512 positions"),
-    Family("M2M100", "facebook/m2m100_418M", lambda rows: M2M100Config(vocab_size=rows, **SIZES, **BART), m2m_100, PROJ,
-           "the language follows the start token"),
-    Family("NLLB", "facebook/nllb-200-distilled-600M", lambda rows: M2M100Config(vocab_size=rows, **SIZES, **BART), LANGUAGES, PROJ,
-           "the language follows the start token", {"forced_bos_token_id": 40}),
-    Family("LED", "allenai/led-base-16384",
-           lambda rows: LEDConfig(vocab_size=rows, **SIZES, **BART, attention_window=4, max_encoder_position_embeddings=128,
-                             max_decoder_position_embeddings=128), bart_like, PROJ,
-           "16384 positions to read, 1024 to write; global attention on the first token"),
-    Family("Blenderbot", "facebook/blenderbot-400M-distill",
-           lambda rows: BlenderbotConfig(vocab_size=rows, **SIZES, max_position_embeddings=128, pad_token_id=0, bos_token_id=1,
-                                    eos_token_id=2, decoder_start_token_id=1), padded_on_the_left, PROJ,
-           "128 positions"),
-    Family("BlenderbotSmall", "facebook/blenderbot_small-90M",
-           lambda rows: BlenderbotSmallConfig(vocab_size=rows, **SHORT, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-                                         decoder_start_token_id=1), padded_on_the_left, PROJ, "512 positions"),
-    Family("MVP", "RUCAIBox/mvp", lambda rows: MvpConfig(vocab_size=rows, **SHORT, **BART), bart_like, PROJ, "1024 positions"),
-    Family("PLBart", "uclanlp/plbart-base", lambda rows: PLBartConfig(vocab_size=rows, **SHORT, **BART), bart_like, PROJ,
-           "1024 positions"),
-    Family("EncoderDecoderModel, bert2bert", "google/bert2bert_L-24_wmt_de_en",
-           lambda rows: bert2(BertConfig(**BERT, vocab_size=rows), start=2, end=3), bert_like, ("query", "value"), "512 positions"),
-    Family("EncoderDecoderModel, bert2gpt2", "your own", bert2gpt2, bert_like, ("query", "value", "c_attn"),
-           "one tokenizer for both"),
-    Family("T5Gemma", "google/t5gemma-2b-2b-ul2",
-           lambda rows: T5GemmaConfig(vocab_size=rows, encoder=GEMMA | {"vocab_size": rows}, decoder=GEMMA | {"vocab_size": rows}), gemma_like, PROJ),
-    Family("T5Gemma 2", "google/t5gemma-2-270m-270m", t5gemma2, gemma_like,
-           tuple(f"{stack}.layers.{layer}.self_attn.{name}" for stack in ("text_model", "decoder")
-                 for layer in range(2) for name in PROJ), "text only"),
-]  # fmt: skip
+    Family("T5", "t5-base", partial(T5Config, **T5, feed_forward_proj="relu"), t5_like, QV),
+    Family(
+        "FLAN-T5",
+        "google/flan-t5-base",
+        partial(T5Config, **T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False),
+        t5_like,
+        QV,
+    ),
+    Family("mT5", "google/mt5-small", partial(MT5Config, **T5), t5_like, QV),
+    Family("UMT5", "google/umt5-small", partial(UMT5Config, **T5), t5_like, QV),
+    Family(
+        "ByT5",
+        "google/byt5-small",
+        partial(T5Config, **T5, feed_forward_proj="gated-gelu"),
+        lambda folder: ByT5Tokenizer(),
+        QV,
+        "tokens are bytes",
+    ),
+    Family("LongT5, local", "google/long-t5-local-base", partial(LongT5Config, **T5, local_radius=4), t5_like, QV),
+    Family(
+        "LongT5, global",
+        "google/long-t5-tglobal-base",
+        partial(LongT5Config, **T5, local_radius=4, encoder_attention_type="transient-global", global_block_size=4),
+        t5_like,
+        QV,
+    ),
+    Family(
+        "Switch",
+        "google/switch-base-8",
+        partial(
+            SwitchTransformersConfig,
+            **T5,
+            num_experts=4,
+            expert_capacity=40,
+            num_decoder_layers=2,
+            num_sparse_encoder_layers=1,
+            num_sparse_decoder_layers=1,
+        ),
+        t5_like,
+        QV,
+        "completions of at most `expert_capacity` tokens",
+    ),
+    Family(
+        "BART",
+        "facebook/bart-large-cnn",
+        partial(BartConfig, **SHORT, **BART),
+        bart_like,
+        PROJ,
+        "1024 positions; the forced `<s>` is context",
+        {"forced_bos_token_id": 0, "min_length": 5},
+    ),
+    Family(
+        "mBART",
+        "facebook/mbart-large-en-ro",
+        partial(MBartConfig, **SHORT, **BART),
+        partial(many_languages, MBartTokenizer, src_lang="en_XX", tgt_lang="ro_RO"),
+        PROJ,
+        "the decoder starts with the language",
+    ),
+    Family(
+        "mBART-50",
+        "facebook/mbart-large-50-many-to-many-mmt",
+        partial(MBartConfig, **SHORT, **BART),
+        partial(many_languages, MBart50Tokenizer, src_lang="en_XX", tgt_lang="ro_RO"),
+        PROJ,
+        "the language follows the start token",
+        {"forced_bos_token_id": 40},
+    ),
+    Family(
+        "Pegasus",
+        "google/pegasus-xsum",
+        partial(PegasusConfig, **SHORT, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0),
+        t5_like,
+        PROJ,
+        "512 to 1024 positions",
+    ),
+    Family(
+        "Pegasus-X",
+        "google/pegasus-x-base",
+        partial(
+            PegasusXConfig,
+            **SIZES,
+            pad_token_id=0,
+            eos_token_id=1,
+            decoder_start_token_id=0,
+            block_size=8,
+            num_global_tokens=4,
+        ),
+        t5_like,
+        PROJ,
+    ),
+    Family("Marian", "Helsinki-NLP/opus-mt-en-de", marian_config, marian, PROJ, "512 positions"),
+    Family(
+        "M2M100",
+        "facebook/m2m100_418M",
+        partial(M2M100Config, **SIZES, **BART),
+        m2m_100,
+        PROJ,
+        "the language follows the start token",
+    ),
+    Family(
+        "NLLB",
+        "facebook/nllb-200-distilled-600M",
+        partial(M2M100Config, **SIZES, **BART),
+        LANGUAGES,
+        PROJ,
+        "the language follows the start token",
+        {"forced_bos_token_id": 40},
+    ),
+    Family(
+        "NLLB-MoE",
+        "facebook/nllb-moe-54b",
+        partial(NllbMoeConfig, **SIZES, **BART, num_experts=4, encoder_sparse_step=2, decoder_sparse_step=2),
+        LANGUAGES,
+        PROJ,
+        "the language follows the start token",
+        {"forced_bos_token_id": 40},
+    ),
+    Family(
+        "LED",
+        "allenai/led-base-16384",
+        partial(
+            LEDConfig,
+            **SIZES,
+            **BART,
+            attention_window=4,
+            max_encoder_position_embeddings=128,
+            max_decoder_position_embeddings=128,
+        ),
+        bart_like,
+        PROJ,
+        "16384 positions to read, 1024 to write; global attention on the first token",
+    ),
+    Family(
+        "Blenderbot",
+        "facebook/blenderbot-400M-distill",
+        partial(
+            BlenderbotConfig,
+            **SIZES,
+            max_position_embeddings=128,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+            decoder_start_token_id=1,
+        ),
+        padded_on_the_left,
+        PROJ,
+        "128 positions",
+    ),
+    Family(
+        "BlenderbotSmall",
+        "facebook/blenderbot_small-90M",
+        partial(
+            BlenderbotSmallConfig, **SHORT, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1
+        ),
+        padded_on_the_left,
+        PROJ,
+        "512 positions",
+    ),
+    Family("MVP", "RUCAIBox/mvp", partial(MvpConfig, **SHORT, **BART), bart_like, PROJ, "1024 positions"),
+    Family("PLBart", "uclanlp/plbart-base", partial(PLBartConfig, **SHORT, **BART), bart_like, PROJ, "1024 positions"),
+    Family(
+        "EncoderDecoderModel, bert2bert",
+        "google/bert2bert_L-24_wmt_de_en",
+        bert2bert,
+        bert_like,
+        ("query", "value"),
+        "512 positions",
+    ),
+    Family(
+        "EncoderDecoderModel, bert2gpt2",
+        "your own",
+        bert2gpt2,
+        bert_like,
+        ("query", "value", "c_attn"),
+        "one tokenizer for both",
+    ),
+    Family("T5Gemma", "google/t5gemma-2b-2b-ul2", t5gemma, gemma_like, PROJ),
+    Family(
+        "T5Gemma 2",
+        "google/t5gemma-2-270m-270m",
+        t5gemma2,
+        gemma_like,
+        tuple(
+            f"{stack}.layers.{layer}.self_attn.{name}"
+            for stack in ("text_model", "decoder")
+            for layer in range(2)
+            for name in PROJ
+        ),
+        "text only",
+    ),
+]

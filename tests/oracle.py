@@ -160,7 +160,8 @@ def rollouts(step: dict[str, Any], number: int) -> Rollouts:
     names = tuple(map(str, range(len(prompts))))
     unit = WorkUnit(number, 0, 0, tuple(range(len(prompts))), names, names, ((),) * len(prompts),
                     ({},) * len(prompts), pad_cat(prompts),
-                    pad_cat([torch.ones_like(p, dtype=torch.bool) for p in prompts]))  # fmt: skip
+                    pad_cat([torch.ones_like(p, dtype=torch.bool) for p in prompts]),
+                    torch.zeros(len(prompts), 0, dtype=torch.long))  # fmt: skip
     ids = pad_cat([r[:, 1:] for r in responses])
     ended = torch.ones(len(names), dtype=torch.bool)
     whole = torch.zeros(*ids.shape, 0, dtype=torch.uint8)
@@ -193,7 +194,7 @@ def replay(case: Path) -> Differences:
     base = (case / settings["base"]).resolve()
     config = validate({
         "policy": {"model": str(base), "adapter": str(base / "adapter"), "dtype": settings["dtype"]},
-        "reward": {"model": "none", "label": "none"}, "data": {"path": "none"},
+        "reward": {"parts": {"none": {"type": "length", "words": 1}}}, "data": {"path": "none"},
         "rollout": {"batch_size": settings["ppo"]["batch_size"]}, "algorithm": algorithm,
     })  # fmt: skip
     layout = resolve(LayoutRequest.of(config), [Machine(2)])  # without GPUs, as trl's figures were computed

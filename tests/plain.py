@@ -1,11 +1,13 @@
-"""The baseline of tests/load.py: the same models behind a plain FastAPI endpoint, one text at a time.
+"""The baseline of tests/load.py: the same models behind a plain FastAPI endpoint, one text at a time. SCORES_WITH holds
+arguments for another reward.
 
 uvicorn tests.plain:app
 """
 
 import asyncio
+import os
+import shlex
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -14,15 +16,15 @@ from fastapi import FastAPI
 from cluster.serving.deployment import summarizer_settings
 from configs.load import load_config
 from learner.adapter import BASE
-from service.http.models.schemas import ScoresRequest, SummariesRequest
+from service.http.models.routes import items_of, score_of
+from service.http.models.schemas import ScoresAnswer, ScoresRequest, SummariesRequest
 from tests.conftest import scorer_settings
 from workers.inference.scorer import Scorer
 from workers.inference.summarizer import Summarizer, SummaryRequest
-from workers.reward.items import Item
 
 torch.set_num_threads(1)
 app, lock = FastAPI(), asyncio.Lock()
-config = load_config([])
+config = load_config(shlex.split(os.environ.get("SCORES_WITH", "")))
 summarizer, scorer = Summarizer(summarizer_settings(config)), Scorer(scorer_settings(config))
 
 
@@ -33,9 +35,10 @@ async def exclusively(call: Callable[[], Any]) -> Any:
 
 
 @app.post("/scores")
-async def scores(body: ScoresRequest) -> dict:
+async def scores(body: ScoresRequest) -> ScoresAnswer:
     """Scores in the form of the service."""
-    return {"scores": [asdict((await exclusively(lambda t=text: scorer.score([Item(t)])))[0]) for text in body.texts]}
+    verdicts = [(await exclusively(lambda i=item: scorer.score([i])))[0] for item in items_of(body)]
+    return ScoresAnswer(scores=list(map(score_of, verdicts)))
 
 
 @app.post("/summaries")

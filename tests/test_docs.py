@@ -2,11 +2,15 @@
 .ci/docs."""
 
 import re
+from typing import get_args
 
 import pytest
 
+from configs.classifiers import Inference
 from configs.load import load_request
 from configs.problems import field_names
+from configs.reward_parts import Part
+from configs.rewards import AnyPart
 from configs.schema import Config
 from tests.conftest import ROOT
 from tests.documents.pages import PAGES, blocks, documented, metric_names
@@ -92,6 +96,23 @@ def test_the_yaml_example_is_a_config(tmp_path):
     [example] = [block for _, block in blocks(NAMES["docs/configuration.md"]) if block.startswith("base:")]
     (tmp_path / "own.yaml").write_text(example)
     assert load_request([f"--config={tmp_path / 'own.yaml'}"]).config.steps == 60
+
+
+RECIPES = [block for _, block in blocks(NAMES["docs/rewards.md"]) if block.startswith("policy:")]
+
+
+@pytest.mark.parametrize("recipe", range(len(RECIPES)))
+def test_the_recipes_of_rewards_are_configs(recipe, tmp_path):
+    (tmp_path / "own.yaml").write_text(RECIPES[recipe])
+    assert len(load_request([f"--config={tmp_path / 'own.yaml'}"]).config.reward.parts) >= 2 and len(RECIPES) == 3
+
+
+def test_every_kind_of_reward_is_described_with_its_settings():
+    for kind in get_args(get_args(AnyPart)[0]):
+        [row] = re.findall(rf"^\|.*`{kind.model_fields['type'].default}`.*\|$", NAMES["docs/rewards.md"], re.MULTILINE)
+        own = set(kind.model_fields) - {*Part.model_fields, *Inference.model_fields, "type", "text", "dtype"}
+        shared = {"model", "label", "label_is", "toxicity", "source", "batch_size", "concurrency"}
+        assert own - shared <= set(re.findall(r"`(\w+)`", row)) | {"probe", "windows"}, kind
 
 
 def test_new_metric_names_are_described_and_old_ones_are_gone():

@@ -7,6 +7,7 @@ from configs.evaluation import AnyJudge
 from configs.policy import PolicyConfig
 from configs.rewards import RewardConfig
 from configs.rollout import RolloutConfig
+from workers.data.languages import UNSAID, Languages
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,14 @@ class RewardSettings:
 
 @dataclass(frozen=True)
 class SummaryFormat:
-    """The prompt made of a dialogue, the lengths in tokens, and the distribution that seeded summaries come from."""
+    """The prompt made of a dialogue, the lengths in tokens, how seeded summaries are drawn, and how all begin."""
 
     template: str  # of the prompt; {text} is replaced by the dialogue
     max_prompt_tokens: int
     max_new_tokens: int
     sampling: SamplingConfig
+    languages: Languages = UNSAID
+    target_prefix: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from cluster.plan import Plan, PlanSettings
 from configs.data import DataConfig
 from configs.errors import UsageError
 from configs.schema import Config
-from learner.model_limits import prompt_positions
+from learner.family import read_prefix
+from learner.model_limits import completion_positions, prompt_positions
 from learner.policy import Policy
 from workers.data.prompts import Kept, Prompt, Row, make_prompts, read_rows
 
@@ -32,13 +33,25 @@ def read_run_splits(config: Config) -> list[Kept[Row]]:
     return [train, held_out]
 
 
+def own_prefix(config: Config) -> tuple[int, ...]:
+    """What the policy's decoder reads before a completion; (), unread, if the data say nothing about that."""
+    return read_prefix("policy.model", config.policy.model) if config.data.begins_completions else ()
+
+
 def check_prompts(config: Config, policy: Policy, prompts: Sequence[Prompt]) -> None:
-    """Raises `UsageError` if a prompt has more tokens than the policy has positions."""
+    """Raises `UsageError` if a prompt, or a completion after its prefix, exceeds the policy's positions."""
     limit, longest = prompt_positions(policy.network), max((len(p.token_ids) for p in prompts), default=0)
     if limit and longest > limit:
         raise UsageError(
             f"data.max_prompt_tokens: {config.policy.model} has positions for {limit} tokens, and a prompt has "
             f"{longest}; set it to {limit} or less, which leaves out longer prompts"
+        )
+    prefix = max((len(prompt.decoder_prefix) for prompt in prompts), default=0)
+    limit = completion_positions(policy.network, prefix) if prefix else None
+    if limit is not None and config.rollout.max_new_tokens > limit:
+        raise UsageError(
+            f"data.target_prefix: after {prefix} tokens of context, {config.policy.model} has positions for {limit} "
+            f"more; lower rollout.max_new_tokens ({config.rollout.max_new_tokens}) or shorten it"
         )
 
 
@@ -67,7 +80,8 @@ def data_lines(splits: Mapping[str, Kept[Prompt]]) -> list[str]:
 def make_plan(config: Config, tokenizer: PreTrainedTokenizerBase, splits: list[Kept[Row]]) -> Plan:
     """The run's plan. Raises `UsageError` if a split has too few prompts, or a weighted group has none."""
     data, group_by = config.data, config.algorithm.prompt_groups
-    train, held_out = (make_prompts(rows, data, tokenizer, group_by) for rows in splits)
+    prefix = own_prefix(config)
+    train, held_out = (make_prompts(rows, data, tokenizer, group_by, prefix) for rows in splits)
     for split, prompts, needed in [
         (data.train_split, train, config.rollout.batch_size // config.algorithm.completions_per_prompt),
         (data.eval_split, held_out, 2),

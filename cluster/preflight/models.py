@@ -24,7 +24,7 @@ from learner.pretrained import META, one_line
 
 ADAPTER = "adapter_config.json", "adapter_model.safetensors|adapter_model.bin"
 WEIGHTS = "model*.safetensors*|pytorch_model*.bin*"
-TOKENIZER = "tokenizer.json|tokenizer_config.json|*.model|vocab.*"
+TOKENIZER = "tokenizer.json|tokenizer_config.json|*.model|*.spm|vocab.*"
 
 
 def check_policy(config: Config) -> Policy:

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from cluster.plan import Plan
-from cluster.preflight.data import check_prompts, make_plan, read_run_splits, too_few
+from cluster.preflight.data import check_prompts, make_plan, own_prefix, read_run_splits, too_few
 from cluster.preflight.environment import check_cluster, check_sft_workers, check_trackers
 from cluster.preflight.hub import go_offline, hub_is_reachable
 from cluster.preflight.models import check_lengths, check_policy, check_reach, check_targets, check_tokenizer
@@ -16,7 +16,7 @@ from cluster.preflight.rewards import check_columns, check_judge, check_rewards
 from configs.errors import UsageError
 from configs.schema import Config
 from learner.policy import Policy
-from workers.data.prompts import Kept, Prompt, make_prompts, read_rows
+from workers.data.prompts import Kept, Prompt, Row, make_prompts, read_rows
 
 
 def preflight(config: Config, resume: Path | None = None, learns: bool = True) -> Plan:
@@ -57,7 +57,7 @@ def check_training(config: Config, resume: Path | None = None) -> dict[str, Kept
     splits = {}
     for split in (config.data.train_split, config.data.validation_split):
         rows = collect(problems, read_rows, config.data, split)
-        prompts = make_prompts(rows, config.data, tokenizer) if tokenizer and rows is not None else None
+        prompts = collect(problems, _prompts, config, rows, tokenizer) if tokenizer and rows is not None else None
         if prompts is not None and not prompts:
             problems.append(too_few(config.data, split, prompts, 1))
         splits[split] = prompts
@@ -75,6 +75,10 @@ def check_serving(config: Config) -> None:
     bare = config.model_copy(update={"policy": config.policy.model_copy(update={"adapter": None})})
     _policy_and_tokenizer(problems, bare, learns=False)
     _raise_all(problems)
+
+
+def _prompts(config: Config, rows: Kept[Row], tokenizer: PreTrainedTokenizerBase) -> Kept[Prompt]:
+    return make_prompts(rows, config.data, tokenizer, own_prefix=own_prefix(config))
 
 
 def collect(problems: list[str], check: Callable[..., Any], *arguments: Any) -> Any:

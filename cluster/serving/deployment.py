@@ -23,6 +23,7 @@ from configs.errors import RunError, UsageError
 from configs.installation import CODE
 from configs.schema import Config
 from learner.adapter import BASE
+from workers.data.languages import Languages
 from workers.inference.summarizer import SummaryRequest
 from workers.reward.items import Item
 from workers.settings import ScorerSettings, SummarizerSettings, SummaryFormat
@@ -88,9 +89,16 @@ def summarizer_settings(config: Config, device: str = "cpu") -> SummarizerSettin
 
 
 def summary_format(config: Config) -> SummaryFormat:
-    """Prompt, lengths and distribution of a run's summaries."""
-    rollout = config.rollout
-    return SummaryFormat(config.data.template, config.data.max_prompt_tokens, rollout.max_new_tokens, rollout.sampling)
+    """Prompt, lengths, beginning and distribution of a run's summaries."""
+    data, rollout = config.data, config.rollout
+    return SummaryFormat(
+        data.template,
+        data.max_prompt_tokens,
+        rollout.max_new_tokens,
+        rollout.sampling,
+        Languages(data.src_lang, data.tgt_lang),
+        data.target_prefix,
+    )
 
 
 def _application(kind: str, replica: type, model: WorkerSpec, layout: RoleLayout, config: Config) -> serve.Application:

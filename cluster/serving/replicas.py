@@ -89,8 +89,9 @@ class PolicyReplica(Replica):
 
     def _by_adapter(self, requests: list[tuple[TokenizedRequest, Adapter]]) -> list[str]:
         summaries: dict[int, str] = {}
-        for adapter in dict.fromkeys(adapter for _, adapter in requests):
-            indices = [index for index, (_, other) in enumerate(requests) if other is adapter]
+        alike = [(adapter, len(request.prefix)) for request, adapter in requests]
+        for adapter, length in dict.fromkeys(alike):
+            indices = [index for index, other in enumerate(alike) if other == (adapter, length)]
             texts = self.model.summarize([requests[index][0] for index in indices], adapter)
             summaries |= dict(zip(indices, texts, strict=True))
         return [summaries[index] for index in range(len(requests))]

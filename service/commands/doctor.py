@@ -11,13 +11,14 @@ from rich.table import Table
 
 from cluster.driver import check_shapes
 from cluster.fit import check_fit
-from cluster.layout import ROLES, LayoutRequest, describe, resolve
+from cluster.layout import ROLES, Layout, LayoutRequest, describe, resolve
 from cluster.memory import estimate, total
 from cluster.placement import Machine
 from cluster.pools.interface import make_worker
 from cluster.preflight.data import data_lines
 from cluster.preflight.preflight import preflight
 from cluster.roles import worker_specs
+from cluster.trial_step import trial_step
 from configs.errors import UsageError
 from configs.schema import Config
 from learner.checkpoints import load_newest
@@ -40,7 +41,7 @@ class Doctor:
     def __init__(self, config: Config, resume: Path | None) -> None:
         self.config, self.resume = config, resume
         self.machines = [Machine.here()]
-        self.models_are_known = self.it_fits = False
+        self.models_are_known = self.it_fits = self.policy_loads = self.reward_ranks = False
 
     def versions(self) -> str:
         """Versions of Python and the main packages."""
@@ -48,7 +49,7 @@ class Doctor:
 
     def models_and_data(self) -> str:
         """Models, labels, tokenizers, adapter, data, folders and address: the checks that every run makes."""
-        plan = preflight(self.config, self.resume)
+        self.plan = plan = preflight(self.config, self.resume)
         if self.resume:
             check_data(self.resume, self.config, plan, Display(Console(stderr=True)).say)
         self.models_are_known = True
@@ -61,8 +62,10 @@ class Doctor:
 
     def _worker(self, role: str) -> Any:
         """A worker of the run in this process, on the CPU unless its settings reserve GPUs explicitly."""
-        layout = resolve(LayoutRequest.of(self.config), [replace(Machine.here(), gpus=0)])
-        return make_worker(worker_specs(self.config, layout)[role], threads=1)
+        return make_worker(worker_specs(self.config, self._layout())[role], threads=1)
+
+    def _layout(self) -> Layout:
+        return resolve(LayoutRequest.of(self.config), [replace(Machine.here(), gpus=0)])
 
     def policy(self) -> str:
         """Load the policy, weights and adapter."""
@@ -72,11 +75,20 @@ class Doctor:
         learner = self._worker("learner")
         if self.resume and (state := load_newest(self.resume / "checkpoints", print)):
             check_shapes(state.policy, learner.initial_state()[0])
+        self.policy_loads = True
         return model_line(learner.describe()).removeprefix("policy in ")
+
+    def step(self) -> str:
+        """Take a tiny training step: generate, score and update."""
+        if not (self.policy_loads and self.reward_ranks):
+            raise Skipped
+        metrics = trial_step(self.config, self._layout(), self.plan)
+        return f"{metrics['tokens/completions']:.0f} tokens generated, scored and learnt from"
 
     def reward(self) -> str:
         """Load the reward, and check that its classifiers and judges rank the texts of their probes correctly."""
         scores = self._worker("reward").probe()
+        self.reward_ranks = True
         probed = [
             f"{name}: better text {better:+.2f}, worse {worse:+.2f}"
             for name, pairs in scores.items()
@@ -141,7 +153,7 @@ def examine(config: Config, resume: Path | None = None) -> None:
     doctor, problems, display = Doctor(config, resume), [], Display(Console(stderr=True))
     table = Table("", "check", "found")
     for check in (doctor.versions, doctor.models_and_data, doctor.cluster, doctor.layout, doctor.memory,
-                  doctor.policy, doctor.reward, doctor.upload, doctor.disk):  # fmt: skip
+                  doctor.policy, doctor.reward, doctor.step, doctor.upload, doctor.disk):  # fmt: skip
         name = check.__name__.replace("_", " ")
         with display.phase(f"checking {name}"):
             mark, found, wrong = _examine(check)

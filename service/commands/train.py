@@ -21,7 +21,7 @@ from configs.errors import RunError, UsageError
 from configs.installation import COMMAND
 from configs.schema import Config
 from learner.adapter import save_adapter, tensors_sha256
-from learner.lora import lora_config
+from learner.lora import lora_config, target_modules
 from learner.types import TrainState
 from service.run.folder import RunFolder, new_folder
 from service.run.held_out_summaries import judge_policies, summary_settings
@@ -50,8 +50,6 @@ def run(config: Config, resume: Path | None = None) -> None:
         plan = preflight(config, resume)
         shape = lora_config(config.policy)  # read now: its source may be gone by the end of the run
     display.say(f"{len(plan.train)} training prompts, {len(plan.held_out)} held-out prompts")
-    for line in data_lines(plan.splits):
-        display.say(line)
     path = resume or (Path(config.out) if config.out else new_folder())
     with RunFolder(path, config, display) as folder, _resume_hint(path, display), display.failure_logged():
         if resume and folder.is_complete():
@@ -59,6 +57,8 @@ def run(config: Config, resume: Path | None = None) -> None:
         else:
             resumed = folder.resume() if resume else folder.create()
             display.folder = path
+            for line in data_lines(plan.splits):  # now, so that the log has them
+                display.say(line)
             check_data(path, config, plan, display.say)
             _run(Beginning(config, plan, shape, resumed, began), folder)
     print(path)
@@ -101,6 +101,8 @@ def _run(beginning: Beginning, folder: RunFolder) -> None:
 
 def _announce(beginning: Beginning, model: Mapping[str, Any], display: Display) -> None:
     display.say(model_line(model))
+    if beginning.config.policy.lora.target_modules == "auto" and not beginning.config.policy.adapter:
+        display.say(f"policy.lora.target_modules auto: {', '.join(target_modules(beginning.config.policy))}")
     if beginning.config.policy.adapter and isinstance(beginning.config.algorithm, WithValues):
         kept, new = "using the value head saved with policy.adapter", "policy.adapter has no value head"
         display.say(kept if model["value_head_kept"] else f"{new}: training a new one")

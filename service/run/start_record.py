@@ -13,8 +13,8 @@ from configs.schema import Config
 from learner.atomic_files import replace_file
 
 FILE = "start.json"
-MAX_FINGERPRINT_GAP = 0.1
-"""Difference of log-probabilities, in nats, that other hardware may cause with the same weights."""
+MAX_FINGERPRINT_GAP = {"float32": 0.01, "bfloat16": 0.1}
+"""Difference of log-probabilities, in nats, that other hardware may cause with the same weights, by their data type."""
 DATA_SETTINGS = ("data.", "algorithm.type", "algorithm.group_by", "policy.model")
 """Prefixes of the settings that determine a run's prompts and their groups."""
 
@@ -27,17 +27,19 @@ def read_start(folder: Path) -> dict[str, Any]:
 
 def record_start(folder: Path, config: Config, initial: Start, plan: Plan) -> None:
     """Write the record, or update it for a resumed run. Raises `RunError` if the weights have changed."""
-    facts = {"fingerprint": initial.model["fingerprint"], "data_sha256": plan.sha256(), **plan.hashes}
-    facts |= {"settings": data_settings(config), "data": plan.counts()}
+    weights = {"fingerprint": initial.model["fingerprint"], "dtype": initial.model["dtype"]}
     if before := read_start(folder):
-        _check_weights(folder, before["fingerprint"], facts["fingerprint"])
-        facts["fingerprint"] = before["fingerprint"]  # from the first start, so that small gaps do not add up
+        first = {"fingerprint": before["fingerprint"], "dtype": before.get("dtype", "bfloat16")}  # not always recorded
+        _check_weights(folder, first, weights)
+        weights = first  # from the first start, so that small gaps do not add up
+    facts = {**weights, "data_sha256": plan.sha256(), **plan.hashes}
+    facts |= {"settings": data_settings(config), "data": plan.counts()}
     replace_file(folder / FILE, json.dumps(facts).encode())
 
 
-def _check_weights(folder: Path, before: list[float], now: list[float]) -> None:
-    gap = max(abs(a - b) for a, b in zip(before, now, strict=True))
-    if not gap <= MAX_FINGERPRINT_GAP:
+def _check_weights(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    gap = max(abs(a - b) for a, b in zip(before["fingerprint"], now["fingerprint"], strict=True))
+    if not gap <= max(MAX_FINGERPRINT_GAP[weights["dtype"]] for weights in (before, now)):
         raise RunError(
             f"policy.model, policy.adapter: not the weights that {folder} started with (log-probabilities differ by "
             f"{gap:.2g}); restore them, or start a new run"

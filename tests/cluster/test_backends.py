@@ -158,4 +158,4 @@ def test_a_reversed_reward_is_refused(prompts):
 )
 def test_a_violated_invariant_ends_the_run(step, metrics, message):
     with pytest.raises(RunError, match=message):
-        driver.check(step, metrics)
+        driver.check(step, metrics, driver.BOUNDS["bfloat16"])

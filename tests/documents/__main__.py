@@ -32,7 +32,7 @@ def prepare(folder: Path) -> None:
     for path in ROOT.iterdir():
         if not path.name.startswith(".") and path.name != "runs":
             (folder / path.name).symlink_to(path)
-    text = (ROOT / "docs/algorithms.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/rewards.md").read_text(encoding="utf-8")
     (folder / "my_rewards.py").write_text(next(block for _, block in blocks(text) if "def polite" in block))
     (folder / "other_loop.py").write_text(
         "import time\nfor step in range(9):\n    time.sleep(0.1)\n    print('{\"step\": %d}' % step, flush=True)\n"

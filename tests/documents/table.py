@@ -30,18 +30,30 @@ TABLE: dict[str, Way] = {
     # Settings only: models and data that are not here, and runs that take too long.
     "python ray_job.py --config flan_t5_detox": Load(),
     "python ray_job.py --config flan_t5_detox --policy.model /models/flan-t5-base "
-    "--policy.adapter /models/my-sft-adapter --reward.model /models/roberta-hate --reward.label nothate "
+    "--policy.adapter /models/my-sft-adapter --reward.parts.classifier.model /models/roberta-hate "
     "--data.path /data/dialogues --out /runs/first": Load(),
-    "python ray_job.py --policy.model /models/bart-base --policy.lora.target_modules q_proj,v_proj": Load(),
-    "python ray_job.py --reward.model /models/toxic-bert --reward.label toxic --reward.label_is bad": Load(),
+    "python ray_job.py --reward.parts.classifier.model /models/toxic-bert --reward.parts.classifier.label toxic "
+    "--reward.parts.classifier.label_is bad": Load(),
+    # tests/service/http/test_scores.py asks such a pool.
+    "python ray_job.py serve --reward.parts.like.type rouge": Load(),
+    """python ray_job.py --reward.parts.pool '{"type": "http", "url": "http://127.0.0.1:8000/scores", """
+    """"reward": "like"}'""": Load(),
+    "python ray_job.py --policy.model /models/nllb-200-distilled-600M --data.path /data/news --data.src_lang eng_Latn "
+    "--data.tgt_lang deu_Latn": Load(),
     """python ray_job.py --evaluation.second_judge '{"type": "classifier", "model": "/models/toxic-bert", """
     """"label": "toxic", "label_is": "bad"}'""": Load(),
+    "python ray_job.py --data.path mine.csv --data.train_split 'train[:90%]' --data.eval_split 'train[90%:]'": Load(),
+    "python ray_job.py --data.path cnn.jsonl --data.prompt_column article --data.reference_column highlights": Load(),
+    "python ray_job.py --data.path opus.jsonl --data.prompt_column translation.en --data.reference_column "
+    "translation.de": Load(),
+    "python ray_job.py --data.path dialogsum.csv --data.reference_column summary1,summary2,summary3": Load(),
     "python ray_job.py --workers.reward 4": Load(),
     "python ray_job.py --workers.reward 1-8": Load(),
     "python ray_job.py --workers.rollout auto": Load(),
     "python ray_job.py --cluster.resources.reward.cpus 0.5": Load(),
     "python ray_job.py bench --config flan_t5_detox --policy.model /models/flan-t5-base "
-    "--reward.model /models/roberta-hate --reward.probe null --reward.text prompt+completion "
+    "--reward.parts.classifier.model /models/roberta-hate --reward.parts.classifier.probe null "
+    "--reward.parts.classifier.text prompt+completion "
     "--data.path /data/dialogsum --data.train_split validation --evaluation.rows 2 --bench.min_new 24 "
     "--bench.max_new 72 --algorithm.microbatch_size 2 --workers.learner 2 --workers.reward 1 "
     "--bench.vs 'python seed_loop.py /models --dtype bf16 --steps 9'": Load(),
@@ -61,15 +73,17 @@ TABLE: dict[str, Way] = {
     "python -m quickstart.build": Module(),
     "python -m tests.oracle tests/golden": Module(run=True),
     # Shortened, on the shipped models.
-    "python ray_job.py --policy.model quickstart/policy --reward.model quickstart/reward --reward.label nothate "
-    "--data.path quickstart/dialogues --out runs/own": Run(),
+    "python ray_job.py --policy.model quickstart/policy --reward.parts.classifier.model quickstart/reward "
+    "--reward.parts.classifier.label nothate --data.path quickstart/dialogues --out runs/own": Run(),
     "python ray_job.py --config quickstart_grpo": Run(),
-    """python ray_job.py --reward.extra '[{"type": "length", "name": "short", "words": 30, "weight": 0.5}]'""": Run(),
-    """python ray_job.py --reward.extra '[{"type": "length", "name": "short", "words": 30, "weight": 0.5}, """
-    """{"type": "rouge", "name": "like_reference", "weight": 2.0}, """
-    """{"type": "function", "name": "mine", "function": "my_rewards:polite"}]'""": Run(),
+    "python ray_job.py --reward.parts.short.type length --reward.parts.short.words 30 "
+    "--reward.parts.short.weight 0.5": Run(),
+    """python ray_job.py --reward.parts.classifier null --reward.parts.like '{"type": "rouge"}'""": Run(),
+    """python ray_job.py --reward.parts.mine '{"type": "function", "function": "my_rewards:polite"}'""": Run(),
     "python ray_job.py --workers.learner 4 --algorithm.microbatch_size 1": Run(),
     "python ray_job.py --run_ahead 1": Run(),
+    "python ray_job.py --rollout.temperature 0.8 --rollout.top_p 0.9": Run(),
+    """python ray_job.py --evaluation.decoding '{"type": "beam", "num_beams": 4, "length_penalty": 1.0}'""": Run(),
     "python ray_job.py doctor": Run(),
     "python ray_job.py explore": Run(),
     "python ray_job.py sft --out runs/sft": Run(),

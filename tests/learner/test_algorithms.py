@@ -26,7 +26,7 @@ def batch(rewards, values=None, groups=GROUPS, mask=MASK) -> Batch:
     zeros = torch.zeros(mask.shape)
     rewards = torch.as_tensor(rewards).float() * mask
     return Batch(
-        prompt_ids=zeros, prompt_mask=mask, completion_ids=zeros, mask=mask, sampling_mask=zeros,
+        prompt_ids=zeros, prompt_mask=mask, decoder_prefix=zeros, completion_ids=zeros, mask=mask, sampling_mask=zeros,
         ended=mask[:, 0], groups=groups, group_weights=torch.ones(len(groups)),
         old_logprobs=zeros, old_values=zeros if values is None else values,
         ref_logprobs=zeros, ref_full=zeros, kl=zeros, scores=zeros[:, 0], rewards=rewards,

@@ -7,9 +7,11 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
 from cluster.plan import make_unit
+from configs.decoding import Greedy
 from learner.lora import unreached
 from learner.policy import Policy
 from learner.pretrained import META
+from learner.targets import Collator, as_example, prefix_length, target_ids, with_end
 from tests.conftest import settings_of, small_config
 from tests.families import FAMILIES
 from workers.data.prompts import Prompt
@@ -36,10 +38,15 @@ class Subject:
         self.prompts = [Prompt(text, tuple(row), ("",), text) for text, row in zip(TEXTS, ids, strict=True)]
         self.unit = make_unit(self.prompts, range(len(TEXTS)), (0, 0), seed=3)
 
-    def sampled(self, state):
+    def begun(self, *tokens):
+        """The unit with given tokens after the decoder's start."""
+        prefix = torch.tensor([[*self.policy.decoder_prefix, *tokens]] * len(TEXTS))
+        return replace(self.unit, decoder_prefix=prefix)
+
+    def sampled(self, state, *given):
         """Completions of which some end soon and some are cut."""
         for seed in range(100):
-            rollouts, old = self.worker.generate(replace(self.unit, seed=seed), state)
+            rollouts, old = self.worker.generate(replace(self.begun(*given), seed=seed), state)
             if rollouts.ended.any() and not rollouts.ended.all():
                 return rollouts, old
         raise AssertionError("none ends, or none is cut")
@@ -50,11 +57,12 @@ def subject(request, tmp_path_factory):
     return Subject(request.param, request.param.save(tmp_path_factory.mktemp("family") / "model"))
 
 
+@pytest.mark.parametrize("given", [(), (6, 7)], ids=["", "after a prefix"])
 @torch.no_grad()
-def test_recorded_logprobs_are_the_teacher_forced_ones(subject):
-    rollouts, old = subject.sampled(subject.moved)
-    unit, mask = subject.unit, rollouts.completion_mask
-    forced = subject.policy(unit.prompt_ids, unit.prompt_mask, rollouts.completion_ids)
+def test_recorded_logprobs_are_the_teacher_forced_ones(subject, given):
+    rollouts, old = subject.sampled(subject.moved, *given)
+    unit, mask = rollouts.unit, rollouts.completion_mask
+    forced = subject.policy(unit.prompt_ids, unit.prompt_mask, rollouts.completion_ids, unit.decoder_prefix)
     torch.testing.assert_close(rollouts.logprobs[mask], forced.logprobs[mask], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(old.logprobs[mask], forced.logprobs[mask], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(old.values[mask], forced.values[mask], atol=1e-4, rtol=1e-4)
@@ -84,14 +92,16 @@ def test_padding_changes_nothing(subject):
             torch.testing.assert_close(other, plain.values[row], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("given", [(), (6, 7)], ids=["", "after a prefix"])
 @torch.no_grad()
-def test_greedy_completions_are_those_of_generate(subject):
-    unit = replace(subject.unit, greedy=True)
+def test_greedy_completions_are_those_of_generate(subject, given):
+    unit = replace(subject.begun(*given) if given else subject.unit, decoding=Greedy())
     rollouts = subject.worker.summarize(unit, subject.start)
     model = AutoModelForSeq2SeqLM.from_pretrained(subject.config.policy.model, attn_implementation="eager").eval()
     named = model.generation_config
     start = [named.bos_token_id if named.decoder_start_token_id is None else named.decoder_start_token_id]
     start += [] if named.forced_bos_token_id is None else [named.forced_bos_token_id]
+    start += given
     model.generation_config = GenerationConfig(decoder_start_token_id=start[0])  # without processors
     more = {}
     if subject.family.name == "LED":
@@ -113,6 +123,26 @@ def test_completions_end_at_the_models_eos(subject):
     rollouts, _ = subject.sampled(subject.start)
     for ids, mask, ended in zip(rollouts.completion_ids, rollouts.completion_mask, rollouts.ended, strict=True):
         assert ids[mask].tolist().count(eos) == ended, "once, or it was cut"
+
+
+@torch.no_grad()
+def test_supervised_loss_is_the_policys_over_targets_that_end_in_the_models_eos(subject):
+    subject.policy.load(subject.moved)
+    tokenizer, network = subject.worker.tokenizer, subject.policy.network
+    prefix = (*subject.policy.decoder_prefix, 6, 7)
+    targets = [with_end(target_ids(tokenizer, text, prefix), subject.worker.ends, 12) for text in TEXTS[1::-1]]
+    examples = [as_example(p.token_ids, prefix, t) for p, t in zip(subject.prompts, targets, strict=False)]
+    batch = Collator(network, 0)(examples)
+    assert prefix_length(batch["labels"]) == len(prefix)
+    total = 0.0
+    for prompt, target in zip(subject.prompts, targets, strict=False):
+        ids = torch.tensor([prompt.token_ids])
+        begun = torch.tensor([prefix])
+        total += subject.policy(ids, torch.ones_like(ids).bool(), torch.tensor([target]), begun).logprobs.sum().item()
+        assert target[-1] == network.generation_config.eos_token_id and len(target) <= 12
+        assert target.count(target[-1]) == 1 and not set(prefix[:-2]) & set(target[:-1])
+        assert tokenizer.decode(target, skip_special_tokens=True)
+    assert network(**batch).loss.item() == pytest.approx(-total / sum(map(len, targets)), rel=1e-4)
 
 
 def test_the_adapted_layers_are_the_familys_and_all_of_them_learn(subject):

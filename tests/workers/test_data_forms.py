@@ -97,10 +97,10 @@ CASES = {
     "turns as objects": Case(
         "train.jsonl",
         lines({"dialogue": [{"speaker": "Ann", "text": "hi"}, {"speaker": "Bob", "text": "hello"}], "summary": "s"},
-              {"dialogue": [{"role": "user", "content": "hi"}, {"content": "hello"}], "summary": "s"},
+              {"dialogue": [{"role": "user", "content": "h\ni"}, {"content": "hello"}], "summary": "s"},
               {"dialogue": [{"from": "gpt", "value": "hi"}, {"from": "human", "value": ""}], "summary": "s"},
               {"dialogue": {"speaker": ["Ann", "Bob"], "text": ["hi", "hello"]}, "summary": "s"}),
-        [(text, ("s",)) for text in ("Ann: hi\nBob: hello", "user: hi\nhello", "gpt: hi", "Ann: hi\nBob: hello")],
+        [(text, ("s",)) for text in ("Ann: hi\nBob: hello", "user: h i\nhello", "gpt: hi", "Ann: hi\nBob: hello")],
     ),
     "json, a list": Case("train.json", json.dumps([json.loads(line) for line in JSONL.splitlines()]).encode(), TWO),
     "json, an indented list": Case(
@@ -322,3 +322,9 @@ def test_every_row_is_kept_or_left_out_for_one_reason(tmp_path):
         "2 prompts from 9 rows; left out: 1 without a text, 1 shorter than data.min_chars, 1 longer than "
         "data.max_chars, 2 without a reference, 1 repeating a text and its references"
     )
+
+
+def test_the_place_of_a_row_is_the_line_it_starts_on(tmp_path):
+    (tmp_path / "train.csv").write_text('dialogue,summary\n\n"a\nb",s\nc,s\n')
+    places = [example.place for example in read_examples(DataConfig(path=str(tmp_path)), "train")]
+    assert places == [f"{tmp_path / 'train.csv'} line {line}" for line in (3, 5)]

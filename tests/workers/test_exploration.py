@@ -8,6 +8,7 @@ from transformers import AutoTokenizer
 from configs.data import DataConfig
 from workers.data.examples import Example, read_examples
 from workers.data.exploration import SAMPLES, TOPICS, Split, explore_splits
+from workers.data.languages import UNSAID
 from workers.data.prompts import make_prompts, read_rows
 
 DATA = DataConfig(path="", min_chars=5, max_chars=8, template="say: {text}")
@@ -16,7 +17,9 @@ DATA = DataConfig(path="", min_chars=5, max_chars=8, template="say: {text}")
 def split(dialogues, summaries, topics=None):
     """A split with at most one summary for each row."""
     rows = zip(dialogues, summaries, topics or [""] * len(dialogues), strict=True)
-    return Split([Example("", text, (summary,) if summary else (), "", topic, {}) for text, summary, topic in rows])
+    return Split(
+        [Example("", text, (summary,) if summary else (), "", topic, UNSAID, {}) for text, summary, topic in rows]
+    )
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from transformers import (
 
 from cluster.plan import make_unit
 from cluster.serving.deployment import summarizer_settings
-from configs.decoding import Greedy
+from configs.decoding import Greedy, SamplingConfig
 from configs.errors import UsageError
 from learner.adapter import BASE
 from tests.conftest import scorer_settings, settings_of, small_config
@@ -116,6 +116,21 @@ def test_an_answer_depends_on_its_own_question_only(summarizer, adapters, dialog
     assert answers(summarizer, mixed, adapter) == alone
     assert answers(summarizer, mixed[::-1], adapter) == alone[::-1]
     assert answers(summarizer, mixed[4:7], adapter) == alone[4:7]
+
+
+def test_each_request_samples_with_its_own_settings(summarizer, settings, base, dialogues):
+    """Those of the run that trained the adapter, whatever is asked beside it."""
+    formats = [
+        replace(summarizer.settings.format, sampling=SamplingConfig(**sampling))
+        for sampling in ({}, {"top_k": 1}, {"temperature": 2.0}, {"temperature": 2.0, "top_p": 0.5})
+    ]
+    asked = [SummaryRequest(dialogues[0], seed, format) for seed in (None, 7) for format in formats]
+    alone = [answers(summarizer, [question], base)[0] for question in asked]
+    assert answers(summarizer, asked, base) == alone
+    greedy, drawn = alone[:4], alone[4:]
+    assert set(greedy) == {drawn[1]}, "without a seed, and from one token, all are the likeliest"
+    assert drawn[2] not in (drawn[1], drawn[3])
+    assert summarizer_settings(small_config(rollout__top_p=0.5)).format.sampling == SamplingConfig(top_p=0.5)
 
 
 def test_the_seed_decides_what_is_sampled(summarizer, base, dialogues):

@@ -17,8 +17,6 @@ from workers.rollout.worker import RolloutWorker
 class Script:
     """A decoder that says what it is told, row by row: shows where completions end, whatever a model would do."""
 
-    start_token_id = 0
-
     def __init__(self, rows):
         self.rows, self.step = rows, -1
 
@@ -36,8 +34,14 @@ class Script:
         self.rows = [self.rows[i] for i in rows.tolist()]
 
 
+def encoded_of(unit):
+    size = len(unit.rows)
+    states = torch.zeros(*unit.prompt_ids.shape, 1)
+    return Encoded(states, unit.prompt_mask, torch.arange(size), torch.zeros(size, 1, dtype=torch.long))
+
+
 def scripted(unit, rows, max_new_tokens=6):
-    encoded = Encoded(torch.zeros(*unit.prompt_ids.shape, 1), unit.prompt_mask, torch.arange(len(unit.rows)))
+    encoded = encoded_of(unit)
     ids, mask, *_ = sample(Script(rows), encoded, unit, RolloutConfig(max_new_tokens=max_new_tokens), ends=[1])
     return ids.tolist(), mask.tolist()
 
@@ -103,8 +107,9 @@ def test_completions_that_came_to_their_end_are_told_from_those_that_were_cut(st
 
 
 def test_each_of_several_ends_ends_a_completion(two):
-    encoded = Encoded(torch.zeros(2, two.prompt_ids.shape[1], 1), two.prompt_mask, torch.arange(2))
-    ids, mask, *_ = sample(Script([[5, 6, 1], [7, 2, 8]]), encoded, two, RolloutConfig(max_new_tokens=6), ends=[1, 2])
+    ids, mask, *_ = sample(
+        Script([[5, 6, 1], [7, 2, 8]]), encoded_of(two), two, RolloutConfig(max_new_tokens=6), ends=[1, 2]
+    )
     assert ids.tolist() == [[5, 6, 1], [7, 2, 0]] and mask.sum(1).tolist() == [3, 2]
 
 

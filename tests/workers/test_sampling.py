@@ -73,7 +73,7 @@ def worked_out(policy, unit, before, settings):
     """Probabilities [V] of the token after `before`, in numpy, from the logits of the model itself."""
     inputs = {"input_ids": unit.prompt_ids[:1], "attention_mask": unit.prompt_mask[:1].long()}
     with torch.no_grad():
-        out = policy.network(**inputs, decoder_input_ids=torch.tensor([[policy.start_token_id, *before]]))
+        out = policy.network(**inputs, decoder_input_ids=torch.tensor([[*policy.decoder_prefix, *before]]))
     logits = out.logits[0, -1].double().numpy() / settings.temperature
     p = np.exp(logits - logits.max())
     p /= p.sum()

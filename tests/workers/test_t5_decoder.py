@@ -30,7 +30,7 @@ def worker():
 
 def both(policy, unit, rollout=LONG):
     with torch.no_grad():
-        encoded = policy.encode(unit.prompt_ids, unit.prompt_mask)
+        encoded = policy.encode(unit.prompt_ids, unit.prompt_mask, unit.decoder_prefix)
         return [
             sample(decoder, encoded, unit, rollout, ends=[1]) for decoder in (T5Decoder.of(policy), AnyDecoder(policy))
         ]
@@ -50,6 +50,14 @@ def test_the_shortcut_samples_what_the_model_would(worker, start, prompts, rows)
     """Law 10: for prompts of their own, for groups that share one, and as rows end and leave."""
     worker.policy.load(moved(start[0]))
     assert_same(worker.policy, make_unit(prompts, rows, (0, 0), seed=3))
+
+
+def test_it_continues_a_prefix_as_the_model_would(worker, start, prompts):
+    worker.policy.load(moved(start[0]))
+    plain = make_unit(prompts, [0, 0, 1, 2, 3], (0, 0), seed=3)
+    begun = replace(plain, decoder_prefix=torch.tensor([[0, 40, 41, 42 + row] for row in range(5)]))
+    assert_same(worker.policy, begun)
+    assert not torch.equal(both(worker.policy, begun)[0][0][:, :5], both(worker.policy, plain)[0][0][:, :5])
 
 
 def test_it_takes_up_each_new_adapter(worker, start, unit):

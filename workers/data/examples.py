@@ -8,6 +8,7 @@ from typing import Any
 from configs.data import DataConfig
 from configs.errors import UsageError
 from configs.grouping import ByColumn, GroupBy
+from workers.data.languages import Languages
 from workers.data.reading import read_table
 from workers.data.table import Table
 
@@ -25,6 +26,7 @@ class Example:
     references: tuple[str, ...]  # without empty ones
     cell: str  # value of the column that prompts are grouped by, if any
     topic: str
+    languages: Languages
     columns: Mapping[str, Any]  # all columns, as plain values
 
 
@@ -50,8 +52,16 @@ def read_examples(config: DataConfig, split: str, group_by: GroupBy | None = Non
             ),
             cell=_label(row, group),
             topic=_label(row, topic),
+            languages=Languages(
+                _language(row, config.src_lang_column, config.src_lang),
+                _language(row, config.tgt_lang_column, config.tgt_lang),
+            ),
             columns=plain(row),
         )
+
+
+def _language(row: Mapping[str, Any], column: str | None, default: str | None) -> str | None:
+    return _label(row, column) or default if column else default
 
 
 def value(row: Mapping[str, Any], path: str) -> Any:
@@ -88,6 +98,8 @@ def plain(cell: Any) -> Any:
 def _check_columns(table: Table, config: DataConfig, split: str, group: str | None) -> None:
     wanted = [("data.prompt_column", config.prompt_column)]
     wanted += [("data.reference_column", column) for column in config.reference_columns]
+    named = [("data.src_lang_column", config.src_lang_column), ("data.tgt_lang_column", config.tgt_lang_column)]
+    wanted += [(setting, column) for setting, column in named if column]
     wanted += [("algorithm.group_by.column", group)] if group else []
     problems = [
         f"{setting}: {config.path!r} ({split}) has no column {path!r}; it has {', '.join(_paths(table))}"

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from configs.data import DataConfig
 from configs.grouping import ByColumn, ByPromptLength, GroupBy
 from workers.data.examples import Example, read_examples
+from workers.data.languages import Languages, decoder_prefix, encode
 
 T = TypeVar("T")
 LEFT_OUT = {
@@ -84,17 +85,18 @@ def read_rows(config: DataConfig, split: str, group_by: GroupBy | None = None) -
 
     Raises `UsageError` if the split or a column is missing, a file cannot be read, or a cell is not a text.
     """
-    kept: dict[str, list[Example]] = {}
-    references: dict[str, list[str]] = {}
+    kept: dict[tuple[str, Languages], list[Example]] = {}  # the same text is another prompt in another language
+    references: dict[tuple[str, Languages], list[str]] = {}
     left_out: Counter[str] = Counter()
     for example in read_examples(config, split, group_by):
-        known = references.get(example.text, [])
+        key = example.text, example.languages
+        known = references.get(key, [])
         if why := reason(example, config, known):
             left_out[why] += 1
             continue
-        kept.setdefault(example.text, []).append(example)
-        references[example.text] = list(dict.fromkeys([*known, *example.references]))
-    rows = [Row(text, tuple(references[text]), examples[0], len(examples)) for text, examples in kept.items()]
+        kept.setdefault(key, []).append(example)
+        references[key] = list(dict.fromkeys([*known, *example.references]))
+    rows = [Row(key[0], tuple(references[key]), examples[0], len(examples)) for key, examples in kept.items()]
     return Kept(tuple(rows), sum(row.rows for row in rows) + left_out.total(), left_out)
 
 
@@ -115,20 +117,36 @@ def reason(example: Example, config: DataConfig, known: Sequence[str]) -> str | 
 
 
 def make_prompts(
-    rows: Kept[Row], config: DataConfig, tokenizer: PreTrainedTokenizerBase, group_by: GroupBy | None = None
+    rows: Kept[Row],
+    config: DataConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    group_by: GroupBy | None = None,
+    own_prefix: Sequence[int] = (),
 ) -> Kept[Prompt]:
-    """The prompts of the rows, without those that have too many tokens."""
+    """The prompts of the rows, without those that have too many tokens.
+
+    `own_prefix`: what the model's decoder reads before a completion, needed if the data say more about that.
+    Raises `UsageError` if the tokenizer lacks a language.
+    """
     texts = [config.template.replace("{text}", row.text) for row in rows]
-    # All in one call: fast tokenizers are fast only on batches.
-    token_ids = tokenizer(texts)["input_ids"] if texts else []
+    token_ids = encode(tokenizer, texts, [row.first.languages.source for row in rows])
+    targets = dict.fromkeys(row.first.languages.target for row in rows)
+    prefix = {target: decoder_prefix(own_prefix, tokenizer, target, config.target_prefix) for target in targets}
     prompts = [
-        Prompt(text, tuple(ids), row.references, _group(group_by, number, len(ids), row.first.cell), row.first.topic,
-               row.first.columns)
+        Prompt(
+            text,
+            tuple(ids),
+            row.references,
+            _group(group_by, number, len(ids), row.first.cell),
+            row.first.topic,
+            row.first.columns,
+            prefix[row.first.languages.target],
+        )
         for number, (text, ids, row) in enumerate(zip(texts, token_ids, rows, strict=True))
         if len(ids) <= config.max_prompt_tokens
-    ]  # fmt: skip
+    ]
     long = sum(row.rows for row, ids in zip(rows, token_ids, strict=True) if len(ids) > config.max_prompt_tokens)
-    return Kept(tuple(prompts), rows.rows, {**rows.left_out, "too_many_tokens": long})
+    return Kept(tuple(prompts), rows.rows, {**rows.left_out, **({"too_many_tokens": long} if long else {})})
 
 
 def _group(group_by: GroupBy | None, number: int, tokens: int, cell: str) -> str:

@@ -22,6 +22,7 @@ from learner.model_limits import prompt_positions
 from learner.policy import Policy
 from learner.seeds import seed_from
 from learner.tensors import pad_cat
+from workers.data.languages import decoder_prefix, encode
 from workers.inference.text import encodable
 from workers.rollout.distribution import Distribution, Drawn
 from workers.rollout.sampling import AnyDecoder, Choose, complete, draw
@@ -54,6 +55,7 @@ class TokenizedRequest:
     """A request as the policy's token ids."""
 
     ids: tuple[int, ...]
+    prefix: tuple[int, ...]  # what the decoder reads before the summary
     seed: int | None
     max_new_tokens: int
     sampling: SamplingConfig
@@ -87,20 +89,24 @@ class Summarizer:
     def tokenize(self, request: SummaryRequest) -> TokenizedRequest:
         """The request as token ids. Raises `TooLong`."""
         text, format = encodable(request.dialogue), request.format or self.settings.format
-        ids = self.tokenizer(format.template.replace("{text}", text))["input_ids"]
+        source, target = format.languages
+        [ids] = encode(self.tokenizer, [format.template.replace("{text}", text)], [source])
+        own = self.policy.decoder_prefix
+        prefix = decoder_prefix(own, self.tokenizer, target, format.target_prefix) or own
         if len(ids) > (longest := min(format.max_prompt_tokens, self.positions)):
             raise TooLong(len(ids), longest)
-        return TokenizedRequest(tuple(ids), request.seed, format.max_new_tokens, format.sampling)
+        return TokenizedRequest(tuple(ids), prefix, request.seed, format.max_new_tokens, format.sampling)
 
     @torch.no_grad()
     def summarize(self, requests: Sequence[TokenizedRequest], adapter: Adapter) -> list[str]:
-        """One summary per request."""
+        """One summary per request, whose prefixes must have the same length."""
         self._load(adapter)
         device, lengths = self.policy.device, [request.max_new_tokens for request in requests]
         ids = pad_cat([torch.tensor([request.ids]) for request in requests])
         mask = torch.arange(ids.shape[1]) < torch.tensor([[len(request.ids)] for request in requests])
         choose = _choose(requests, device)
-        encoded, limits = self.policy.encode(ids, mask), torch.tensor(lengths, device=device)
+        prefix = torch.tensor([request.prefix for request in requests])
+        encoded, limits = self.policy.encode(ids, mask, prefix), torch.tensor(lengths, device=device)
         found = complete(self.decoder, encoded, max(lengths), limits, choose, self.ends)
         rows = zip(found.ids, found.mask, strict=True)
         return [self.tokenizer.decode(row[keep], skip_special_tokens=True) for row, keep in rows]

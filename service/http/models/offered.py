@@ -1,4 +1,4 @@
-"""The policies that runs offer: their adapters, with the prompts and lengths that they were trained with."""
+"""The policies that runs offer: their adapters, with the prompts, lengths and sampling that they were trained with."""
 
 from dataclasses import dataclass
 from pathlib import Path

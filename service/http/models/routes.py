@@ -57,13 +57,18 @@ def _offered(reward: RewardConfig, name: str) -> OfferedReward:
 async def score_texts(request: Request, models: Models, key: Generator, body: ScoresRequest) -> ScoresAnswer:
     """Score completions with the reward."""
     field = "items" if body.items else "texts"
-    items = [Item(item.completion, item.prompt, item.references, item.row) for item in body.items]
-    verdicts = await unless_disconnected(request, models.score(items or list(map(Item, body.texts)), key.name, field))
+    verdicts = await unless_disconnected(request, models.score(items_of(body), key.name, field))
     count_texts("score", len(verdicts))
-    return ScoresAnswer(scores=[_score(verdict) for verdict in verdicts])
+    return ScoresAnswer(scores=[score_of(verdict) for verdict in verdicts])
 
 
-def _score(verdict: Verdict) -> Score:
+def items_of(body: ScoresRequest) -> list[Item]:
+    """What a request wants to be scored."""
+    return [*map(Item, body.texts), *(Item(x.completion, x.prompt, x.references, x.row) for x in body.items)]
+
+
+def score_of(verdict: Verdict) -> Score:
+    """A verdict as the response has it."""
     labels = {
         name: [LabelScores(logits=one.logits, probabilities=one.probabilities) for one in members]
         for name, members in verdict.labels.items()

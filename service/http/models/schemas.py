@@ -27,7 +27,7 @@ class SummariesRequest(Schema):
     """Adapters to summarize with: `base` (the service's policy), the id of a run that has written an adapter, or
     `ID@start` (the policy that the run started from). Runs have the prompts and lengths that they were trained with."""
     seed: int | None = Field(None, ge=0, lt=2**63)
-    """Seed for sampling; null: greedy decoding."""
+    """Seed for sampling, at the temperature and truncation that the adapter was trained with; null: greedy decoding."""
 
 
 class AdapterSummaries(Schema):

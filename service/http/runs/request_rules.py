@@ -33,6 +33,7 @@ MAX_INTEGERS = {
     "seed": 2**63 - 1,
     "evaluation.seed": 2**63 - 1,
     "evaluation.samples": 64,
+    "evaluation.decoding.num_beams": 32,
     "data.min_chars": 100_000,
     "data.max_chars": 100_000,
     "policy.lora.r": 256,  # the replicas that summarize grow with it

@@ -13,6 +13,8 @@ from cluster.layout import LayoutRequest, resolve
 from cluster.placement import Machine
 from configs.errors import UsageError
 from tests.conftest import ROOT, SMALL, small_config
+from workers.rollout.sampling import AnyDecoder
+from workers.rollout.t5_decoder import T5Decoder
 
 pytestmark = pytest.mark.ray
 
@@ -26,11 +28,12 @@ def test_a_healthy_run_passes_every_check():
     )
     shown = done.stdout
     assert done.returncode == 0, shown + done.stderr
-    assert shown.count("│ ok │") == 9 and shown.splitlines()[-1] == "it will run"
+    assert shown.count("│ ok │") == 10 and shown.splitlines()[-1] == "it will run"
     for found in (
         "ray 2.",
         "training prompts",
         "better text +",
+        "generated, scored and learnt from",
         "requires a",
         "2 rollout",
         "GB free",
@@ -58,6 +61,23 @@ def test_every_problem_is_reported_at_once_with_its_remedy(tmp_path, capsys):
 def test_inline_needs_no_ray(capsys):
     assert ray_job.main(["doctor", *ON_RAY, "--cluster.backend", "inline"]) == 0
     assert "not needed (inline)" in capsys.readouterr().out
+
+
+def test_a_step_that_would_fail_is_reported(monkeypatch, capsys):
+    """What only a step shows: here a decoder that drifts from its own teacher-forced pass."""
+    step = AnyDecoder.begin
+
+    def drifting(self, encoded, length):
+        inner = step(self, encoded, length)
+        return type(
+            "State", (), {"__call__": lambda _, token: inner(token) * 1.1, "keep": lambda _, r: inner.keep(r)}
+        )()
+
+    monkeypatch.setattr(AnyDecoder, "begin", drifting)
+    monkeypatch.setattr(T5Decoder, "of", lambda policy: None)
+    assert ray_job.main(["doctor", *ON_RAY, "--cluster.backend", "inline", "--policy.dtype", "float32"]) == 2
+    output = capsys.readouterr()
+    assert "were not sampled from the policy that recomputed" in output.err and "it will run" not in output.out
 
 
 def test_too_little_memory_is_reported(monkeypatch, capsys):

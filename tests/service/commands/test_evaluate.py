@@ -7,7 +7,8 @@ import pytest
 import ray_job
 from learner.adapter import tensors_sha256
 from learner.checkpoints import load_checkpoint
-from tests.conftest import SMALL, small_arguments
+from service.run.held_out_summaries import summary_settings
+from tests.conftest import SMALL, small_arguments, small_config
 
 SETTINGS = [f"--{key}={value}" for key, value in SMALL.items()]
 
@@ -51,6 +52,27 @@ def test_its_results_equal_those_of_the_runs_own_report(run, report):
     assert ours["base"] == own["before"] and ours["rlhf"] == ours["adapter"] == own["after"]
     assert ours["first"]["sampled"] != ours["base"]["sampled"]
     assert ours["rlhf"]["sampled"]["kl_k3"]["mean"] > 1e-3 > ours["base"]["sampled"]["kl_k3"]["mean"]
+
+
+def test_the_report_says_how_summaries_were_sampled_and_found(run, tmp_path, capsys):
+    out, beams = tmp_path / "beams", {"evaluation__decoding": '{"type": "beam", "num_beams": 3}'}
+    assert (
+        evaluate(out, "base", f"rlhf={run}", rollout__temperature=0.8, rollout__top_p=0.9, evaluation__rows=3, **beams)
+        == 0
+    )
+    printed = " ".join(capsys.readouterr().out.split())
+    found = json.loads((out / "report.json").read_text())["evaluation"]
+    assert (
+        found["decoding"] == "beam search (3 beams, length penalty 1)"
+        and found["sampling"] == "temperature 0.8, top_p 0.9"
+    )
+    assert list(found["policies"]["rlhf"]) == ["sampled", "beam"] and "ROUGE-L, beam search" in printed
+    page = (out / "report.html").read_text()
+    for words in (found["decoding"], found["sampling"]):
+        assert words in printed and words in page
+    assert found["policies"]["base"]["sampled"]["kl_k3"]["mean"] == pytest.approx(0, abs=1e-4)
+    other = [summary_settings(small_config(**changed)) for changed in ({}, beams, {"rollout__top_p": 0.9})]
+    assert other[0] != other[1] and other[0] != other[2], "a resumed evaluation makes its summaries anew"
 
 
 def test_an_interrupted_evaluation_resumes_where_it_was(folder, tmp_path):
