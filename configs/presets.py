@@ -13,6 +13,8 @@ from configs.rewards import CODE_PARTS
 PRESETS = CODE / "configs"
 SHIPPED = (("policy", "model"), ("data", "path"))
 """Settings that, like models of rewards, may name files shipped with the project, as presets do: quickstart/policy."""
+SHIPPED_CODE = ("examples.records.reward:fields_right",)
+"""Code that files may name, since it ships with the project: what they name is there already."""
 
 
 def read_yaml(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def _parts(values: dict[str, Any], section: str, key: str) -> Any:
 
 
 def refuse_code(file: dict[str, Any], given: dict[str, Any]) -> None:
-    """Refuse settings that run code: config files are passed around, commands are not.
+    """Refuse settings that run code, other than what ships: config files are passed around, commands are not.
 
     `given` holds the code that the command line names for rewards and metrics.
     """
@@ -98,8 +100,9 @@ def refuse_code(file: dict[str, Any], given: dict[str, Any]) -> None:
         parts, named = _parts(file, section, key), _parts(given, section, key) or {}
         for name, part in parts.items() if isinstance(parts, dict) else ():
             kind = part.get("type") if isinstance(part, dict) else None
-            if isinstance(kind, str) and kind in CODE_PARTS and CODE_PARTS[kind] not in named.get(name, {}):
-                setting = f"{section}.{key}.{name}.{CODE_PARTS[kind]}"
+            code = CODE_PARTS.get(kind) if isinstance(kind, str) else None
+            if code and code not in named.get(name, {}) and part.get(code) not in SHIPPED_CODE:
+                setting = f"{section}.{key}.{name}.{code}"
                 raise UsageError(f"{setting}: is code, which can be named on the command line only (--{setting})")
     policy = file.get("policy")
     if isinstance(policy, dict) and policy.get("adapter_bin"):

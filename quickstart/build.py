@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForSeq2SeqLM, T5ForConditionalGeneration
+from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers.utils import logging
 
 from quickstart.grammar import Row
 from quickstart.sentences import examples
 from quickstart.splits import policy_rows, reference, write_splits
 from quickstart.tokenization import policy_tokenizer, reward_tokenizer
-from quickstart.train_policy import PROMPT, save_policy, train_policy
+from quickstart.train_policy import PROMPT, new_policy, save_policy, tokenized, train_policy
 from quickstart.train_reward import MAX_LENGTH, save_reward, train_reward
 
 POLICY_ROWS = 28_000  # trained on the 2,000 shipped rows alone, the policy confuses slots
@@ -27,16 +27,17 @@ SENTENCE_SEED = 5
 
 def build_policy(rows: list[Row], folder: Path) -> None:
     """Build the policy and its tokenizer, and check that the saved policy reloads."""
-    some = rows[:TOKENIZER_ROWS]
-    summaries = [text for row in some for text in (row.neutral, row.rude)]
-    prompts = [PROMPT.format(dialogue=row.dialogue) for row in some]
+    summaries = [text for row in rows[:TOKENIZER_ROWS] for text in (row.neutral, row.rude)]
+    pairs = [(PROMPT.format(dialogue=row.dialogue), reference(row, "policy")) for row in rows]
+    prompts = [prompt for prompt, _ in pairs[:TOKENIZER_ROWS]]
     tokenizer = policy_tokenizer(summaries * 5 + prompts)  # gives words of summaries priority
-    policy = train_policy(tokenizer, [(row.dialogue, reference(row, "policy")) for row in rows])
+    policy = new_policy(len(tokenizer))
+    train_policy(policy, tokenized(tokenizer, pairs))
     save_policy(policy, tokenizer, folder)
     check_reload(policy, folder)
 
 
-def check_reload(policy: T5ForConditionalGeneration, folder: Path) -> None:
+def check_reload(policy: PreTrainedModel, folder: Path) -> None:
     """Raises `RuntimeError` where the saved policy's logits differ, as they do if its head was tied by accident."""
     probe = {"input_ids": torch.arange(2, 42)[None], "decoder_input_ids": torch.arange(0, 20)[None]}
     loaded = AutoModelForSeq2SeqLM.from_pretrained(folder, attn_implementation="eager").eval()

@@ -1,4 +1,4 @@
-"""Trains the tiny T5 by teacher forcing on generated dialogues.
+"""Trains tiny policies, such as the quickstart's T5, by teacher forcing on generated text.
 
 Every batch has fresh text (one pass over many generated rows), which leaves nothing to memorise, so dropout is off; the
 shipped config has FLAN-T5's 0.1 for fine-tuning.
@@ -11,7 +11,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 PROMPT = "Summarize the following conversation.\n\n{dialogue}\n\nSummary:\n"
 BATCH_SIZE = 16
@@ -22,6 +28,8 @@ SEED = 11
 
 SHAPE = {"d_model": 96, "d_kv": 24, "num_heads": 4, "d_ff": 192, "num_layers": 2, "num_decoder_layers": 2}
 
+Example = tuple[list[int], list[int]]
+"""Token ids of a prompt and of its completion."""
 Batch = dict[str, Tensor]
 
 
@@ -52,19 +60,23 @@ def _padded(rows: list[list[int]], fill: int) -> Tensor:
     return torch.tensor([row + [fill] * (width - len(row)) for row in rows])
 
 
-def batches(tokenizer: PreTrainedTokenizerFast, pairs: list[tuple[str, str]]) -> list[Batch]:
+def tokenized(tokenizer: PreTrainedTokenizerFast, pairs: list[tuple[str, str]]) -> list[Example]:
+    """The tokens of `pairs` of prompt and completion."""
+    prompts, completions = (tokenizer(list(texts)).input_ids for texts in zip(*pairs, strict=True))
+    return list(zip(prompts, completions, strict=True))
+
+
+def batches(rows: list[Example], pad: int) -> list[Batch]:
     """Batches bucketed by length, which saves padding, and shuffled within each bucket."""
-    prompts = tokenizer([PROMPT.format(dialogue=dialogue) for dialogue, _ in pairs]).input_ids
-    summaries = tokenizer([summary for _, summary in pairs]).input_ids
     made: list[Batch] = []
     bucket = BATCH_SIZE * BUCKET_BATCHES
-    for start in range(0, len(pairs), bucket):
-        order = sorted(range(start, min(start + bucket, len(pairs))), key=lambda i: (len(prompts[i]), i))
+    for start in range(0, len(rows), bucket):
+        order = sorted(range(start, min(start + bucket, len(rows))), key=lambda i: (len(rows[i][0]), i))
         chunks = [order[at : at + BATCH_SIZE] for at in range(0, len(order), BATCH_SIZE)]
         for at in torch.randperm(len(chunks)).tolist():
-            ids = _padded([prompts[i] for i in chunks[at]], 0)
-            labels = _padded([summaries[i] for i in chunks[at]], -100)
-            made.append({"input_ids": ids, "attention_mask": (ids != 0).long(), "labels": labels})
+            ids = _padded([rows[i][0] for i in chunks[at]], pad)
+            labels = _padded([rows[i][1] for i in chunks[at]], -100)
+            made.append({"input_ids": ids, "attention_mask": (ids != pad).long(), "labels": labels})
     return made
 
 
@@ -73,12 +85,10 @@ def _learning_rate(step: int, steps: int) -> float:
     return warm * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def train_policy(
-    tokenizer: PreTrainedTokenizerFast, pairs: list[tuple[str, str]], shape: dict[str, int] = SHAPE
-) -> T5ForConditionalGeneration:
-    """A new policy after one pass over `pairs` of dialogue and summary; prints the loss every 100 steps."""
-    policy = new_policy(len(tokenizer), shape).eval()  # eval: no dropout
-    todo = batches(tokenizer, pairs)
+def train_policy(policy: PreTrainedModel, rows: list[Example]) -> None:
+    """Train the policy by one pass over the rows; prints the loss every 100 steps."""
+    policy.eval()  # no dropout
+    todo = batches(rows, policy.config.pad_token_id)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate(step, len(todo)))
     began, total = time.monotonic(), 0.0
@@ -94,7 +104,6 @@ def train_policy(
             mean, seconds = total / (step % 100 or 100), time.monotonic() - began
             print(f"policy {step}/{len(todo)}: loss {mean:.3f}, {seconds:.0f} s")
             total = 0.0
-    return policy
 
 
 def save_policy(policy: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from quickstart.train_policy import PROMPT, save_policy, train_policy
+from quickstart.train_policy import PROMPT, new_policy, save_policy, tokenized, train_policy
 
 SHAPE = {"d_model": 160, "d_kv": 40, "num_heads": 4, "d_ff": 320, "num_layers": 3, "num_decoder_layers": 3}
 ENTRIES = 4000
@@ -57,9 +57,11 @@ def main(source: Path, out: Path) -> None:
     rows = make_data(source, out / "data")
     rows = rows[rows.dialogue.str.len().between(*CHARACTERS)]
     tokenizer = make_tokenizer([PROMPT, *rows.dialogue, *rows.summary])
-    pairs = list(zip(rows.dialogue, rows.summary, strict=True))
+    prompts = [PROMPT.format(dialogue=dialogue) for dialogue in rows.dialogue]
+    pairs = list(zip(prompts, rows.summary, strict=True))
     order = [i for _ in range(PASSES) for i in torch.randperm(len(pairs)).tolist()]
-    policy = train_policy(tokenizer, [pairs[i] for i in order], SHAPE)
+    policy = new_policy(len(tokenizer), SHAPE)
+    train_policy(policy, tokenized(tokenizer, [pairs[i] for i in order]))
     save_policy(policy, tokenizer, out / "policy")
     print(f"{sum(p.numel() for p in policy.parameters()):,} parameters, {len(pairs)} dialogues, {PASSES} passes")
 

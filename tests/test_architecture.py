@@ -49,7 +49,8 @@ RAY = {
     "cluster/serving/client.py", "cluster/serving/deployment.py", "cluster/serving/replicas.py",
 }  # fmt: skip
 FILE_LINES, FUNCTION_LINES = 235, 40
-SOURCES = [*sorted(p for layer in [*LAYERS, "quickstart"] for p in ROOT.glob(f"{layer}/**/*.py")), ROOT / "ray_job.py"]
+ASSETS = ["quickstart", "examples"]
+SOURCES = [*sorted(p for layer in [*LAYERS, *ASSETS] for p in ROOT.glob(f"{layer}/**/*.py")), ROOT / "ray_job.py"]
 
 
 @cache
@@ -94,8 +95,9 @@ def files_imported(path: Path) -> set[Path]:
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_imports_go_one_way(path):
     layer = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    if layer == "quickstart":
+    if layer in ASSETS:
         assert not packages(path) & set(LAYERS), "the assets are made without the project's own code"
+        assert layer == "examples" or "examples" not in packages(path)
     else:
         assert not packages(path) & set(LAYERS[LAYERS.index(layer) + 1 :])
 

@@ -21,7 +21,7 @@ TO_BE_MADE = {"service/commands/NAME.py", "learner/algorithms/toy.py"}
 """Files that docs/architecture.md has its readers make."""
 NAMES = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 LAYERS = ("configs", "learner", "workers", "cluster", "service")
-FOLDERS = {*LAYERS, "quickstart", "tests", "docs", ".ci"}
+FOLDERS = {*LAYERS, "quickstart", "examples", "tests", "docs", ".ci"}
 OLDER = {name for name in metric_names("Older names") if "<" not in name}
 
 

@@ -15,8 +15,8 @@ from service.commands import launch
 from service.commands.serve import EXTRA
 from tests.conftest import ROOT, small_arguments
 
-PACKAGES = ("configs", "learner", "workers", "cluster", "service", "quickstart")
-ASSETS = ("configs/*.yaml", "quickstart/*.yaml", "quickstart/*/*", "service/http/grafana.json",
+PACKAGES = ("configs", "learner", "workers", "cluster", "service", "quickstart", "examples")
+ASSETS = ("configs/*.yaml", "quickstart/*.yaml", "quickstart/*/*", "examples/*/*/*", "service/http/grafana.json",
           "service/report/templates/*.html", "service/page/templates/*.html", "service/page/static/*")  # fmt: skip
 
 

@@ -23,7 +23,8 @@ NO_FILES = {
     "data.template",  # a text for models
     *(f"{model}.{text}" for model in (*MODELS, "evaluation.second_judge")
       for text in ("label", "probe.better", "probe.worse")),  # names in models, texts for them
-    *(f"{part}.source" for part in PARTS), "policy.lora.target_modules.0", "evaluation.verdict.0", "evaluation.baseline",
+    *(f"{part}.source" for part in PARTS),
+    "policy.lora.target_modules.0", "evaluation.verdict.0", "evaluation.baseline",
 }  # fmt: skip
 """Settings whose text is not a path, a host or a command."""
 
