@@ -6,18 +6,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ray import serve
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.config import AutoscalingConfig, ProxyLocation
 from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
 from cluster.layout import LayoutRequest, RoleLayout, resolve
 from cluster.placement import Machine
 from cluster.pools.interface import WorkerSpec
 from cluster.serving.apps import KINDS, Apps, applications
-from cluster.serving.client import ModelClient, adapter_version
+from cluster.serving.client import TRIES, ModelClient, adapter_version
 from cluster.serving.replicas import PolicyReplica, ReplicaSettings, RewardReplica
 from configs.errors import RunError, UsageError
 from configs.installation import CODE
@@ -73,14 +75,28 @@ def _start(config: Config, machines: Sequence[Machine], names: Apps) -> ModelCli
     handles = serve.run_many(targets, wait_for_applications_running=False)
     client = ModelClient(names, dict(zip(apps, handles, strict=True)), config.serve.limits.timeout)
     _wait(names, config.cluster.start_timeout)
-    # A handle's first request blocks on the cluster: on the event loop it would hold up all others while Ray is down.
-    first = adapter_version(config.policy.adapter or BASE), SummaryRequest("")
-    try:
-        handles[0].remote(*first).result(timeout_s=config.cluster.call_timeout)
-        handles[1].remote(Item("")).result(timeout_s=config.cluster.call_timeout)
-    except RayTaskError as error:
-        raise error.cause from None  # what the replica raised
+    first = (adapter_version(config.policy.adapter or BASE), SummaryRequest("")), (Item(""),)
+    for handle, request in zip(handles, first, strict=True):
+        _ask_first(handle, request, config.cluster.call_timeout)
     return client
+
+
+def _ask_first(handle: DeploymentHandle, request: tuple[Any, ...], timeout: float) -> None:
+    """Wait for an answer, by another replica if one dies meanwhile.
+
+    A handle's first request blocks on the cluster: on the event loop it would hold up all others while Ray is down.
+    """
+    for left in reversed(range(TRIES)):
+        try:
+            handle.remote(*request).result(timeout_s=timeout)
+            return
+        except RayTaskError as error:
+            raise error.cause from None  # what the replica raised
+        except RayError as error:
+            if not left:
+                raise RunError(
+                    f"the models cannot be served: {TRIES} replicas died at their first request ({error})"
+                ) from error
 
 
 def summarizer_settings(config: Config, device: str = "cpu") -> SummarizerSettings:

@@ -1,5 +1,7 @@
 """The server: it answers from the first second, while models load, and ends event streams before it stops."""
 
+import asyncio
+import logging
 import socket
 import threading
 from typing import Any
@@ -49,12 +51,20 @@ class StartingApp:
         )
 
 
+class _Unfinished(logging.Filter):
+    """Keeps tracebacks of requests that were still open at the end out of the log; uvicorn counts them in a line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
 class Server(uvicorn.Server):
     """A server that runs in a thread while the context is open."""
 
     def __init__(self, listening: socket.socket) -> None:
         self.listening, self.starting = listening, StartingApp()
         options: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False, "lifespan": "off"}
+        logging.getLogger("uvicorn.error").addFilter(_Unfinished())
         super().__init__(uvicorn.Config(self.starting, timeout_graceful_shutdown=SHUTDOWN, **options))
         self.thread, self.ended = threading.Thread(target=self._run_in_thread, name="server"), threading.Event()
 

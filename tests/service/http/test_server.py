@@ -94,6 +94,28 @@ def test_an_interrupted_service_finishes_the_requests_that_are_open(server, clie
     assert answers[0].status_code == 200
 
 
+def test_a_request_that_does_not_end_leaves_no_traceback(server, client, models, monkeypatch, caplog):
+    server.starting.app, started = client.app, threading.Event()
+    server.config.timeout_graceful_shutdown = 0.2
+
+    async def never(*_):
+        started.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(models, "score", never)
+
+    def ask():
+        with pytest.raises(httpx.HTTPError):
+            httpx.post(address(server, "/scores"), json={"texts": ["a"]}, timeout=30)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert started.wait(timeout=30)
+    server.stop()
+    asking.join()
+    assert not [record for record in caplog.records if record.exc_info], caplog.text
+
+
 def test_a_server_that_ends_by_itself_is_reported(server):
     server.should_exit = True
     with pytest.raises(RunError, match="ended unexpectedly"):
