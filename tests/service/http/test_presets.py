@@ -17,6 +17,7 @@ NO_FILES = {
     "data.train_split", "data.validation_split", "data.eval_split",  # names of files in data.path, found by listing it
     "data.template", "reward.probe.better", "reward.probe.worse",  # texts for models
     "reward.label", "evaluation.second_judge.label", "policy.lora.target_modules.0",  # names in models
+    "data.src_lang", "data.tgt_lang", "data.src_lang_column", "data.tgt_lang_column", "data.target_prefix",
     "reward.extra.0.name", "evaluation.baseline",
 }  # fmt: skip
 """Settings whose text is not a path, a host or a command."""
