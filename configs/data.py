@@ -36,7 +36,7 @@ class DataConfig(Section):
     """Language of the completions: its token is the first that the decoder reads, or follows its start token."""
     tgt_lang_column: str | None = None
     """Column with each row's own tgt_lang."""
-    target_prefix: str = ""
+    target_prefix: str = Field("", max_length=500)
     """Text or token that every completion begins with. It is context: no part of the completion or of the loss."""
     train_split: str = "train"
     """Split whose prompts are used for rollouts, or a part of one, such as train[:90%]."""

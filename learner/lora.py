@@ -22,7 +22,9 @@ PREFIX = "base_model.model."
 
 def lora_config(config: PolicyConfig) -> PeftConfig:
     """The shape of `policy.adapter` if one is given, else of a new adapter."""
-    return read_shape("policy.adapter", config.adapter) if config.adapter else new_shape(config)
+    if config.adapter:
+        return read_shape("policy.adapter", config.adapter)
+    return new_shape(with_named_targets(config).lora)
 
 
 def target_modules(config: PolicyConfig) -> tuple[str, ...]:
@@ -36,15 +38,14 @@ def with_named_targets(config: PolicyConfig) -> PolicyConfig:
     return config.model_copy(update={"lora": config.lora.model_copy(update={"target_modules": target_modules(config)})})
 
 
-def new_shape(config: PolicyConfig) -> LoraConfig:
-    """The shape of a new adapter."""
-    lora = config.lora
+def new_shape(lora: Lora) -> LoraConfig:
+    """The shape of a new adapter, whose layers are named."""
     return LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         bias="none",
-        target_modules=list(target_modules(config)),
+        target_modules=list(lora.target_modules),
         task_type=TaskType.SEQ_2_SEQ_LM,
     )
 
@@ -57,7 +58,7 @@ def with_adapter(base: nn.Module, config: PolicyConfig) -> PeftModel:
     if config.adapter:
         adapter = read_adapter("policy.adapter", config.adapter)
         return fill(base, adapter, f"policy.adapter: {config.adapter}", config)
-    return add_layers(base, new_shape(config), "policy.lora.target_modules", config.model)
+    return add_layers(base, lora_config(config), "policy.lora.target_modules", config.model)
 
 
 def add_layers(base: nn.Module, shape: LoraConfig, field: str, model: str) -> PeftModel:

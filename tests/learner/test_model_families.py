@@ -21,6 +21,9 @@ from workers.rollout.worker import RolloutWorker
 TEXTS = ["the dog sees a cat", "a cat", "the old bird leaves her house quickly and likes a small green garden today",
          "his train takes the red dog under your house again", "the dog sees a cat", "garden"]  # fmt: skip
 TOKENS = 16
+OFTEN = {"BART", "NLLB", "LED", "BlenderbotSmall", "EncoderDecoderModel, bert2gpt2", "T5Gemma", "T5Gemma 2"}
+"""One of each kind of difference; `make test-slow` goes through all families, which takes most of a minute."""
+CASES = [pytest.param(f, id=f.name, marks=[] if f.name in OFTEN else pytest.mark.slow) for f in FAMILIES]
 
 
 class Subject:
@@ -52,7 +55,7 @@ class Subject:
         raise AssertionError("none ends, or none is cut")
 
 
-@pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.name)
+@pytest.fixture(scope="module", params=CASES)
 def subject(request, tmp_path_factory):
     return Subject(request.param, request.param.save(tmp_path_factory.mktemp("family") / "model"))
 
@@ -155,3 +158,19 @@ def test_the_adapted_layers_are_the_familys_and_all_of_them_learn(subject):
     adapted = {n: p for n, p in subject.policy.trainable().items() if "lora_" in n}
     assert adapted and [n for n, p in adapted.items() if p.grad is None or not p.grad.abs().sum()] == []
     subject.policy.zero_grad()
+
+
+@torch.no_grad()
+def test_leds_first_token_is_seen_by_all_and_sees_all(tmp_path):
+    """Without it, tokens more than a window apart never meet."""
+    family = next(family for family in FAMILIES if family.name == "LED")
+    led = Subject(family, family.save(tmp_path / "led"))
+    unit, network = led.unit, led.policy.network
+    first = torch.zeros_like(unit.prompt_ids)
+    first[:, 0] = 1
+    mask, real = unit.prompt_mask.long(), unit.prompt_mask
+    theirs = network.get_encoder()(unit.prompt_ids, attention_mask=mask, global_attention_mask=first).last_hidden_state
+    without = network.get_encoder()(unit.prompt_ids, attention_mask=mask).last_hidden_state
+    ours = led.policy.encode(unit.prompt_ids, unit.prompt_mask).rows()
+    torch.testing.assert_close(ours[real], theirs[real], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(ours[real], without[real], atol=1e-3)

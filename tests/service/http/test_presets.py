@@ -17,10 +17,10 @@ PARTS_TYPE = tuple(f"{part}: type " for part in PARTS)
 MODELS = (*PARTS, *(f"{part}.members.0" for part in PARTS))
 NO_FILES = {
     "data.prompt_column", "data.reference_column", "data.reference_column.0", "data.topic_column",  # columns
-    "algorithm.group_by.column",
+    "algorithm.group_by.column", "data.src_lang_column", "data.tgt_lang_column",
     # names of files in data.path, found by listing it, and parts of them
     "data.train_split", "data.validation_split", "data.eval_split",
-    "data.template",  # a text for models
+    "data.template", "data.target_prefix", "data.src_lang", "data.tgt_lang",  # texts for models, names in tokenizers
     *(f"{model}.{text}" for model in (*MODELS, "evaluation.second_judge")
       for text in ("label", "probe.better", "probe.worse")),  # names in models, texts for them
     *(f"{part}.source" for part in PARTS),
