@@ -15,13 +15,15 @@ from tests.service.http.test_bad_input import NEEDED, fields, is_open, put, with
 PARTS = ("reward.parts.some", "evaluation.metrics.some")
 PARTS_TYPE = tuple(f"{part}: type " for part in PARTS)
 MODELS = (*PARTS, *(f"{part}.members.0" for part in PARTS))
+TYPES = tuple(f"{part}: type " for part in PARTS)
 NO_FILES = {
     "data.prompt_column", "data.reference_column", "data.topic_column", "algorithm.group_by.column",  # columns
     "data.train_split", "data.validation_split", "data.eval_split",  # names of files in data.path, found by listing it
     "data.template",  # a text for models
     *(f"{model}.{text}" for model in (*MODELS, "evaluation.second_judge")
       for text in ("label", "probe.better", "probe.worse")),  # names in models, texts for them
-    *(f"{part}.source" for part in PARTS), "policy.lora.target_modules.0", "evaluation.verdict.0", "evaluation.baseline",
+    *(f"{part}.source" for part in PARTS), "evaluation.verdict.0",
+    "policy.lora.target_modules.0", "evaluation.baseline",
 }  # fmt: skip
 """Settings whose text is not a path, a host or a command."""
 
@@ -88,7 +90,7 @@ def test_every_text_setting_is_closed_or_registered_or_not_a_file(presets):
     assert set(texts) == NO_FILES | registered | counts | closed, "a new setting: is it a path?"
     for name in closed:
         assert refusals(presets, with_value({}, *texts[name], NEEDED.get(name.rpartition(".")[2], "a")))[0].startswith(
-            "reward.parts.some: type "
+            TYPES
         ), name
     for name in registered | counts:
         for value in ("/etc/passwd", "../../secrets", "http://evil.example/x", "evil/model", ".", "~", "\x00"):
