@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -10,10 +11,11 @@ import torch
 from cluster.plan import make_unit
 from configs.rewards import RewardConfig
 from tests.conftest import settings_of, small_config
-from tests.workers.rewards import MODEL, function, rewards
+from tests.workers.rewards import MODEL, function, rewards, tiny_classifier
 from workers.reward.combine import combine
 from workers.reward.failures import RewardError
-from workers.reward.items import Item, items_of
+from workers.reward.items import Item, MissingColumn, items_of
+from workers.reward.remote import ServerError
 from workers.reward.worker import RewardWorker
 
 NAN, RULE = math.nan, {"type": "exact"}
@@ -132,6 +134,21 @@ def test_a_failure_ends_the_run_or_drops_or_skips_the_completion(rollouts, name,
 def test_without_a_place_to_name_nothing_is_raised():
     scored = rewards(mine=function("picky"), other={"type": "length", "words": 2})([Item("you idiot"), Item("a b")])
     assert scored.total.isnan().tolist() == [True, False] and scored.parts["other"].tolist() == [0, 0]
+
+
+def test_an_item_without_a_column_fails_alone(tmp_path):
+    pair = {"type": "pair", "model": tiny_classifier(tmp_path, num_labels=1), "source": "article"}
+    scored = rewards(pair=pair)([Item("a", row={"article": "b"}), Item("a"), Item("c", row={"article": "d"})])
+    assert scored.total.isnan().tolist() == [False, True, False]
+
+
+def test_settings_and_errors_reach_other_processes(config, reward_worker):
+    """Ray pickles both; an error that cannot be made again hides what went wrong."""
+    settings = settings_of(config, "reward")
+    assert pickle.loads(pickle.dumps(settings)) == settings
+    for error in (RewardError("reward mine failed"), MissingColumn("no column"), ServerError("503")):
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error) and str(again) == str(error)
 
 
 def test_items_hold_the_columns_and_the_tokens(rollouts):

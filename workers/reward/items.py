@@ -27,8 +27,12 @@ Reward = Callable[[Sequence[Item]], Sequence[Value]]
 class MissingColumn(Exception):
     """A column that a part of the reward reads and the data does not have."""
 
-    def __init__(self, column: str, row: Mapping[str, Any]) -> None:
-        super().__init__(f"the data has no column {column!r}; it has {', '.join(row) or 'none'}")
+
+def cell(item: Item, column: str) -> Any:
+    """The value of a column. Raises `MissingColumn`."""
+    if column not in item.row:
+        raise MissingColumn(f"the data has no column {column!r}; it has {', '.join(item.row) or 'none'}")
+    return item.row[column]
 
 
 def items_of(rollouts: Rollouts) -> list[Item]:
@@ -48,6 +52,4 @@ def source_texts(item: Item, source: str) -> tuple[str, ...]:
     """
     if source in ("prompt", "reference"):
         return (item.prompt,) if source == "prompt" else item.references
-    if source not in item.row:
-        raise MissingColumn(source, item.row)
-    return (str(item.row[source]),)
+    return (str(cell(item, source)),)

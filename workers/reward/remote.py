@@ -10,7 +10,7 @@ import aiohttp
 
 from configs.errors import UsageError
 from configs.reward_parts import HttpReward
-from workers.reward.items import Item, MissingColumn, Value
+from workers.reward.items import Item, Value, cell
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Seconds before the second try, doubled before each further one, and the most of them."""
@@ -66,10 +66,7 @@ class RemoteScorer:
                 return [error] * len(items)
 
     def _sent(self, item: Item) -> dict[str, Any]:
-        for column in self.config.columns:
-            if column not in item.row:
-                raise MissingColumn(column, item.row)
-        row = {column: item.row[column] for column in self.config.columns}
+        row = {column: cell(item, column) for column in self.config.columns}
         sent = {"completion": item.completion, "prompt": item.prompt, "references": list(item.references)}
         return sent | ({"row": row} if row else {})
 

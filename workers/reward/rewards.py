@@ -10,7 +10,7 @@ from configs.rewards import RewardConfig
 from learner.types import Tensors
 from workers.reward.combine import combine
 from workers.reward.failures import settle
-from workers.reward.items import Item
+from workers.reward.items import Item, MissingColumn, Reward, Value
 from workers.reward.parts import make_reward
 from workers.reward.texts import Reading, TextScorer
 
@@ -43,7 +43,7 @@ class Rewards:
                 readings[name] = part.read_items(items)
                 values = readings[name].scores.tolist()
             else:
-                values = part(items)
+                values = _values(part, items)
             on_failure = self.config.parts[name].on_failure
             parts[name] = torch.tensor(settle(name, values, on_failure if where else "drop", where or str))
         return Scored(combine(self.config, parts), parts, readings)
@@ -60,3 +60,11 @@ class Rewards:
         """Probability [B] that a text is toxic, by the part that measures it; None without one."""
         name = self.config.toxicity
         return scored.readings[name].badness if name else None
+
+
+def _values(part: Reward, items: Sequence[Item]) -> Sequence[Value]:
+    """The part's values; an item without a column that the part reads fails alone: others may have it."""
+    try:
+        return part(items)
+    except MissingColumn as error:
+        return [error] if len(items) == 1 else [value for item in items for value in _values(part, [item])]

@@ -13,8 +13,8 @@ from service.http.runs.request_rules import CLOSED, CLOSED_PARTS, MAX_CHARS, MAX
 from tests.service.http.test_bad_input import NEEDED, fields, is_open, put, with_value
 
 PARTS = ("reward.parts.some", "evaluation.metrics.some")
-PARTS_TYPE = tuple(f"{part}: type " for part in PARTS)
 MODELS = (*PARTS, *(f"{part}.members.0" for part in PARTS))
+TYPES = tuple(f"{part}: type " for part in PARTS)
 NO_FILES = {
     "data.prompt_column", "data.reference_column", "data.reference_column.0", "data.topic_column",  # columns
     "algorithm.group_by.column", "data.src_lang_column", "data.tgt_lang_column",
@@ -91,7 +91,7 @@ def test_every_text_setting_is_closed_or_registered_or_not_a_file(presets):
     assert set(texts) == NO_FILES | registered | counts | closed, "a new setting: is it a path?"
     for name in closed:
         assert refusals(presets, with_value({}, *texts[name], NEEDED.get(name.rpartition(".")[2], "a")))[0].startswith(
-            "reward.parts.some: type "
+            TYPES
         ), name
     for name in registered | counts:
         for value in ("/etc/passwd", "../../secrets", "http://evil.example/x", "evil/model", ".", "~", "\x00"):

@@ -29,7 +29,7 @@ def test_each_part_answers_under_its_name(client):
     assert nasty["toxicity"] > 0.9 > 0.1 > nice["toxicity"]
     item = {"completion": NICE, "prompt": "p", "references": ["r"]}
     [again] = client.post("/scores", json={"items": [item]}).json()["scores"]
-    assert again == pytest.approx(nice)
+    assert again["total"] == pytest.approx(nice["total"])
 
 
 @pytest.mark.parametrize(
