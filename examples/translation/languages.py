@@ -1,8 +1,8 @@
-"""Two invented languages: a lexicon drawn from a seed, and a grammar each.
+"""Two invented languages: a lexicon drawn from a seed, and a grammar each, in which every sentence has eight words.
 
-English   The two old farmers saw a white horse near the river.
-Veltan    adverbials first, then subject, object, verb; adjectives follow nouns; suffixes for number, case and past
-Korish    verb first, then subject, object, adverbial; adjectives precede nouns; particles for number and past
+English   The old farmers saw a new boat near the river.
+Veltan    adverbial, particle, subject, object, verb; adjectives follow nouns; suffixes for number, case and past
+Korish    verb, subject, object, adverbial; adjectives precede nouns; particles for number, a suffix for past
 """
 
 import random
@@ -76,12 +76,12 @@ def _veltan(sentence: Sentence) -> str:
     verb = words[sentence.verb] + ("sh" if sentence.is_past else "")
     subject = f"{people} {words[sentence.of_people]}"
     object = f"{words[sentence.count]} {things} {words[sentence.of_things]}"
-    return f"{words[sentence.adverbial]} {subject} {object} {verb}"
+    return f"{words[sentence.adverbial]} ne {subject} {object} {verb}"
 
 
 def _korish(sentence: Sentence) -> str:
     words = lexicon(KORISH)
-    verb = ("en " if sentence.is_past else "") + words[sentence.verb]
+    verb = words[sentence.verb] + ("n" if sentence.is_past else "")
     subject = f"{'lu' if sentence.is_plural else 'li'} {words[sentence.of_people]} {words[sentence.people]}"
     object = f"{words[sentence.count]} {words[sentence.of_things]} {words[sentence.things]}"
     return f"{verb} {subject} {object} {words[sentence.adverbial]}"

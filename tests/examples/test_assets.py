@@ -110,9 +110,9 @@ def test_sentences_follow_each_languages_grammar():
     assert english(SAID) == "The old farmers saw a new boat at night."
     veltan, korish = lexicon(VELTAN), lexicon(KORISH)
     subject, object = f"{veltan['farmer']}m {veltan['old']}", f"{veltan['a']} {veltan['boat']}et {veltan['new']}"
-    assert translate(SAID, VELTAN) == f"{veltan['at night']} {subject} {object} {veltan['see']}sh"
+    assert translate(SAID, VELTAN) == f"{veltan['at night']} ne {subject} {object} {veltan['see']}sh"
     subject, object = f"lu {korish['old']} {korish['farmer']}", f"{korish['a']} {korish['new']} {korish['boat']}"
-    assert translate(SAID, KORISH) == f"en {korish['see']} {subject} {object} {korish['at night']}"
+    assert translate(SAID, KORISH) == f"{korish['see']}n {subject} {object} {korish['at night']}"
 
 
 def test_the_languages_share_no_word():
