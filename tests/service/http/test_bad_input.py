@@ -30,7 +30,7 @@ OFTEN += ("[]", "{}", "[[]]", "[null]", '[{"a": 1}]', '{"": 1}', '{"type": "none
 KEYS = ("sede", "", " ", "__class__", "\ud800", "a.b", "type ", "\u202e", "x" * 300)
 NEEDED = {"words": 3, "model": "quickstart/reward", "label": "nothate", "function": "os:getcwd", "pattern": "a",
           "url": "http://localhost:1", "metric": "folder", "score": "f1",
-          "members": [{"model": "quickstart/reward", "label": "nothate"}] * 2}  # fmt: skip
+          "members": [{"model": "quickstart/reward", "label": label} for label in ("nothate", "hate")]}  # fmt: skip
 
 
 def options(schema: dict, root: dict) -> list[dict]:
