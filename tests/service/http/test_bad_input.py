@@ -30,7 +30,7 @@ OFTEN += ("[]", "{}", "[[]]", "[null]", '[{"a": 1}]', '{"": 1}', '{"type": "none
 KEYS = ("sede", "", " ", "__class__", "\ud800", "a.b", "type ", "\u202e", "x" * 300)
 NEEDED = {"words": 3, "model": "quickstart/reward", "label": "nothate", "function": "os:getcwd", "pattern": "a",
           "url": "http://localhost:1", "metric": "folder", "score": "f1",
-          "members": [{"model": "quickstart/reward", "label": "nothate"}] * 2}  # fmt: skip
+          "members": [{"model": "quickstart/reward", "label": label} for label in ("nothate", "hate")]}  # fmt: skip
 
 
 def options(schema: dict, root: dict) -> list[dict]:
@@ -82,14 +82,15 @@ def with_value(start: dict, path: tuple, around: tuple, value: object) -> dict:
     """A body with a value at a path, and the values that the sections around it need."""
     body = deepcopy(start)
     for place, needed in around:
-        put(body, place, needed)
+        put(body, place, deepcopy(needed))
     return put(body, path, value)
 
 
 def broken(model: type, start: dict) -> Iterator[tuple[str, tuple]]:
     """Bodies as text, each with one value that may be wrong, and the path of that value."""
     schema = model.model_json_schema()
-    for path, around, types in dict.fromkeys(fields(schema, schema)):
+    unique = {repr(found): found for found in fields(schema, schema)}
+    for path, around, types in unique.values():
         section = "section" in types
         for hole in [(*path, key) for key in KEYS] if section else [path]:
             text = json.dumps(with_value(start, hole, around, "@hole@"))
