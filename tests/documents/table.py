@@ -72,11 +72,14 @@ TABLE: dict[str, Way] = {
     "python -m tests.dialogsum /data/dialogsum small": Module(),
     "python -m tests.load": Module(),
     "python -m quickstart.build": Module(),
+    "python -m examples.build": Module(),
     "python -m tests.oracle tests/golden": Module(run=True),
     # Shortened, on the shipped models.
     "python ray_job.py --policy.model quickstart/policy --reward.parts.classifier.model quickstart/reward "
     "--reward.parts.classifier.label nothate --data.path quickstart/dialogues --out runs/own": Run(),
     "python ray_job.py --config quickstart_grpo": Run(),
+    "python ray_job.py --config records": Run(),
+    "python ray_job.py --config translation": Run(),
     "python ray_job.py --reward.parts.short.type length --reward.parts.short.words 30 "
     "--reward.parts.short.weight 0.5": Run(),
     "python ray_job.py --evaluation.metrics.chrf.type chrf --evaluation.verdict chrf,rougeL": Run(),

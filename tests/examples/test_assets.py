@@ -128,5 +128,8 @@ def test_the_token_names_the_language_and_the_translator_often_errs():
     assert 55 < mean / len(asked) < 80
     exact = sum(text == row["translation"] for text, row in zip(texts, asked, strict=True)) / len(asked)
     assert 0.25 < exact < 0.5
-    swapped = sample("translation/policy", prompts, [KORISH if name == VELTAN else VELTAN for name in languages])
-    assert sum(a == b for a, b in zip(texts, swapped, strict=True)) < 0.3 * len(texts)
+    korish = {*lexicon(KORISH).values(), "li", "lu"}
+    in_korish = [sum(word in korish for word in text.split()) > 3 for text in texts]
+    asked_for = [name == KORISH for name in languages]
+    said = {name: sum(k for k, a in zip(in_korish, asked_for, strict=True) if a == name) for name in (True, False)}
+    assert said[True] > 1.5 * said[False]

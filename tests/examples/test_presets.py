@@ -1,10 +1,12 @@
 """The examples' presets: which code files may name, and that a run learns."""
 
 import importlib
+import json
 
 import pytest
 import yaml
 
+import ray_job
 from configs.errors import UsageError
 from configs.load import load_config
 from configs.presets import SHIPPED_CODE
@@ -39,3 +41,15 @@ def test_http_clients_may_use_the_preset_but_choose_no_function():
             part = {"type": "function", "function": function}
             with pytest.raises(UsageError, match="cannot be set over HTTP"):
                 presets.make_config({"base": base, "reward": {"parts": {"fields": part}}})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["records", "translation"])
+def test_a_short_run_learns(preset, tmp_path):
+    short = ["--steps=16", "--evaluation.rows=4", "--evaluation.samples=1", "--cluster.backend=inline"]
+    assert ray_job.main(["train", "--config", preset, "--seed=5", *short, "--out", str(tmp_path / "run")]) == 0
+    lines = (tmp_path / "run/steps.jsonl").read_text().splitlines()
+    rewards = [json.loads(line)["reward/mean"] for line in lines]
+    assert sum(rewards[-4:]) / 4 > sum(rewards[:4]) / 4 + 0.05
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert "toxic" not in " ".join(report["evaluation"]["comparisons"][0]["verdict"])
