@@ -22,8 +22,7 @@ from learner.settings import SftSettings
 from learner.sft import Examples, Pair, fit
 from learner.targets import target_ids
 from workers.data.prompts import Prompt, make_prompts, read_rows
-from workers.evaluation.evaluate_modules import Rouge
-from workers.rouge import ROUGE_TYPES
+from workers.rouge import ROUGE_TYPES, make_scorer
 
 
 def run_sft(config: Config, folder: Path) -> None:
@@ -112,9 +111,9 @@ def examples(config: Config) -> Examples:
         return prompt.token_ids, prefix, target_ids(tokenizer, text, prefix)
 
     def rouge(texts: Sequence[str]) -> dict[str, float]:
-        references = [list(prompt.references) for prompt in validation]
-        scores = Rouge(keep_in_memory=True).compute(predictions=list(texts), references=references)
-        return {name: float(np.mean(scores[name])) for name in ROUGE_TYPES}
+        score = make_scorer()
+        scores = [score(prompt.references, text) for prompt, text in zip(validation, texts, strict=True)]
+        return {name: 100 * float(np.mean([found[name] for found in scores])) for name in ROUGE_TYPES}
 
     return Examples(
         train=[pair(prompt, reference) for prompt in train for reference in prompt.references],

@@ -67,6 +67,7 @@ def test_one_that_takes_too_long_is_killed():
 
 def test_operations_are_those_of_every_pass():
     flops = StepFlops(small_config(algorithm__ppo_epochs=1))
+    [(reward, reads_prompt)] = flops.rewards
     once = flops.encoder * 100 + flops.decoder * 10
     # Rollout, reference, and an update's forward and backward; the decoder's teacher-forced pass; the reward.
-    assert flops.operations(100, 10) == 2 * (4 * once + flops.decoder * 10 + flops.reward * 10)
+    assert flops.operations(100, 10) == 2 * (4 * once + flops.decoder * 10 + reward * 10) and not reads_prompt

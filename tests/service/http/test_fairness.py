@@ -141,12 +141,12 @@ def test_a_greedy_key_is_refused_and_a_polite_one_answered(make_client, two_keys
     client = make_client("--serve.limits.queue=8", keys=file)
     started, let_go, score = threading.Event(), threading.Event(), models.score
 
-    async def slow(text):
-        if text == "greedy":
+    async def slow(item):
+        if item.completion == "greedy":
             started.set()
             while not let_go.is_set():
                 await asyncio.sleep(0.01)
-        return await score(text)
+        return await score(item)
 
     monkeypatch.setattr(models, "score", slow)
     body, answers = {"texts": ["greedy"] * 3}, []
