@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from configs.base import Section
 from configs.classifiers import LabelledModel, ProbedModel
@@ -59,14 +60,25 @@ class EvaluationConfig(Section):
 
     _without_null = field_validator("metrics", mode="before")(without_null)
 
+    @field_validator("metrics")
+    @classmethod
+    def _check_metrics(cls, metrics: dict[str, Part]) -> dict[str, Part]:
+        problems = [
+            ((name,), "every evaluation has this measure; choose another name") for name in RESERVED if name in metrics
+        ]
+        for name, part in metrics.items():
+            fields = {setting: field for setting, field in type(part).model_fields.items() if setting in OF_REWARDS}
+            changed = [setting for setting, field in fields.items() if getattr(part, setting) != field.default]
+            problems += [((name, setting), "is a setting of rewards; leave it out") for setting in changed]
+        if problems:
+            details = [
+                InitErrorDetails(type=PydanticCustomError("metric", text), loc=loc, input={}) for loc, text in problems
+            ]
+            raise ValidationError.from_exception_data(cls.__name__, details)
+        return metrics
+
     @model_validator(mode="after")
     def _check(self) -> "EvaluationConfig":
-        for name, part in self.metrics.items():
-            if name in RESERVED:
-                raise ValueError(f"metrics.{name}: every evaluation has a measure of this name; choose another")
-            for setting in OF_REWARDS:
-                if getattr(part, setting, None) != getattr(type(part).model_fields.get(setting), "default", None):
-                    raise ValueError(f"metrics.{name}.{setting}: is a setting of rewards; leave it out")
         if unknown := set(self.verdict or ()) - set(self.metrics):
             raise ValueError(f"verdict: no metric is called {', '.join(sorted(unknown))}")
         return self

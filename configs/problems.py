@@ -16,7 +16,7 @@ def problem(detail: dict[str, Any], known: set[str]) -> str:
     keys = [str(key) for key in detail["loc"] if key != "[key]"]  # a wrong name of a mapping's section
     unknown = detail["type"] == "extra_forbidden"  # then the last key is wrong itself
     # The location of a field in a tagged section includes the tag, which is not a key of the config.
-    while not _is_known(keys, known) and (short := _without_tag(keys, known, unknown)):
+    while not _leads_somewhere(keys, known, unknown) and (short := _without_tag(keys, known, unknown)):
         keys = short
     field = ".".join(keys)
     if unknown and _is_known(keys, known):
@@ -33,18 +33,37 @@ def problem(detail: dict[str, Any], known: set[str]) -> str:
 
 
 def _without_tag(keys: list[str], known: set[str], last_is_wrong: bool) -> list[str] | None:
-    for i in range(1, len(keys) - last_is_wrong):
-        if not _is_known(keys[: i + 1], known) and _is_known(keys[:i], known):
-            return keys[:i] + keys[i + 1 :]
-    return None
+    """The keys without a tag: the one without which they lead somewhere, else the first that is no key."""
+    candidates = range(1, len(keys) - last_is_wrong)
+    # What stands behind a mapping is a name, never a tag.
+    places = [
+        i for i in candidates if _is_known(keys[:i], known) and f"{_generic(keys[:i], known)}.{NAME}" not in known
+    ]
+    shorter = {i: keys[:i] + keys[i + 1 :] for i in places}
+    whole = [short for short in shorter.values() if _leads_somewhere(short, known, last_is_wrong)]
+    wrong = [shorter[i] for i in places if not _is_known(keys[: i + 1], known)]
+    return next(iter([*whole, *wrong]), None)
+
+
+def _leads_somewhere(keys: list[str], known: set[str], last_is_wrong: bool) -> bool:
+    """True if the keys lead to a setting; if the last is wrong, if the others lead to a section. Tags may have names of
+    settings."""
+    if not last_is_wrong:
+        return _is_known(keys, known)
+    return _generic(keys[:-1], known) in {"", *(name.rpartition(".")[0] for name in known)}
 
 
 def _is_known(keys: list[str], known: set[str]) -> bool:
     """True if the keys lead to a setting; any key is one of a mapping's names."""
+    return _generic(keys, known) in known
+
+
+def _generic(keys: list[str], known: set[str]) -> str:
+    """The dotted name, with `NAME` for the names of a mapping's sections."""
     name = ""
     for key in keys:
         name = f"{name}.{NAME}" if f"{name}.{NAME}" in known else f"{name}.{key}".removeprefix(".")
-    return name in known
+    return name
 
 
 def field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
