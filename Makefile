@@ -16,7 +16,8 @@ test: $(INSTALLED) lint
 	$(VENV)/bin/python -m pytest -m "ray and not chaos and not slow"
 
 test-slow: $(INSTALLED)
-	$(VENV)/bin/python -m pytest -m slow
+	$(VENV)/bin/python -m pytest -m "slow and not ray" -n 2 --dist worksteal
+	$(VENV)/bin/python -m pytest -m "slow and ray"
 
 test-chaos: $(INSTALLED)
 	$(VENV)/bin/python -m pytest -m chaos

@@ -72,7 +72,7 @@ class ServeConfig(Section):
     """Policy replicas that answer requests: a number, or a span within which it scales with the load."""
     score_replicas: Count = "1-2"
     """Reward model replicas: a number or a span."""
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(32, ge=1)
     """Maximum texts that a replica processes together."""
     batch_wait: float = Field(0.01, ge=0)
     """Seconds that a replica waits for more texts."""
