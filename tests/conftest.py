@@ -1,5 +1,6 @@
 """Shared fixtures: small configs on the shipped models, and one unit with everything computed from it."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -153,3 +154,13 @@ def browser():
     driver = chromium()
     yield driver
     driver.quit()
+
+
+@pytest.fixture(autouse=True)
+def own_log():
+    """A service that a test starts in this process writes its log to a standard error that is closed with the test."""
+    log = logging.getLogger("seqrlhf.service")
+    handlers, propagate, level = log.handlers, log.propagate, log.level
+    yield
+    log.handlers, log.propagate = handlers, propagate
+    log.setLevel(level)

@@ -71,6 +71,7 @@ TABLE: dict[str, Way] = {
     "RAY_AUTH_MODE=token python ray_job.py serve --serve.folder /shared/runs": Load(),
     "python -m tests.dialogsum /data/dialogsum small": Module(),
     "python -m tests.load": Module(),
+    "python -m tests.soak": Module(),
     "python -m quickstart.build": Module(),
     "python -m examples.build": Module(),
     "python -m tests.oracle tests/golden": Module(run=True),

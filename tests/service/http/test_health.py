@@ -1,14 +1,13 @@
 """Health, metrics and logs."""
 
 import json
-import logging
 import re
 import threading
 
 import pytest
 
 from configs.errors import RunError
-from service.http.request_log import log, log_to_stderr
+from service.http.request_log import log_to_stderr
 from tests.conftest import ROOT
 from tests.service.http.test_access import bearer
 
@@ -87,16 +86,13 @@ def test_metrics_need_the_scope_read(make_client, keys):
 
 def test_every_response_and_its_log_line_have_the_request_id(client, capsys):
     log_to_stderr()
-    try:
-        run = submit(client)
-        capsys.readouterr()
-        answer = client.get(f"/runs/{run}", headers={"X-Request-ID": "from-client.1"})
-        assert answer.headers["X-Request-ID"] == "from-client.1"
-        wrong = client.get("/runs/none", headers={"X-Request-ID": "bad id\n"})
-        assert wrong.json()["request_id"] == wrong.headers["X-Request-ID"] != "bad id"
-        lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    finally:
-        log.handlers = [logging.NullHandler()]
+    run = submit(client)
+    capsys.readouterr()
+    answer = client.get(f"/runs/{run}", headers={"X-Request-ID": "from-client.1"})
+    assert answer.headers["X-Request-ID"] == "from-client.1"
+    wrong = client.get("/runs/none", headers={"X-Request-ID": "bad id\n"})
+    assert wrong.json()["request_id"] == wrong.headers["X-Request-ID"] != "bad id"
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     first, second = [line for line in lines if line["event"] == "request"][-2:]
     assert first["request_id"] == "from-client.1" and first["run_id"] == run and first["status"] == 200
     assert second["request_id"] == wrong.json()["request_id"] and second["status"] in (404, 422)
