@@ -53,7 +53,7 @@ def test_a_run_in_its_log_its_start_record_and_its_report(run):
 def test_no_target_of_fine_tuning_is_empty(data):
     """Rows without a summary taught the model to stop at once."""
     found = examples(small_config(data__path=data))
-    assert len(found.train) == 24 and min(len(target) for *_, target in found.train) > 1
+    assert len(found.train) == 24 and all(target for *_, target in found.train), "their end is added later"
 
 
 @pytest.mark.slow
