@@ -104,7 +104,7 @@ RECIPES = [block for _, block in blocks(NAMES["docs/rewards.md"]) if block.start
 @pytest.mark.parametrize("recipe", range(len(RECIPES)))
 def test_the_recipes_of_rewards_are_configs(recipe, tmp_path):
     (tmp_path / "own.yaml").write_text(RECIPES[recipe])
-    assert len(load_request([f"--config={tmp_path / 'own.yaml'}"]).config.reward.parts) >= 2 and len(RECIPES) == 3
+    assert len(load_request([f"--config={tmp_path / 'own.yaml'}"]).config.reward.parts) >= 2 and len(RECIPES) == 4
 
 
 def test_every_kind_of_reward_is_described_with_its_settings():

@@ -365,6 +365,12 @@ def test_a_request_that_kills_every_replica_fails_after_a_bounded_number_of_trie
     assert len(before) == 2 and not before & replicas(cluster, "summaries")
 
 
+def test_a_first_request_goes_to_another_replica_before_the_start_fails(models):
+    request = deployment.adapter_version(BASE), SummaryRequest(FATAL)
+    with pytest.raises(RunError, match="2 replicas died at their first request"):
+        deployment._ask_first(models.handles["summaries"], request, 60)
+
+
 def test_requests_without_replicas_fail_with_the_reason(models, monkeypatch):
     models.apps.stop()
     assert models.ready() == {"summaries": 0, "scores": 0}
@@ -384,7 +390,7 @@ def others(cluster, models, tmp_path_factory):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"reward__model": "/nowhere"}, "the models cannot be served: .*'/nowhere'"),
+        ({"reward__parts__classifier__model": "/nowhere"}, "the models cannot be served: .*'/nowhere'"),
         ({"reward__parts__classifier__label": "hate"}, "^reward.parts.classifier.label_is: "),
         pytest.param(
             {"cluster__resources__reward__cpus": 99, "cluster__start_timeout": 1},
