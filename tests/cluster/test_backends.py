@@ -56,7 +56,7 @@ def test_ray_gives_the_same_bits_as_inline_with_any_number_of_workers(address, i
     assert train(config, prompts) == inline
 
 
-@pytest.mark.parametrize("learners", [1, 2])
+@pytest.mark.parametrize("learners", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_several_learners_and_run_ahead_give_the_same_bits_as_inline(address, ahead, prompts, learners):
     """Two learners share the microbatches while the next step's rollouts are made."""
     config = small_config(**AHEAD, cluster__backend="ray", cluster__address=address, workers__learner=learners)
