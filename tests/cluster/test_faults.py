@@ -123,7 +123,6 @@ def test_hung_workers_are_replaced_after_their_deadline(address, prompts, undist
         assert any(text.startswith(role) and "did not answer within 3 s" in text for text in notes.messages)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("role", ["reward", *(pytest.param(r, marks=pytest.mark.chaos) for r in ROLES)])
 def test_a_unit_that_always_kills_its_worker_ends_the_run_with_an_error_that_names_it(setting, prompts, tmp_path, role):
     lay(tmp_path, f"{role}-1-0.always")

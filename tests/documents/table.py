@@ -79,8 +79,8 @@ TABLE: dict[str, Way] = {
     "python ray_job.py --policy.model quickstart/policy --reward.parts.classifier.model quickstart/reward "
     "--reward.parts.classifier.label nothate --data.path quickstart/dialogues --out runs/own": Run(),
     "python ray_job.py --config quickstart_grpo": Run(),
-    "python ray_job.py --config records": Run(),
-    "python ray_job.py --config translation": Run(),
+    "python ray_job.py --config records": Run(group_size=4),
+    "python ray_job.py --config translation": Run(group_size=4),
     "python ray_job.py --reward.parts.short.type length --reward.parts.short.words 30 "
     "--reward.parts.short.weight 0.5": Run(),
     "python ray_job.py --evaluation.metrics.chrf.type chrf --evaluation.verdict chrf,rougeL": Run(),

@@ -52,6 +52,7 @@ class Run(Way):
 
     fill: tuple[tuple[str, str], ...] = ()
     small: bool = True  # whether it takes settings
+    group_size: int | None = None  # of a preset with larger groups than the shortening settings allow
 
     def try_out(self, command: str, place: Place) -> None:
         for old, new in self.fill:
@@ -59,6 +60,7 @@ class Run(Way):
         words = arguments(command)
         given = {word.removeprefix("--") for word in words if word.startswith("--")}
         extra = [f"--{key}={value}" for key, value in SMALL.items() if key not in given] if self.small else []
+        extra += [f"--algorithm.group_size={self.group_size}"] if self.group_size else []
         code, output = called(lambda: ray_job.main([*words, *extra]))
         if code:
             raise Failed(f"exit code {code}\n{output}")
