@@ -219,7 +219,7 @@ def test_every_request_gets_its_own_answer_even_if_replicas_are_killed(
     cluster, models, summarizer, scorer, dialogues, rounds, doomed
 ):
     requests = [SummaryRequest(text, seed if seed % 2 else None) for seed, text in enumerate(dialogues)]
-    wanted, verdicts = expected(summarizer, BASE, requests), scorer.score(dialogues)
+    wanted, verdicts = expected(summarizer, BASE, requests), scorer.score([Item(text) for text in dialogues])
 
     async def ask():
         await all_running(models)
