@@ -57,8 +57,12 @@ class Soak:
         try:
             part()
         except Exception as error:
-            self.problems.append(f"{type(error).__name__}: {error}")
-            print(json.dumps({"problem": self.problems[-1]}), flush=True)
+            self.note(f"{type(error).__name__}: {error}")
+
+    def note(self, problem: str) -> None:
+        """Print a problem at once, and keep it for the end."""
+        self.problems.append(problem)
+        print(json.dumps({"problem": problem}), flush=True)
 
     def clients(self, requests: list[dict]) -> None:
         """Ask for scores and summaries, and compare each answer."""
@@ -93,7 +97,7 @@ class Soak:
             packed = self.service.folder / run / "adapter/adapter_model.safetensors"
             digest = hashlib.sha256(packed.read_bytes()).hexdigest()[:8]
             if digest != self.hashes.setdefault(base, digest):
-                self.problems.append(f"run {run} ({base}, {trouble}) trained {digest}, not {self.hashes[base]}")
+                self.note(f"run {run} ({base}, {trouble}) trained {digest}, not {self.hashes[base]}")
             self.counts[f"runs {base} {trouble}"] += 1
             number += 1
 
@@ -137,7 +141,7 @@ class Soak:
         self.service.process.send_signal(sign)
         code = self.service.process.wait(timeout=90)
         if sign == signal.SIGTERM and code != 0:
-            self.problems.append(f"the service ended with code {code}")
+            self.note(f"the service ended with code {code}")
         self.service.start()
         self.counts[f"restarts by {sign.name}"] += 1
 
