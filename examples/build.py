@@ -4,18 +4,15 @@ Data, tokenizers and policies are made from seeds alone, on one thread, in a few
 build gives the same tensors and csv bytes.
 """
 
-import argparse
-import time
 from pathlib import Path
 
 import torch
 from transformers import GenerationConfig, M2M100Config, M2M100ForConditionalGeneration
-from transformers.utils import logging
 
 from examples.records.orders import RECORDS
 from examples.translation.sentences import TRANSLATION
 from examples.translation.tokenization import MAX_POSITIONS, tokenized_rows, translator_tokenizer
-from quickstart.build import check_reload
+from quickstart.build import check_reload, run
 from quickstart.tokenization import policy_tokenizer
 from quickstart.train_policy import new_policy, save_policy, tokenized, train_policy
 
@@ -72,21 +69,9 @@ def build_translation(folder: Path) -> None:
 
 def build(out: Path) -> None:
     """Write the folder of each example under `out`."""
-    began = time.monotonic()
-    torch.set_num_threads(1)  # the bits depend on the number of threads
-    torch.use_deterministic_algorithms(True)
-    logging.disable_progress_bar()
     build_records(out / "records")
     build_translation(out / "translation")
-    print(f"wrote {out} in {time.monotonic() - began:.0f} s")
-
-
-def main() -> None:
-    """Parse the command line and build."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where to write (default: examples/)")
-    build(parser.parse_args().out)
 
 
 if __name__ == "__main__":
-    main()
+    run(build, Path(__file__).parent, __doc__)

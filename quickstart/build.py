@@ -6,6 +6,7 @@ On the same machine, every build gives the same tensors and csv bytes.
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -56,23 +57,23 @@ def build_reward(rows: list[Row], folder: Path) -> None:
 
 def build(out: Path) -> None:
     """Write dialogues/, policy/ and reward/ under `out`."""
-    began = time.monotonic()
-    torch.set_num_threads(1)  # the bits depend on the number of threads
-    torch.use_deterministic_algorithms(True)
-    logging.disable_progress_bar()
     write_splits(out / "dialogues")
     rows = policy_rows(POLICY_ROWS)
     build_reward(rows[:REWARD_ROWS], out / "reward")
     build_policy(rows, out / "policy")
+
+
+def run(build: Callable[[Path], None], folder: Path, about: str) -> None:
+    """Parse the command line, and build with the same bits every time: into `folder`, or what `--out` names."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--out", type=Path, default=folder, help=f"where to write (default: {folder.name}/)")
+    out, began = parser.parse_args().out, time.monotonic()
+    torch.set_num_threads(1)  # the bits depend on the number of threads
+    torch.use_deterministic_algorithms(True)
+    logging.disable_progress_bar()
+    build(out)
     print(f"wrote {out} in {time.monotonic() - began:.0f} s")
 
 
-def main() -> None:
-    """Parse the command line and build."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where to write (default: quickstart/)")
-    build(parser.parse_args().out)
-
-
 if __name__ == "__main__":
-    main()
+    run(build, Path(__file__).parent, __doc__)

@@ -105,8 +105,16 @@ def summarizer_settings(config: Config, device: str = "cpu") -> SummarizerSettin
 
 
 def summary_format(config: Config) -> SummaryFormat:
-    """Prompt, lengths, beginning and distribution of a run's summaries."""
+    """Prompt, lengths, beginning and distribution of a run's summaries.
+
+    Raises `UsageError` if each row of the data has a language of its own: a request has none.
+    """
     data, rollout = config.data, config.rollout
+    for setting in ("src_lang", "tgt_lang"):
+        if getattr(data, f"{setting}_column") and not getattr(data, setting):
+            raise UsageError(
+                f"data.{setting}: summaries need one; only rows of the data have it (data.{setting}_column)"
+            )
     return SummaryFormat(
         data.template,
         data.max_prompt_tokens,

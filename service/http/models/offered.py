@@ -23,10 +23,14 @@ class Offered:
 def offered_policy(name: str, run: Path, at_start: bool) -> Offered:
     """The policy that a run has trained, or the one that it started from.
 
-    Raises `UsageError` if the run's folder does not say how it was trained.
+    Raises `UsageError` if the run's folder does not say how it was trained, or a request cannot be answered that way.
     """
     try:
         config = validate(read_yaml(str(run / CONFIG)))
     except UsageError as error:
         raise UsageError(f"adapters: {name!r}: the run's {CONFIG} cannot be read: {error}") from error
-    return Offered((config.policy.adapter or BASE) if at_start else str(run / "adapter"), summary_format(config))
+    try:
+        own = summary_format(config)
+    except UsageError as error:
+        raise UsageError(f"adapters: {name!r} cannot be asked: {error}") from error
+    return Offered((config.policy.adapter or BASE) if at_start else str(run / "adapter"), own)

@@ -82,5 +82,9 @@ def test_a_run_that_cannot_answer_as_it_was_trained_is_refused_by_name(run, dial
         file.unlink()
     assert "holds no adapter" in refusal(f"{id}@start") or start in refusal(f"{id}@start")
     assert summaries(client, [id], dialogues)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["data"]["tgt_lang_column"] = "topic"
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert f"'{id}' cannot be asked: data.tgt_lang: summaries need one" in refusal(id)
     (folder / "config.yaml").write_text("policy: {")
     assert f"'{id}': the run's config.yaml cannot be read" in refusal(id)
