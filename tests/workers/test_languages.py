@@ -1,5 +1,6 @@
 """Target languages and prefixes: from the config or a column, to what the decoder reads."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from transformers import AutoTokenizer
 
 from cluster.plan import make_unit
 from cluster.serving.deployment import summarizer_settings
+from configs.data import DataConfig
 from configs.decoding import Greedy
 from configs.errors import UsageError
 from learner.family import read_prefix
@@ -131,3 +133,13 @@ def test_nothing_is_asked_for_by_default(config):
     tokenizer = AutoTokenizer.from_pretrained(config.policy.model)
     assert decoder_prefix((0,), tokenizer, None, "") == ()
     assert {prompt.decoder_prefix for prompt in read_prompts(config)} == {()}
+
+
+def test_a_row_without_a_language_has_that_of_the_config_or_is_refused(tmp_path):
+    rows = [{"dialogue": "one", "summary": "1", "to": "deu_Latn"}, {"dialogue": "two", "summary": "2", "to": ""}]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = DataConfig(path=str(tmp_path), tgt_lang_column="to", min_chars=1)
+    with pytest.raises(UsageError, match=r"data.tgt_lang_column: 'to' of .*test.jsonl line 2 is empty"):
+        read_rows(data, "test")
+    kept = read_rows(data.model_copy(update={"tgt_lang": "fra_Latn"}), "test")
+    assert [row.first.languages.target for row in kept] == ["deu_Latn", "fra_Latn"]

@@ -52,16 +52,18 @@ def read_examples(config: DataConfig, split: str, group_by: GroupBy | None = Non
             ),
             cell=_label(row, group),
             topic=_label(row, topic),
-            languages=Languages(
-                _language(row, config.src_lang_column, config.src_lang),
-                _language(row, config.tgt_lang_column, config.tgt_lang),
-            ),
+            languages=Languages(*(_language(row, name, config, place) for name in ("src_lang", "tgt_lang"))),
             columns=plain(row),
         )
 
 
-def _language(row: Mapping[str, Any], column: str | None, default: str | None) -> str | None:
-    return _label(row, column) or default if column else default
+def _language(row: Mapping[str, Any], setting: str, config: DataConfig, place: str) -> str | None:
+    column, default = getattr(config, f"{setting}_column"), getattr(config, setting)
+    named = _label(row, column) or default
+    if column and named is None:
+        where = f"data.{setting}_column: {column!r} of {place}"
+        raise UsageError(f"{where} is empty; name a language there, or set data.{setting} for such rows")
+    return named
 
 
 def value(row: Mapping[str, Any], path: str) -> Any:
