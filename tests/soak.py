@@ -171,7 +171,7 @@ def found(*words: str) -> list[psutil.Process]:
 def is_own(process: psutil.Process) -> bool:
     """Whether the process, or one above it, was started for the cluster on this port."""
     try:
-        return any(f":{PORT}" in command(each) for each in (process, *process.parents()))
+        return any(f":{PORT}" in command(each) or f"={PORT}" in command(each) for each in (process, *process.parents()))
     except psutil.Error:
         return False
 

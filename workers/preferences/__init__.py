@@ -1,0 +1,1 @@
+"""People's judgements of completions: files of them, and what they say."""
