@@ -23,7 +23,6 @@ from configs.load import load_config
 from configs.schema import Config
 from learner.learner import Learner
 from learner.types import Experience
-from tests.browser import chromium
 from workers.data.prompts import make_prompts, read_rows
 from workers.reference import ReferenceWorker
 from workers.reward.worker import RewardWorker
@@ -151,6 +150,8 @@ def quickstart(tmp_path_factory) -> Quickstart:
 @pytest.fixture(scope="session")
 def browser():
     """A browser that all tests share."""
+    from tests.browser import chromium  # selenium is not on every machine that runs the laws
+
     driver = chromium()
     yield driver
     driver.quit()
