@@ -14,8 +14,9 @@ class DataConfig(Section):
     """Name of the configuration (subset) of a data set on the hub, if it has several."""
     prompt_column: str = "dialogue"
     """Column that the prompt is built from, or the path to a value in a nested one, such as translation.en."""
-    reference_column: str | tuple[str, ...] = "summary"
-    """Column or path of the reference; several, as a list or separated by commas, give several references."""
+    reference_column: str | tuple[str, ...] | None = "summary"
+    """Column or path of the reference; several, as a list or separated by commas, give several references; null: the
+    data have none."""
     topic_column: str = "topic"
     """Column by which metrics are also reported, if the data has it."""
     template: str = "Summarize the following conversation.\n\n{text}\n\nSummary:\n"
@@ -49,7 +50,7 @@ class DataConfig(Section):
     def reference_columns(self) -> tuple[str, ...]:
         """Columns or paths of the references."""
         given = self.reference_column
-        return tuple(name.strip() for name in given.split(",")) if isinstance(given, str) else given
+        return tuple(name.strip() for name in given.split(",")) if isinstance(given, str) else given or ()
 
     @property
     def begins_completions(self) -> bool:
@@ -69,8 +70,10 @@ class DataConfig(Section):
     def _check(self) -> "DataConfig":
         if "{text}" not in self.template:
             raise ValueError("data.template must contain {text}, which is replaced by the dialogue")
-        if not self.reference_columns or not all(self.reference_columns):
-            raise ValueError(f"data.reference_column ({self.reference_column!r}) must name a column")
+        if self.reference_column is not None and not (self.reference_columns and all(self.reference_columns)):
+            raise ValueError(
+                f"data.reference_column ({self.reference_column!r}) must name a column; null: there are no references"
+            )
         if self.min_chars > self.max_chars:
             raise ValueError(f"data.min_chars ({self.min_chars}) exceeds data.max_chars ({self.max_chars})")
         return self

@@ -83,9 +83,17 @@ def _parse(arguments: list[str]) -> dict[str, Any]:
             cli_exit_on_error=False,
             cli_avoid_json=True,
         )
-        return merge(source(), named)
+        return merge(_with_nulls(source()), named)
     except SettingsError as error:
         raise UsageError(unknown_arguments(str(error), set(field_names(_CommandLine)))) from error
+
+
+def _with_nulls(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, with null where pydantic-settings makes of it a list of one null, as it does if a list is allowed."""
+    return {
+        key: _with_nulls(value) if isinstance(value, dict) else None if value == [None] else value
+        for key, value in values.items()
+    }
 
 
 def _load(name: str, overrides: dict[str, Any]) -> Config:

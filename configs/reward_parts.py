@@ -33,6 +33,11 @@ class Part(Section):
     """If the part fails for a completion or gives no finite number: end the run; drop the completion and count it; or
     skip the part in this completion's total."""
 
+    @property
+    def reads_references(self) -> bool:
+        """True if there is no score without a reference."""
+        return False
+
     @model_validator(mode="after")
     def _check_part(self) -> "Part":
         if self.gate is not None and (self.weight != 1 or self.standardise or self.clip or self.on_failure == "skip"):
@@ -79,6 +84,11 @@ class PairReward(Part, LabelledModel, Inference):
     windows: Literal["max", "mean"] = "max"
     """A source too long for the model is read in overlapping windows; the score is their highest or their mean."""
 
+    @property
+    def reads_references(self) -> bool:
+        """True if `source` is the reference."""
+        return self.source == "reference"
+
 
 class HttpReward(Part):
     """Scores by a server that speaks the JSON of `POST /scores`, such as another service of this project."""
@@ -103,7 +113,16 @@ class HttpReward(Part):
     wait."""
 
 
-class RougeReward(Part):
+class AgainstReferences(Part):
+    """Settings of a part that compares completions with references."""
+
+    @property
+    def reads_references(self) -> bool:
+        """True: there is no score without a reference."""
+        return True
+
+
+class RougeReward(AgainstReferences):
     """ROUGE F-measure against the reference, 0 to 1; of several references the best counts."""
 
     type: Literal["rouge"] = "rouge"
@@ -111,7 +130,7 @@ class RougeReward(Part):
     """Which ROUGE."""
 
 
-class ChrfReward(Part):
+class ChrfReward(AgainstReferences):
     """chrF against the references by sacrebleu, 0 to 1."""
 
     type: Literal["chrf"] = "chrf"
@@ -119,7 +138,7 @@ class ChrfReward(Part):
     """Length of word n-grams that count, too; 2: chrF++."""
 
 
-class BleuReward(Part):
+class BleuReward(AgainstReferences):
     """Sentence BLEU against the references by sacrebleu, 0 to 1."""
 
     type: Literal["bleu"] = "bleu"
@@ -127,7 +146,7 @@ class BleuReward(Part):
     """sacrebleu's tokenizer."""
 
 
-class ExactReward(Part):
+class ExactReward(AgainstReferences):
     """1 if the completion is one of the references, else 0; whitespace at both ends does not count."""
 
     type: Literal["exact"] = "exact"

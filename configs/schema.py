@@ -1,5 +1,6 @@
 """The config of a run. Values only: it reads no file, and nothing is filled in later."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -58,6 +59,10 @@ class Config(Section):
     out: str | None = None
     """Run folder; null: a new one under runs/."""
 
+    def _parts_that_read_references(self) -> Iterator[str]:
+        for field, parts in (("reward.parts", self.reward.parts), ("evaluation.metrics", self.evaluation.metrics)):
+            yield from (f"{field}.{name}" for name, part in parts.items() if part.reads_references)
+
     @model_validator(mode="after")
     def _check(self) -> "Config":
         algorithm = self.algorithm
@@ -72,6 +77,11 @@ class Config(Section):
             raise ValueError(
                 f"workers.learner ({self.workers.learner}): learners share the microbatches of a minibatch, but there "
                 f"is only one: set algorithm.microbatch_size below minibatch_size ({algorithm.minibatch_size})"
+            )
+        if self.data.reference_column is None and (reading := list(self._parts_that_read_references())):
+            raise ValueError(
+                f"data.reference_column: null means that the data have no references, which {', '.join(reading)} "
+                f"read; name their column, or leave these out by setting each to null"
             )
         if self.algorithm.minibatch_size > self.rollout.batch_size:
             raise ValueError(

@@ -59,7 +59,8 @@ def too_few(data: DataConfig, split: str, prompts: Kept[Prompt], needed: int) ->
     """The message for a split with too few usable dialogues."""
     return (
         f"data: {len(prompts)} dialogues of {data.path} ({split}) have {data.min_chars}-{data.max_chars} characters, "
-        f"at most {data.max_prompt_tokens} tokens and a reference, {needed} are needed; widen the filter "
+        f"at most {data.max_prompt_tokens} tokens{' and a reference' if data.reference_column else ''}, {needed} are "
+        f"needed; widen the filter "
         f"(data.min_chars, data.max_chars, data.max_prompt_tokens) or lower rollout.batch_size ({prompts})"
     )
 

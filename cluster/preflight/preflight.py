@@ -50,6 +50,8 @@ def check_training(config: Config, resume: Path | None = None) -> dict[str, Kept
     """
     _choose_hub_access(config)
     problems: list[str] = []
+    if config.data.reference_column is None:
+        problems.append("data.reference_column: supervised fine-tuning learns from references; name their column")
     for check in (check_cluster, check_sft_workers):
         collect(problems, check, config)
     _check_output(problems, config, resume)

@@ -22,7 +22,7 @@ class Pair:
 
     row: int
     topic: str
-    reference: str
+    reference: str | None
     summaries: Sequence[Mapping[str, Any]]  # one per policy: its text, and the chief measures
     gain: float  # as `gain_note` says
 
@@ -53,7 +53,7 @@ def pairs(
         gains = [(-1 if m.toxic else 1) * change[m.name] / (100 if m.percent else 1) for m in reversed(chief)]
         prompt, gain = prompts[row], float(sum(gains))
         summaries = by_policy.loc[names, ["text", *names_of]].to_dict("records")
-        found.append(Pair(int(row), prompt["topic"], prompt["references"][0], summaries, gain))
+        found.append(Pair(int(row), prompt["topic"], next(iter(prompt["references"]), None), summaries, gain))
     return sorted(found, key=lambda pair: 0.0 if math.isnan(pair.gain) else pair.gain)
 
 

@@ -9,6 +9,15 @@ from configs.presets import PRESETS
 from configs.schema import Config
 
 
+@pytest.mark.parametrize("setting", ["evaluation.verdict", "data.reference_column", "reward.parts.classifier.clip"])
+def test_null_on_the_command_line_is_null_where_a_list_could_be(setting):
+    more = {"data.reference_column": [f"--evaluation.metrics.rouge{n}=null" for n in ("1", "2", "L", "Lsum")]}
+    values = load_config([f"--{setting}=null", *more.get(setting, [])]).model_dump()
+    for key in setting.split("."):
+        values = values[key]
+    assert values is None
+
+
 @pytest.mark.parametrize("preset", sorted(p.stem for p in PRESETS.glob("*.yaml")))
 def test_every_preset_loads(preset):
     assert isinstance(load_config(["--config", preset]), Config)

@@ -151,7 +151,7 @@ CASES = {
 }
 CELLS = {
     "no such column": ({"dialogue": "a", "text": "s"}, {}, "data.reference_column: {path!r} (train) has no column "
-                       "'summary'; it has dialogue, text"),
+                       "'summary'; it has dialogue, text; null, if there are no references"),
     "no such nested column": ({"dialogue": {"en": "a"}, "summary": "s"}, {"prompt_column": "dialogue.fr"},
                               "data.prompt_column: {path!r} (train) has no column 'dialogue.fr'; it has "
                               "dialogue.en, summary"),

@@ -105,6 +105,7 @@ def _check_columns(table: Table, config: DataConfig, split: str, group: str | No
     wanted += [("algorithm.group_by.column", group)] if group else []
     problems = [
         f"{setting}: {config.path!r} ({split}) has no column {path!r}; it has {', '.join(_paths(table))}"
+        + ("; null, if there are no references" if setting == "data.reference_column" else "")
         for setting, path in wanted
         if path not in table.columns and not ("." in path and any(_has(value(row, path)) for _, row in table))
     ]

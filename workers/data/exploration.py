@@ -98,7 +98,7 @@ def _fates(split: Split, tokens: dict[str, int], config: DataConfig) -> tuple[Co
     fates: Counter[str] = Counter()
     known: dict[str, list[str]] = {}
     for example in split.examples:
-        why = reason(example, config, known.get(example.text, ()))
+        why = reason(example, config, known.get(example.text))
         if not why:
             known.setdefault(example.text, []).extend(example.references)
             why = "too_many_tokens" if tokens[example.text] > config.max_prompt_tokens else "kept"

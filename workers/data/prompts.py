@@ -90,18 +90,18 @@ def read_rows(config: DataConfig, split: str, group_by: GroupBy | None = None) -
     left_out: Counter[str] = Counter()
     for example in read_examples(config, split, group_by):
         key = example.text, example.languages
-        known = references.get(key, [])
+        known = references.get(key)
         if why := reason(example, config, known):
             left_out[why] += 1
             continue
         kept.setdefault(key, []).append(example)
-        references[key] = list(dict.fromkeys([*known, *example.references]))
+        references[key] = list(dict.fromkeys([*(known or ()), *example.references]))
     rows = [Row(key[0], tuple(references[key]), examples[0], len(examples)) for key, examples in kept.items()]
     return Kept(tuple(rows), sum(row.rows for row in rows) + left_out.total(), left_out)
 
 
-def reason(example: Example, config: DataConfig, known: Sequence[str]) -> str | None:
-    """Why a row is left out, or None; `known` are the references of earlier rows with its text.
+def reason(example: Example, config: DataConfig, known: Sequence[str] | None) -> str | None:
+    """Why a row is left out, or None; `known` are the references of earlier rows with its text, if there are such rows.
 
     Characters are those of the text without the template, and bounds are inclusive.
     """
@@ -111,9 +111,9 @@ def reason(example: Example, config: DataConfig, known: Sequence[str]) -> str | 
         return "too_short"
     if len(example.text) > config.max_chars:
         return "too_long"
-    if not example.references:
+    if config.reference_column is not None and not example.references:
         return "no_reference"
-    return "repeated" if set(example.references) <= set(known) else None
+    return "repeated" if known is not None and set(example.references) <= set(known) else None
 
 
 def make_prompts(
