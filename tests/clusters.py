@@ -39,3 +39,26 @@ def head(home: Path, port: int, token: bool = True) -> Iterator[dict[str, str]]:
     for process in psutil.process_iter(["cmdline"]):  # `ray stop` would stop every Ray on this machine
         if str(home / "ray") in " ".join(process.info["cmdline"] or []):
             process.kill()
+
+
+def processes(port: int, *words: str) -> list[psutil.Process]:
+    """Processes of the cluster on `port` with all words in their command line; others of the machine are left alone."""
+    found = [(process, command(process)) for process in psutil.process_iter()]
+    return [process for process, line in found if all(word in line for word in words) and is_below(process, port)]
+
+
+def is_below(process: psutil.Process, port: int) -> bool:
+    """Whether the process, or one above it, was started for the cluster on this port."""
+    try:
+        lines = [command(each) for each in (process, *process.parents())]
+    except psutil.Error:
+        return False
+    return any(f":{port}" in line or f"={port}" in line for line in lines)
+
+
+def command(process: psutil.Process) -> str:
+    """The command line of a process, empty once it is gone."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""

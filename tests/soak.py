@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from tests.clusters import head
+from tests.clusters import head, processes
 from tests.load import REPLICA, is_right, make_requests
 from tests.service.http.test_serve import Service
 
@@ -163,25 +163,8 @@ def size(process: psutil.Process) -> float:
 
 
 def found(*words: str) -> list[psutil.Process]:
-    """Processes of this cluster with all words in their command line; others of the machine are left alone."""
-    lines = [(process, command(process)) for process in psutil.process_iter()]
-    return [process for process, line in lines if all(word in line for word in words) and is_own(process)]
-
-
-def is_own(process: psutil.Process) -> bool:
-    """Whether the process, or one above it, was started for the cluster on this port."""
-    try:
-        return any(f":{PORT}" in command(each) or f"={PORT}" in command(each) for each in (process, *process.parents()))
-    except psutil.Error:
-        return False
-
-
-def command(process: psutil.Process) -> str:
-    """The command line of a process, empty once it is gone."""
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
+    """Processes of the cluster with all words in their command line."""
+    return processes(PORT, *words)
 
 
 def main() -> None:

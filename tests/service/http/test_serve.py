@@ -16,8 +16,8 @@ import torch
 import yaml
 from safetensors.torch import load
 
-from tests.clusters import head
-from tests.conftest import ROOT, SMALL
+from tests.clusters import head, processes
+from tests.conftest import ROOT, SMALL, small_arguments
 
 pytestmark = pytest.mark.ray
 
@@ -171,6 +171,32 @@ def test_a_second_service_on_the_cluster_leaves_the_first_alone(service, tmp_pat
     assert second.stop() == 0
     assert service.http.get("/ready").json()["replicas"] == {"summaries": 1, "scores": 1}
     assert service.http.post("/scores", json={"texts": ["thank you"]}).status_code == 200
+
+
+@pytest.mark.slow
+def test_a_run_on_another_machine_is_rewarded_by_this_service(service, tmp_path):
+    """As by the classifier itself, also while the only replica is killed."""
+    there = ["--reward.parts.classifier=null", "--reward.parts.there.type=http", "--reward.parts.there.retries=8",
+             f"--reward.parts.there.url={service.http.base_url.join('/scores')}"]  # fmt: skip
+    rows = {}
+    for name, reward in {"here": [], "there": there}.items():
+        words = [sys.executable, "ray_job.py", *small_arguments(out=tmp_path / name, steps=8), *reward]
+        with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) as run:
+            if reward:
+                steps = tmp_path / name / "steps.jsonl"
+                while not steps.is_file() or not steps.read_text().count("\n"):
+                    assert run.poll() is None, run.stderr.read()
+                    time.sleep(0.05)  # the run writes a file: there is no event to wait for
+                replicas = processes(PORT, "ServeReplica:seqrlhf")
+                assert replicas
+                for replica in replicas:
+                    replica.kill()
+            assert run.wait(timeout=300) == 0, run.stderr.read()
+        rows[name] = [json.loads(line) for line in (tmp_path / name / "steps.jsonl").read_text().splitlines()]
+    assert len(rows["there"]) == 8
+    for here, remote in zip(rows["here"], rows["there"], strict=True):
+        assert remote["reward/mean"] == pytest.approx(here["reward/mean"], abs=1e-3), here["step"]
+        assert remote["score/there"] == pytest.approx(here["score/classifier"], abs=1e-3), here["step"]
 
 
 OTHER_RAY = """
