@@ -2,9 +2,11 @@
 
 import math
 import os
+import random
 
 import pytest
 from ray.cluster_utils import Cluster
+from transformers import AutoTokenizer
 
 from cluster import driver
 from cluster.plan import Plan
@@ -14,6 +16,8 @@ from cluster.ray_cluster import prepare_token
 from configs.errors import RunError, UsageError
 from learner.adapter import tensors_sha256
 from tests.conftest import small_config
+from tests.families import FAMILIES, WORDS
+from workers.data.prompts import Prompt
 
 pytestmark = pytest.mark.ray
 
@@ -61,6 +65,22 @@ def test_several_learners_and_run_ahead_give_the_same_bits_as_inline(address, ah
     """Two learners share the microbatches while the next step's rollouts are made."""
     config = small_config(**AHEAD, cluster__backend="ray", cluster__address=address, workers__learner=learners)
     assert train(config, prompts) == ahead
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["BART", "NLLB", "T5Gemma"])
+def test_other_families_give_the_same_bits_as_inline_too(address, tmp_path, name):
+    """Each as a rollout worker, its reference and the learner, after two updates."""
+    [family] = [family for family in FAMILIES if family.name == name]
+    settings = {"policy__model": family.save(tmp_path / "model"), "steps": 3, "algorithm__learning_rate": 0.01}
+    tokenizer = AutoTokenizer.from_pretrained(settings["policy__model"])
+    draw = random.Random(0)
+    texts = [" ".join(draw.choices(WORDS, k=draw.randint(1, 9))) for _ in range(40)]
+    prompts = [Prompt(text, tuple(tokenizer(text)["input_ids"]), ("",), text) for text in texts]
+    on_ray = {"cluster__backend": "ray", "cluster__address": address, "workers__rollout": 2}
+    adapter, metrics = train(small_config(**settings), prompts)
+    assert train(small_config(**settings, **on_ray), prompts) == (adapter, metrics)
+    assert metrics[-1]["objective/kl_k3"] > 0
 
 
 def test_run_ahead_samples_from_the_previous_policy(ahead, prompts):

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import asynccontextmanager, chdir
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -259,6 +260,20 @@ def test_adapters_of_all_shapes_are_used_concurrently(models, summarizer, dialog
     before = check(folders[0])
     write_adapter(folders[0], 7, target_modules=layers[0], **shapes[0])
     assert check(folders[0]) != before
+
+
+def test_requests_with_other_prefixes_are_answered_together(models, summarizer, dialogues):
+    """Prefixes of several lengths in one batch, with seeds and without."""
+    own = summarizer.settings.format
+    formats = [replace(own, target_prefix=prefix) for prefix in ("", "#Person1#", "#Person1# says that the")]
+    requests = [
+        SummaryRequest(text, seed, form)
+        for text in dialogues[:6]
+        for seed, form in zip((None, 3, None), formats, strict=True)
+    ]
+    wanted = [expected(summarizer, BASE, [request])[0] for request in requests]
+    assert outcomes(*[models.summarize(BASE, request) for request in requests]) == wanted
+    assert len(set(wanted)) > 12
 
 
 def test_bad_requests_get_errors_and_do_not_affect_others(cluster, models, summarizer, dialogues, tmp_path):
