@@ -27,6 +27,7 @@ class TrainerLog(TrainerCallback):
             kept = read_log(self.file) if state.global_step else []
             kept = [line for line in kept if line["step"] <= state.global_step]
             kept = kept or [{"step": 0, "of": state.max_steps, **self.first}]
+            self.file.parent.mkdir(parents=True, exist_ok=True)
             replace_file(self.file, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:

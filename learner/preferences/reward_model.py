@@ -35,8 +35,6 @@ def fit(settings: RewardModelSettings, training: Training, held_out: Sequence[En
     folder = training.folder(root)
     if (folder / MADE).exists():
         return
-    for needed in (folder, training.log(root).parent):
-        needed.mkdir(parents=True, exist_ok=True)
     trainer, body = make_trainer(settings, training, held_out, root)
     trainer.train(resume_from_checkpoint=newest(folder))
     if trainer.is_world_process_zero():
