@@ -16,6 +16,7 @@ from cluster.ray_cluster import connected
 from configs.errors import RunError, UsageError
 from configs.load import validate
 from configs.schema import Config
+from learner.pretrained import one_line
 
 Train = Callable[[Config, Path, str], None]
 """Config, folder and device -> writes its result to the folder. It begins at its newest checkpoint there."""
@@ -38,7 +39,12 @@ def run(job: TrainJob, config: Config, folder: Path) -> None:
     folder = folder.resolve()
     if config.cluster.backend == "inline":
         device = resolve(LayoutRequest.of(config), [Machine.here()])["learner"].device
-        _train(job.train, config, folder, device)
+        try:
+            _train(job.train, config, folder, device)
+        except (UsageError, RunError, OSError):
+            raise
+        except Exception as error:  # a model of another kind may fail in any way
+            raise RunError(f"{job.title} failed: {one_line(error)}") from error
         return
     with connected(config.cluster.address) as machines:
         cpus, gpus = _share(config, machines)

@@ -14,13 +14,14 @@ from safetensors.torch import load_file
 from cluster.preflight.measured_models import RESULT
 from cluster.reward_plan import RewardPlan, body
 from configs.classifiers import ProbedModel
+from configs.errors import RunError
 from configs.reward_parts import ClassifierReward, EnsembleReward
 from configs.schema import Config
 from learner.adapter import tensors_sha256
 from learner.atomic_files import replace_file
 from learner.preferences.pairs import Preference
 from learner.preferences.trainings import MADE, MODEL, TRAININGS
-from workers.preferences.agreement import ceiling
+from workers.preferences.ceiling import accuracy_ceiling
 from workers.preferences.encoding import both_items
 from workers.preferences.reward_quality import ScoredPairs, accuracy, calibration, length_preference, spread
 from workers.reward.texts import TextScorer
@@ -80,7 +81,7 @@ def _measures(plan: RewardPlan, made: dict[str, Path], device: torch.device) -> 
     curve = [{"learnt_from": counts[name], **alone[name]} for name in made if name not in plan.members[1:]]
     return {
         **accuracy(scored),
-        "ceiling": ceiling([*plan.pairs, *(() if plan.own_held_out else held_out)], plan.config.seed),
+        "ceiling": accuracy_ceiling([*plan.pairs, *(() if plan.own_held_out else held_out)], plan.config.seed),
         "current": accuracy(score(result, plan.current)) if plan.current else None,
         "curve": curve if len(curve) > 1 else [],
         "members": [alone[name]["accuracy"] for name in plan.members],
@@ -101,8 +102,10 @@ def scorer(models: Sequence[Path], text: str, device: torch.device) -> TextScore
 
 
 def score(reward: TextScorer, pairs: Sequence[Preference]) -> ScoredPairs:
-    """The pairs with the reward's scores."""
-    sides = (np.array(reward(side), float) for side in zip(*map(both_items, pairs), strict=True))
+    """The pairs with the reward's scores. Raises `RunError` if these are not finite."""
+    sides = [np.array(reward(side), float) for side in zip(*map(both_items, pairs), strict=True)]
+    if not np.isfinite(sides).all():
+        raise RunError("the model's scores are not finite numbers: lower reward_training.learning_rate")
     return ScoredPairs(pairs, *sides)
 
 

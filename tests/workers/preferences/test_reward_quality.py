@@ -8,7 +8,7 @@ import pytest
 
 from learner.preferences.pairs import Preference
 from tests.preferences import simulated
-from workers.preferences.agreement import ceiling
+from workers.preferences.ceiling import accuracy_ceiling
 from workers.preferences.reward_quality import (
     ScoredPairs,
     accuracy,
@@ -65,7 +65,7 @@ def test_there_is_no_temperature_where_every_pair_is_ranked_correctly():
 
 @pytest.mark.parametrize("flips", [0.1, 0.2])
 def test_the_ceiling_is_the_share_of_answers_that_are_no_errors(flips):
-    found = ceiling(simulated(700, flips=flips, annotators=3))
+    found = accuracy_ceiling(simulated(700, flips=flips, annotators=3))
     low, high = found["interval"]
     assert low <= 1 - flips <= high and high - low < 0.08 and found["questions"] == 700
     assert found["agreement"] == pytest.approx((1 - flips) ** 2 + flips**2, abs=0.03)
@@ -73,17 +73,17 @@ def test_the_ceiling_is_the_share_of_answers_that_are_no_errors(flips):
 
 def test_the_ceiling_is_unknown_without_two_named_annotators():
     pairs = simulated(5, annotators=2)
-    assert ceiling(pairs)["accuracy"] == 1
-    assert ceiling([replace(pair, annotator=None) for pair in pairs]) is None
-    assert ceiling([replace(pair, annotator="one") for pair in pairs]) is None, (
+    assert accuracy_ceiling(pairs)["accuracy"] == 1
+    assert accuracy_ceiling([replace(pair, annotator=None) for pair in pairs]) is None
+    assert accuracy_ceiling([replace(pair, annotator="one") for pair in pairs]) is None, (
         "who repeats an answer agrees with himself"
     )
-    assert ceiling([replace(pair, tie=True) for pair in pairs]) is None
+    assert accuracy_ceiling([replace(pair, tie=True) for pair in pairs]) is None
 
 
 def test_annotators_who_disagree_by_chance_leave_a_ceiling_of_one_half():
     pairs = [Preference("p", "a", "b", annotator="one"), Preference("p", "b", "a", annotator="two")]
-    assert ceiling(pairs)["accuracy"] == 0.5
+    assert accuracy_ceiling(pairs)["accuracy"] == 0.5
 
 
 def test_preference_for_length_is_told_of_people_and_of_the_model():

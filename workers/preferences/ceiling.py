@@ -13,7 +13,7 @@ RESAMPLES = 2000
 PERCENTILES = 2.5, 97.5
 
 
-def ceiling(pairs: Sequence[Preference], seed: int = 0) -> dict[str, Any] | None:
+def accuracy_ceiling(pairs: Sequence[Preference], seed: int = 0) -> dict[str, Any] | None:
     """Agreement of two annotators about one question, and the accuracy that nothing exceeds against one's answers.
 
     If each answer is the better one with probability q, two agree with probability a = q² + (1 - q)². Hence the best
