@@ -27,6 +27,12 @@ def _request(arguments: list[str]) -> tuple[Any, ...]:
     return request.config, request.resume
 
 
+def _pairs_and_request(arguments: list[str]) -> tuple[Any, ...]:
+    """As `_request`; `--pairs` is short for `--reward_training.pairs`."""
+    whole = "--reward_training.pairs"
+    return _request([whole + a.removeprefix("--pairs") if a.split("=")[0] == "--pairs" else a for a in arguments])
+
+
 def _words_and_request(arguments: list[str]) -> tuple[Any, ...]:
     """The words before the first option, then as `_request`."""
     count = next((i for i, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
@@ -51,6 +57,8 @@ class Verb:
 VERBS = (
     Verb("explore", "show an overview of the data set", "service.commands.explore:explore", _config),
     Verb("sft", "fine-tune an adapter on reference summaries", "service.commands.sft:sft"),
+    Verb("train-reward", "learn a reward model from preferences: train-reward --pairs FILE",
+         "service.commands.train_reward:train_reward", _pairs_and_request),
     Verb("train", "train by reinforcement learning, from config to report (default)", "service.commands.train:run"),
     Verb("evaluate", "compare policies on held-out dialogues: evaluate base sft=DIR rlhf=RUN RUN@12",
          "service.commands.evaluate:evaluate", _words_and_request),
@@ -59,6 +67,8 @@ VERBS = (
     Verb("bench", "time training steps, optionally against another command's", "service.commands.bench:bench", _config),
     Verb("report", "write the page of a run, or of several side by side: report RUN [RUN ...]",
          "service.commands.report:report", _arguments),
+    Verb("pairs", "preferences: pairs import|export SOURCE --out FILE, judge SOURCE, delete-annotator SOURCE NAME",
+         "service.commands.pairs:pairs", _arguments),
     Verb("doctor", "check whether a run would work", "service.commands.doctor:examine"),
     Verb("scale", "change the number of workers of a running run: scale RUN --reward 4",
          "service.commands.scale:scale", _arguments),
@@ -97,7 +107,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _overview() -> str:
-    lines = [f"  {verb.name:<10}{verb.help}" for verb in VERBS]
+    lines = [f"  {verb.name:<14}{verb.help}" for verb in VERBS]
     return "\n".join([f"usage: {COMMAND} [COMMAND] [--config FILE] [--key value ...]", "", "commands:", *lines, ""])
 
 

@@ -25,7 +25,7 @@ class ClassifierJudge(ProbedModel):
     type: Literal["classifier"] = "classifier"
 
 
-OF_REWARDS = (*Part.model_fields, "toxicity")
+OF_REWARDS = (*Part.model_fields, "toxicity", "force")
 """Settings of a part that mean nothing in an evaluation, where failures count as unknown."""
 RESERVED = ("row", "text", "tokens", "cut", "repetition", "copied", "score", "toxicity", "toxicity_with_prompt",
             "second_judge", "commonest", "policy", "decoding", "sample", "distinct", "dropped", "unknown")  # fmt: skip

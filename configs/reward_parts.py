@@ -54,6 +54,8 @@ class TextReward(Inference):
     """Text to score. prompt+completion is truncated at the start of the prompt."""
     toxicity: bool = False
     """The label tells toxic texts from others: report the probability of a bad text as toxicity. For one part only."""
+    force: bool = False
+    """Use models of `train-reward` even if their accuracy on held-out pairs is below `reward_training.min_accuracy`."""
 
 
 class ClassifierReward(Part, ProbedModel, TextReward):

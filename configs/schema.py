@@ -12,6 +12,7 @@ from configs.cluster import CheckpointsConfig, ClusterConfig, WorkersConfig
 from configs.data import DataConfig
 from configs.evaluation import EvaluationConfig, WatchConfig
 from configs.policy import PolicyConfig
+from configs.reward_training import RewardTrainingConfig
 from configs.rewards import RewardConfig
 from configs.rollout import RolloutConfig
 from configs.service import ServeConfig
@@ -37,6 +38,8 @@ class Config(Section):
     """When to warn of reward hacking."""
     sft: SftConfig = SftConfig()
     """Supervised fine-tuning by `ray_job.py sft`."""
+    reward_training: RewardTrainingConfig = RewardTrainingConfig()
+    """A reward model learnt from preferences by `ray_job.py train-reward`."""
     bench: BenchConfig = BenchConfig()
     """What `ray_job.py bench` measures."""
     serve: ServeConfig = ServeConfig()

@@ -1,9 +1,10 @@
-"""Settings of a learner and of supervised fine-tuning: the config sections and numbers that each needs."""
+"""Settings of what learns: the config sections and numbers that a learner, fine-tuning and reward models need."""
 
 from dataclasses import dataclass
 
 from configs.algorithms import AnyAlgorithm
 from configs.policy import PolicyConfig
+from configs.reward_training import RewardTrainingConfig
 from configs.sft import SftConfig
 
 
@@ -30,4 +31,13 @@ class SftSettings:
     max_new_tokens: int  # of the summaries generated for validation
     eval_batch_size: int
     seed: int
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class RewardModelSettings:
+    """Everything the training of a reward model is built from."""
+
+    model: str  # whose body is kept
+    training: RewardTrainingConfig
     device: str = "cpu"

@@ -32,10 +32,10 @@ from learner.family import end_ids, start_token
 from learner.lora import with_adapter
 from learner.pretrained import load_model
 from learner.settings import SftSettings
-from learner.sft_log import COMPLETE, SftLog, read_log
 from learner.targets import Collator, as_example, prefix_length, with_end
+from learner.trainer_log import TrainerLog, newest, read_log
 
-RESULT = "sft.json"
+RESULT, LOG = "sft.json", "sft.jsonl"
 LINES = 20
 """Approximate number of lines with the loss over the whole training."""
 
@@ -81,9 +81,9 @@ def make_trainer(settings: SftSettings, examples: Examples, folder: Path) -> Seq
         eval_dataset=_dataset(examples.validation, ends, most),
         data_collator=Collator(base, tokenizer.pad_token_id),
         compute_metrics=lambda prediction: examples.rouge(_texts(prediction, tokenizer, len(examples.validation))),
-        callbacks=[SftLog(folder, model)],
+        callbacks=[TrainerLog(folder / LOG, _sizes(model), ("loss", "eval_rougeL"))],
     )
-    trainer.remove_callback(PrinterCallback)  # SftLog writes what it would print
+    trainer.remove_callback(PrinterCallback)  # TrainerLog writes what it would print
     return trainer
 
 
@@ -110,6 +110,11 @@ def _model(settings: SftSettings, tokenizer: PreTrainedTokenizerBase) -> PeftMod
         pad_token_id=tokenizer.pad_token_id,
     )
     return with_adapter(base, policy)
+
+
+def _sizes(model: PeftModel) -> dict[str, int]:
+    trainable, total = model.get_nb_trainable_parameters()
+    return {"trainable": trainable, "total": total}
 
 
 def total_steps(sft: SftConfig, rows: int) -> int:
@@ -156,15 +161,6 @@ def _texts(prediction: EvalPrediction, tokenizer: PreTrainedTokenizerBase, rows:
     return tokenizer.batch_decode(ids, skip_special_tokens=True)[:rows]
 
 
-def newest(folder: Path) -> str | None:
-    """The newest complete checkpoint; incomplete ones are deleted."""
-    written = sorted((folder / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    complete = [path for path in written if (path / COMPLETE).exists()]
-    for path in set(written) - set(complete):
-        shutil.rmtree(path, ignore_errors=True)
-    return str(complete[-1]) if complete else None
-
-
 def _finish(seed: int, trainer: Seq2SeqTrainer, folder: Path) -> None:
     model = trainer.model
     shutil.rmtree(folder / "adapter", ignore_errors=True)
@@ -172,7 +168,7 @@ def _finish(seed: int, trainer: Seq2SeqTrainer, folder: Path) -> None:
     tensors = {
         name: t.detach().cpu() for name, t in get_peft_model_state_dict(model, save_embedding_layers=False).items()
     }
-    last = next(line for line in reversed(read_log(folder)) if "eval_rougeL" in line)
+    last = next(line for line in reversed(read_log(folder / LOG)) if "eval_rougeL" in line)
     result = {
         "steps": trainer.state.global_step,
         "validation": {name.removeprefix("eval_"): value for name, value in last.items() if "rouge" in name},

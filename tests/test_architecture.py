@@ -15,11 +15,11 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ["configs", "learner", "workers", "cluster", "service", "ray_job"]
-ROOMS = {"run": 0, "report": 1, "bench": 1, "http": 2, "page": 3, "commands": 4}
+ROOMS = {"run": 0, "report": 1, "bench": 1, "campaigns": 1, "http": 2, "page": 3, "commands": 4}
 """Rooms of service/ by their height: each imports from lower ones and from itself."""
 PURE = ["tensors", "distribution", "rewards", "advantages", "losses"]
 SECTIONS = {
-    "learner": {"algorithms", "decoding", "errors", "policy", "sft"},
+    "learner": {"algorithms", "decoding", "errors", "policy", "reward_training", "sft"},
     "workers": {
         "classifiers",
         "data",
@@ -43,7 +43,7 @@ WHOLE_CONFIG = (
 )  # fmt: skip
 """Where the whole config may reach; all else gets the sections and numbers that it needs."""
 RAY = {
-    "cluster/jobs.py", "cluster/ray_cluster.py", "cluster/sft.py", "cluster/upload.py", "cluster/pools/calls.py",
+    "cluster/jobs.py", "cluster/ray_cluster.py", "cluster/ray_train.py", "cluster/upload.py", "cluster/pools/calls.py",
     "cluster/pools/dispatcher.py", "cluster/pools/failures.py", "cluster/pools/ray_pools.py",
     "cluster/pools/worker.py", "cluster/pools/worker_group.py", "cluster/serving/apps.py",
     "cluster/serving/client.py", "cluster/serving/deployment.py", "cluster/serving/replicas.py",

@@ -18,13 +18,14 @@ def check_cluster(config: Config) -> None:
         )
 
 
-def check_sft_workers(config: Config) -> None:
-    """Raises `UsageError` if the number of fine-tuning workers does not suit the batch size or the backend."""
-    sft, inline = config.sft, config.cluster.backend == "inline"
-    if sft.batch_size % sft.workers:
-        raise UsageError(f"sft.batch_size ({sft.batch_size}) must be a multiple of sft.workers ({sft.workers})")
-    if inline and sft.workers > 1:
-        raise UsageError(f"sft.workers: {sft.workers}, but cluster.backend inline has one process; leave one out")
+def check_train_workers(config: Config, section: str) -> None:
+    """Raises `UsageError` if a section's number of Ray Train workers does not suit its batch size or the backend."""
+    settings, inline = getattr(config, section), config.cluster.backend == "inline"
+    size, workers = settings.batch_size, settings.workers
+    if size % workers:
+        raise UsageError(f"{section}.batch_size ({size}) must be a multiple of {section}.workers ({workers})")
+    if inline and workers > 1:
+        raise UsageError(f"{section}.workers: {workers}, but cluster.backend inline has one process; leave one out")
 
 
 def check_trackers(config: Config) -> None:

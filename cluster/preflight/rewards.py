@@ -6,6 +6,7 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer
 
 from cluster.preflight.hub import load_named
+from cluster.preflight.measured_models import check_measured
 from cluster.preflight.models import TOKENIZER, WEIGHTS, construct
 from configs.classifiers import LabelledModel
 from configs.errors import UsageError
@@ -23,6 +24,7 @@ from workers.reward.parts import make_reward
 def check_rewards(config: Config) -> None:
     """Raises `UsageError` with the problems of all parts that cannot be used. Models are made without their weights."""
     _check_parts("reward.parts", config.reward.parts)
+    check_measured(config.reward.parts)
 
 
 def check_metrics(config: Config) -> None:

@@ -1,7 +1,6 @@
 """`ray_job.py sft`: supervised fine-tuning of an adapter."""
 
 import json
-import threading
 import time
 from pathlib import Path
 
@@ -15,15 +14,13 @@ from configs.errors import RunError
 from configs.installation import COMMAND
 from configs.schema import Config
 from learner.adapter import tensors_sha256
-from learner.sft import RESULT
-from learner.sft_log import read_log
+from learner.sft import LOG, RESULT
+from learner.trainer_log import read_log
 from service.run.folder import new_folder, write_config
+from service.run.followed import followed
 from service.run.lock import lock_folder
 from service.run.phase import Phase
 from service.run.progress import Display, silence_libraries
-
-POLL_SECONDS = 0.3
-"""Interval at which the workers' log is read."""
 
 
 def sft(config: Config, resume: Path | None = None) -> Path:
@@ -54,42 +51,23 @@ def _train(config: Config, path: Path, display: Display) -> None:
     from cluster.sft import run_sft  # here, because Ray Train takes seconds to load
 
     write_config(path, config)
-    began, done = time.perf_counter(), threading.Event()
-    seen = len(read_log(path))
-    if seen:
+    began = time.perf_counter()
+    if read_log(path / LOG):
         display.say(f"resuming {path} from its newest checkpoint")
-    with display.phase("fine-tuning") as phase:
-        follower = threading.Thread(target=_follow, args=(path, seen, done, display, phase))
-        follower.start()
+    with display.phase("fine-tuning") as phase, followed(lambda: read_log(path / LOG), _shown, display, phase):
         try:
             run_sft(config, path)
         except (RunError, KeyboardInterrupt):
             display.say(f"progress is saved; resume with: {COMMAND} sft --resume {path}")
             raise
-        finally:
-            done.set()
-            follower.join()
     result = json.loads((path / RESULT).read_bytes())
     metrics = ", ".join(f"{name} {value:.2f}" for name, value in result["validation"].items())
     display.say(f"{result['steps']} steps in {time.perf_counter() - began:.0f} s; on the validation split: {metrics}")
     display.say(f"train from it with: {COMMAND} --policy.adapter {path / 'adapter'}")
 
 
-def _follow(path: Path, seen: int, done: threading.Event, display: Display, phase: Phase) -> None:
-    """Show the log that the workers write, on whichever machine they run."""
-    while True:
-        last = done.wait(POLL_SECONDS)
-        lines = read_log(path)
-        # The file shrinks when a worker is lost and training returns to a checkpoint.
-        for line in lines[min(seen, len(lines)) :]:
-            display.say(_shown(line))
-            phase.reach(line["step"], line["of"])
-        seen = len(lines)
-        if last:
-            return
-
-
-def _shown(line: dict) -> str:
+def _shown(line: dict, phase: Phase) -> str:
+    phase.reach(line["step"], line["of"])
     if "trainable" in line:
         share = 100 * line["trainable"] / line["total"]
         return (

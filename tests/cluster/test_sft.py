@@ -5,7 +5,8 @@ import json
 import pytest
 
 import ray_job
-from learner.sft_log import read_log
+from learner.sft import LOG
+from learner.trainer_log import read_log
 from service.commands.sft import is_complete
 
 pytestmark = pytest.mark.ray
@@ -18,10 +19,10 @@ def test_two_workers_train_one_adapter(tmp_path, capsys):
     out = tmp_path / "two"
     assert ray_job.main(["sft", *SETTINGS, "--sft.workers", "2", "--out", str(out)]) == 0
     assert is_complete(out) and json.loads((out / "sft.json").read_text())["steps"] == 7  # 5% of 125
-    two = [line["eval_rougeL"] for line in read_log(out) if "eval_rougeL" in line]
+    two = [line["eval_rougeL"] for line in read_log(out / LOG) if "eval_rougeL" in line]
     alone = tmp_path / "alone"
     assert ray_job.main(["sft", *SETTINGS, "--cluster.backend", "inline", "--out", str(alone)]) == 0
-    one = [line["eval_rougeL"] for line in read_log(alone) if "eval_rougeL" in line]
+    one = [line["eval_rougeL"] for line in read_log(alone / LOG) if "eval_rougeL" in line]
     assert len(two) == len(one) == 2 and two[0] == pytest.approx(one[0]), (
         "each summary is compared with its own reference"
     )

@@ -27,7 +27,15 @@ TABLE: dict[str, Way] = {
     "python ray_job.py scale runs/first --reward 4": Elsewhere(
         "tests/cluster/test_scaling.py", '"scale", str(folder), "--reward", "4"'
     ),
+    "python ray_job.py train-reward --pairs pairs.jsonl --out runs/reward": Elsewhere(
+        "tests/service/commands/test_train_reward.py", '"train-reward", *FAST'
+    ),
+    "python ray_job.py train-reward --resume runs/reward": Elsewhere(
+        "tests/service/commands/test_train_reward.py", '"train-reward", "--resume"'
+    ),
     # Settings only: models and data that are not here, and runs that take too long.
+    """python ray_job.py --reward.parts.learned '{"type": "classifier", "model": "runs/reward", "probe": null, """
+    """"text": "completion", "standardise": {"mean": 0.0, "std": 1.1}}'""": Load(),
     "python ray_job.py --config flan_t5_detox": Load(),
     "python ray_job.py --config flan_t5_detox --policy.model /models/flan-t5-base "
     "--policy.adapter /models/my-sft-adapter --reward.parts.classifier.model /models/roberta-hate "

@@ -17,9 +17,9 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 import ray_job
 from learner.adapter import tensors_sha256
 from learner.policy import Policy
-from learner.sft import make_trainer, newest
-from learner.sft_log import COMPLETE, read_log
+from learner.sft import LOG, make_trainer
 from learner.targets import with_end
+from learner.trainer_log import COMPLETE, newest, read_log
 from service.commands.sft import is_complete
 from tests.conftest import ROOT, small_config
 
@@ -64,7 +64,7 @@ def test_the_loss_is_the_cross_entropy_of_the_summary_with_its_end(whole, config
             logits = model(input_ids=torch.tensor([ids]), decoder_input_ids=shifted).logits
         total -= logits.log_softmax(-1)[0, range(len(target)), target].sum().item()
         count += len(target)
-    first = next(line for line in read_log(whole) if "eval_loss" in line)
+    first = next(line for line in read_log(whole / LOG) if "eval_loss" in line)
     assert first["step"] == 0 and first["eval_loss"] == pytest.approx(total / count, rel=0.02)
 
 
@@ -105,7 +105,7 @@ def test_a_tokenizer_that_cannot_make_batches_is_told_of_before_anything_starts(
 
 
 def test_figures_are_written_while_it_runs(whole):
-    lines = read_log(whole)
+    lines = read_log(whole / LOG)
     assert lines[0]["trainable"] == 18_432 and lines[0]["total"] == 677_248
     rouge = [line["eval_rougeL"] for line in lines if "eval_rougeL" in line]
     assert len(rouge) == 3 and all(0 < value <= 100 for value in rouge)
@@ -126,7 +126,7 @@ def test_killed_in_the_middle_and_resumed_gives_the_same(whole, tmp_path):
     assert not is_complete(out)
     assert ray_job.main(["sft", "--resume", str(out), "--cluster.backend", "inline"]) == 0
     assert made(out) == made(whole)
-    steps = [line["step"] for line in read_log(out)]
+    steps = [line["step"] for line in read_log(out / LOG)]
     assert steps == sorted(steps)
 
 

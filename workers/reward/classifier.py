@@ -41,15 +41,11 @@ class Classifier:
         self.independent = shape.problem_type in (MULTI_LABEL, REGRESSION) or shape.num_labels == 1
         # The only output of a reward model or a regression is a number on a scale of its own.
         self.has_probability = not self.independent or shape.problem_type == MULTI_LABEL
-        self.max_length = _max_length(self.model, self.tokenizer)
-        _check_padding(f"{field}.model", self.model, self.tokenizer)
-        check_vocabulary(f"{field}.model", self.model, self.tokenizer)
+        self.max_length = checked_limit(f"{field}.model", self.model, self.tokenizer)
 
     def logits(self, texts: Sequence[str], cut: str = "right") -> Tensor:
         """Raw logits [B, labels] in float32; texts that are too long are truncated on the side `cut`."""
-        self.tokenizer.truncation_side = cut
-        truncation = {"truncation": self.max_length is not None, "max_length": self.max_length}
-        return self.read(self.tokenizer(list(texts), **truncation))
+        return self.read(encode(self.tokenizer, texts, self.max_length, cut))
 
     @torch.no_grad()
     def read(self, inputs: Mapping[str, list[list[int]]]) -> Tensor:
@@ -101,6 +97,24 @@ class Classifier:
         if self.has_probability:
             return f"is bad with probability {self.badness(logits).item():.3f}"
         return f"has score {self.score(logits).item():.2f}"
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], limit: int | None, cut: str
+) -> Mapping[str, list[list[int]]]:
+    """Texts as a classifier reads them, unpadded; those of more than `limit` tokens are truncated on the side `cut`."""
+    tokenizer.truncation_side = cut
+    return tokenizer(list(texts), truncation=limit is not None, max_length=limit)
+
+
+def checked_limit(field: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Maximum tokens of a text; None if unlimited.
+
+    Raises `UsageError` naming `field` if texts cannot be batched, or the tokenizer is another model's.
+    """
+    _check_padding(field, model, tokenizer)
+    check_vocabulary(field, model, tokenizer)
+    return _max_length(model, tokenizer)
 
 
 def _max_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:

@@ -21,6 +21,13 @@ class Reading(NamedTuple):
     logits: list[Tensor]  # [B, labels] of each classifier
 
 
+def texts_to_read(items: Sequence[Item], text: str) -> tuple[list[str], str]:
+    """What a reward model reads of each item, by the setting `text`; and on which side too long a text is truncated."""
+    if text == "completion":
+        return [item.completion for item in items], "right"
+    return [item.prompt + item.completion for item in items], "left"
+
+
 class TextScorer:
     """Scores texts by one classifier, or by the mean of several minus their standard deviation."""
 
@@ -45,9 +52,7 @@ class TextScorer:
 
     def read_items(self, items: Sequence[Item]) -> Reading:
         """The reading of each completion, or of prompt and completion."""
-        if self.config.text == "completion":
-            return self.read([item.completion for item in items])
-        return self.read([item.prompt + item.completion for item in items], cut="left")
+        return self.read(*texts_to_read(items, self.config.text))
 
     def read(self, texts: Sequence[str], cut: str = "right") -> Reading:
         """The reading of the texts; those that are too long are truncated on the side `cut`."""

@@ -16,6 +16,7 @@ CLOSED = {
     "data.encoding": "presets decide how data is read",
     "cluster": "presets decide where runs execute and with which resources",
     "bench": "for the command line only",
+    "reward_training": "for the command line only",
     "serve": "configures the service itself",
     "trackers": "would send metrics to other hosts",
 }
