@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -25,6 +26,11 @@ def _request(arguments: list[str]) -> tuple[Any, ...]:
 
     request = load_request(arguments)
     return request.config, request.resume
+
+
+def _preferences(arguments: list[str]) -> tuple[Any, ...]:
+    """As `_request`; --pairs and --ratings stand for settings of the section dpo."""
+    return _request([re.sub(r"^--(pairs|ratings)(?==|$)", r"--dpo.\1", argument) for argument in arguments])
 
 
 def _words_and_request(arguments: list[str]) -> tuple[Any, ...]:
@@ -52,6 +58,8 @@ VERBS = (
     Verb("explore", "show an overview of the data set", "service.commands.explore:explore", _config),
     Verb("sft", "fine-tune an adapter on reference summaries", "service.commands.sft:sft"),
     Verb("train", "train by reinforcement learning, from config to report (default)", "service.commands.train:run"),
+    Verb("dpo", "train on pairs of completions without a reward model: dpo --pairs FILE",
+         "service.commands.dpo:dpo", _preferences),
     Verb("evaluate", "compare policies on held-out dialogues: evaluate base sft=DIR rlhf=RUN RUN@12",
          "service.commands.evaluate:evaluate", _words_and_request),
     Verb("pipeline", "explore, evaluate the base model, sft, train, and evaluate all; skips finished stages",

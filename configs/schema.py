@@ -9,6 +9,7 @@ from configs.base import Section
 from configs.bench import BenchConfig
 from configs.cluster import CheckpointsConfig, ClusterConfig, WorkersConfig
 from configs.data import DataConfig
+from configs.dpo import DpoConfig
 from configs.evaluation import EvaluationConfig, WatchConfig
 from configs.policy import PolicyConfig
 from configs.rewards import RewardConfig
@@ -36,6 +37,8 @@ class Config(Section):
     """When to warn of reward hacking."""
     sft: SftConfig = SftConfig()
     """Supervised fine-tuning by `ray_job.py sft`."""
+    dpo: DpoConfig = DpoConfig()
+    """Learning from preferences by `ray_job.py dpo`."""
     bench: BenchConfig = BenchConfig()
     """What `ray_job.py bench` measures."""
     serve: ServeConfig = ServeConfig()

@@ -27,19 +27,19 @@ def preflight(config: Config, resume: Path | None = None, learns: bool = True) -
     `resume` is the folder of a resumed run, which need not be empty. Where the policy `learns`, every adapted layer
     must receive a gradient. Raises `UsageError` with all problems.
     """
-    _choose_hub_access(config, *_models(config.reward), *_models(config.evaluation))
+    choose_hub_access(config, *_models(config.reward), *_models(config.evaluation))
     problems: list[str] = []
     for check in (check_rewards, check_metrics, check_cluster, check_trackers):
         collect(problems, check, config)
-    _check_output(problems, config, resume)
-    policy, tokenizer = _policy_and_tokenizer(problems, config, learns=learns and not resume)
+    check_output(problems, config, resume)
+    policy, tokenizer = policy_and_tokenizer(problems, config, learns=learns and not resume)
     splits = collect(problems, read_run_splits, config)
     plan = collect(problems, make_plan, config, tokenizer, splits) if tokenizer and splits else None
     if policy and plan:
         collect(problems, check_prompts, config, policy, [*plan.train, *plan.held_out])
     if plan:
         collect(problems, check_columns, config, plan.train)
-    _raise_all(problems)
+    raise_all(problems)
     return plan
 
 
@@ -48,12 +48,12 @@ def check_training(config: Config, resume: Path | None = None) -> dict[str, Kept
 
     Returns what is kept of the training and the validation split.
     """
-    _choose_hub_access(config)
+    choose_hub_access(config)
     problems: list[str] = []
     for check in (check_cluster, check_sft_workers):
         collect(problems, check, config)
-    _check_output(problems, config, resume)
-    policy, tokenizer = _policy_and_tokenizer(problems, config, learns=not resume)
+    check_output(problems, config, resume)
+    policy, tokenizer = policy_and_tokenizer(problems, config, learns=not resume)
     if policy and tokenizer:
         collect(problems, check_targets, config, policy, tokenizer)
     splits = {}
@@ -65,18 +65,18 @@ def check_training(config: Config, resume: Path | None = None) -> dict[str, Kept
         splits[split] = prompts
         if policy and prompts:
             collect(problems, check_prompts, config, policy, prompts)
-    _raise_all(problems)
+    raise_all(problems)
     return splits
 
 
 def check_serving(config: Config) -> None:
     """The checks for a service, of its policy and reward. Raises `UsageError` with all problems."""
-    _choose_hub_access(config, *_models(config.reward))
+    choose_hub_access(config, *_models(config.reward))
     problems: list[str] = []
     collect(problems, check_rewards, config)
     bare = config.model_copy(update={"policy": config.policy.model_copy(update={"adapter": None})})
-    _policy_and_tokenizer(problems, bare, learns=False)
-    _raise_all(problems)
+    policy_and_tokenizer(problems, bare, learns=False)
+    raise_all(problems)
 
 
 def _prompts(config: Config, rows: Kept[Row], tokenizer: PreTrainedTokenizerBase) -> Kept[Prompt]:
@@ -91,12 +91,13 @@ def collect(problems: list[str], check: Callable[..., Any], *arguments: Any) -> 
         problems.extend(error.problems)
 
 
-def _raise_all(problems: list[str]) -> None:
+def raise_all(problems: list[str]) -> None:
+    """Raises `UsageError` if there are any, each once."""
     if problems:
         raise UsageError(*dict.fromkeys(problems))
 
 
-def _choose_hub_access(config: Config, *more: str) -> None:
+def choose_hub_access(config: Config, *more: str) -> None:
     """Go offline if a model or data set is not local and the hub cannot be reached."""
     names = [config.policy.model, config.policy.adapter, config.data.path, *more]
     if any(name and not Path(name).exists() for name in names) and not hub_is_reachable():
@@ -107,15 +108,17 @@ def _models(section: RewardConfig | EvaluationConfig) -> list[str]:
     return [model.model for _, model in section.models()]
 
 
-def _check_output(problems: list[str], config: Config, resume: Path | None) -> None:
+def check_output(problems: list[str], config: Config, resume: Path | None) -> None:
+    """Adds the problems of the run's folder and its disk."""
     if not resume:
         collect(problems, check_out, config)
     collect(problems, check_disk, resume or Path(config.out or "."))
 
 
-def _policy_and_tokenizer(
+def policy_and_tokenizer(
     problems: list[str], config: Config, learns: bool
 ) -> tuple[Policy | None, PreTrainedTokenizerBase | None]:
+    """The policy without weights and its tokenizer; adds their problems."""
     policy, tokenizer = collect(problems, check_policy, config), collect(problems, check_tokenizer, config)
     if policy and tokenizer:
         collect(problems, check_lengths, config, policy, tokenizer)
