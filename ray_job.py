@@ -67,6 +67,8 @@ VERBS = (
     Verb("bench", "time training steps, optionally against another command's", "service.commands.bench:bench", _config),
     Verb("report", "write the page of a run, or of several side by side: report RUN [RUN ...]",
          "service.commands.report:report", _arguments),
+    Verb("pairs", "preferences: pairs import|export SOURCE --out FILE, judge SOURCE, delete-annotator SOURCE NAME",
+         "service.commands.pairs:pairs", _arguments),
     Verb("doctor", "check whether a run would work", "service.commands.doctor:examine"),
     Verb("scale", "change the number of workers of a running run: scale RUN --reward 4",
          "service.commands.scale:scale", _arguments),

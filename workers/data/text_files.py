@@ -29,14 +29,14 @@ class Broken(Exception):
     """A file that cannot be read: what is wrong, and where in it."""
 
 
-def read_text_file(path: Path, encoding: str, texts: frozenset[str]) -> list[Row]:
+def read_text_file(path: Path, encoding: str, texts: frozenset[str], newline: str | None = None) -> list[Row]:
     """All rows. Cells of csv are text; in columns that are not in `texts` and hold nothing else, numbers.
 
-    Raises `UsageError` naming file and line.
+    Line ends in cells become \\n; with newline="" they stay as they are. Raises `UsageError` naming file and line.
     """
     kind = next(suffix for suffix in reversed(path.suffixes) if suffix != ".gz")
     try:
-        with _opened(path, encoding) as file:
+        with _opened(path, encoding, newline) as file:
             rows = list(_csv_rows(file, DELIMITERS[kind]) if kind in DELIMITERS else _json_rows(file))
     except (Broken, OSError, EOFError, zlib.error) as error:
         raise UsageError(f"data.path: {path} cannot be read: {error}") from error
@@ -48,14 +48,14 @@ def read_text_file(path: Path, encoding: str, texts: frozenset[str]) -> list[Row
 
 
 @contextmanager
-def _opened(path: Path, encoding: str) -> Iterator[TextIO]:
-    """The file as text; line ends, also those in cells, become \\n."""
+def _opened(path: Path, encoding: str, newline: str | None) -> Iterator[TextIO]:
+    """The file as text."""
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rb") as file:
         start = file.read(3)
     encoding = next((found for mark, found in BYTE_ORDER_MARKS.items() if start.startswith(mark)), encoding)
     try:
-        with opener(path, "rt", encoding=encoding) as file:
+        with opener(path, "rt", encoding=encoding, newline=newline) as file:
             yield file
     except UnicodeError as error:
         with opener(path, "rb") as file:

@@ -38,7 +38,7 @@ def text(row: Mapping[str, Any], column: str) -> str:
     if not isinstance(cell, str):
         raise ValueError(f"{column}: {cell!r} is not a text; put it in quotes")
     if lone := re.search("[\ud800-\udfff]", cell):
-        raise ValueError(f"{column}: character {lone.start() + 1} is half of a surrogate pair ({ascii(lone[0])}), "
+        raise ValueError(f"{column}: character {lone.start() + 1} is half of a surrogate pair ({lone[0]!a}), "
                          f"as of an emoji that was cut in two; remove it")  # fmt: skip
     return cell
 

@@ -1,24 +1,20 @@
-"""Files of pairs and of ratings: jsonl, json, csv, tsv and parquet files, folders of them, and folders of `save_to_disk`."""
+"""Preferences and ratings of a file or a folder."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from configs.data import DataConfig
 from configs.errors import UsageError
 from learner.preferences.pairs import Preference, Rating
-from workers.data.reading import read_table, split_names
-from workers.data.splits import SINGLE
 from workers.data.table import Table
-from workers.preferences.cells import absent, name, number, text, truth, unguarded
+from workers.preferences.cells import absent, name, number, text, truth
+from workers.preferences.rows import read_rows
 
 Read = TypeVar("Read")
 PAIRS = "a file of pairs has the columns prompt, chosen and rejected, and may have tie, margin, annotator and pair"
 RATINGS = "a file of ratings has the columns prompt, completion and label (or good), and may have annotator"
 SHOWN = 20
 """Rows whose problems are listed; of the others there is the number."""
-CSV_PLACE = re.compile(r"\.[ct]sv(\.gz)? line \d+$")
 
 
 def read_preferences(path: str, field: str) -> list[Preference]:
@@ -26,16 +22,26 @@ def read_preferences(path: str, field: str) -> list[Preference]:
 
     Raises `UsageError` that names `field`, and of every bad row the file, the line, the column and the remedy.
     """
-    return _read(path, field, ("prompt", "chosen", "rejected"), PAIRS, _preference)
+    return preferences_of(read_rows(path, field), path, field)
 
 
 def read_ratings(path: str, field: str) -> list[Rating]:
     """The ratings of a file or folder, in its order. Raises `UsageError` as `read_preferences`."""
-    return _read(path, field, ("prompt", "completion", "label"), RATINGS, _rating)
+    table = read_rows(path, field)
+    label = "good" if "good" in table.columns and "label" not in table.columns else "label"
+    _check_columns(table, ("prompt", "completion", label), path, field, RATINGS)
+    return each_row(table, field, _rating)
 
 
-def _preference(row: Mapping[str, Any]) -> Preference:
-    """Raises `ValueError` naming the column."""
+def preferences_of(table: Table, path: str, field: str, template: str = "{text}") -> list[Preference]:
+    """The preferences of the rows of `path`; `template` makes the policy's prompt of a prompt, at {text}."""
+    _check_columns(table, ("prompt", "chosen", "rejected"), path, field, PAIRS)
+    found = each_row(table, field, preference_of)
+    return [replace(one, prompt=template.replace("{text}", one.prompt)) for one in found]
+
+
+def preference_of(row: Mapping[str, Any]) -> Preference:
+    """The preference of a row. Raises `ValueError` naming the column."""
     tie = not absent(row.get("tie")) and truth(row, "tie")
     margin = None if absent(row.get("margin")) else number(row, "margin")
     found = Preference(
@@ -57,47 +63,28 @@ def _preference(row: Mapping[str, Any]) -> Preference:
 
 
 def _rating(row: Mapping[str, Any]) -> Rating:
-    """Raises `ValueError` naming the column."""
     label = "label" if "label" in row else "good"
     return Rating(text(row, "prompt"), text(row, "completion"), truth(row, label), name(row, "annotator"))
 
 
-def _read(
-    path: str, field: str, needed: Sequence[str], form: str, make: Callable[[Mapping[str, Any]], Read]
-) -> list[Read]:
-    table = _table(path, field)
-    columns = {"label" if column == "good" else column for column in table.columns}
-    if missing := [column for column in needed if column not in columns]:
+def _check_columns(table: Table, needed: Sequence[str], path: str, field: str, form: str) -> None:
+    if missing := [column for column in needed if column not in table.columns]:
         raise UsageError(
             f"{field}: {path} has no column {' and no column '.join(missing)}; its columns are "
-            f"{', '.join(table.columns)}; {form}"
+            f"{', '.join(table.columns)}; {form}; `pairs import` reads other forms"
         )
+
+
+def each_row(table: Table, field: str, make: Callable[[Mapping[str, Any]], Read]) -> list[Read]:
+    """What `make` makes of each row. It raises `ValueError` for a bad one; all of them are one `UsageError`."""
     found, problems = [], []
     for place, row in table:
         try:
-            found.append(make(unguarded(row) if CSV_PLACE.search(place) else row))
+            found.append(make(row))
         except ValueError as error:
             problems.append(f"{field}: {place}: {error}")
     if len(problems) > SHOWN:
-        problems[SHOWN:] = [f"{field}: {len(problems) - SHOWN} more rows of {path} have problems"]
+        problems[SHOWN:] = [f"{field}: {len(problems) - SHOWN} more rows have problems"]
     if problems:
         raise UsageError(*problems)
     return found
-
-
-def _table(path: str, field: str) -> Table:
-    """All rows. Raises `UsageError` naming `field`."""
-    if not Path(path).exists():
-        raise UsageError(f"{field}: {path} does not exist; name a jsonl, json, csv, tsv or parquet file or a folder")
-    # The columns named here stay texts in a csv file, also if they hold nothing but numbers.
-    config = DataConfig(
-        path=path, prompt_column="prompt", reference_column=("chosen", "rejected", "completion", "annotator", "pair")
-    )
-    try:
-        splits = split_names(config)
-        if len(splits) > 1 and SINGLE not in splits:
-            raise UsageError(f"data.path: {path} has several splits, none called {SINGLE}: {', '.join(splits)}; "
-                             f"name the file or folder of one")  # fmt: skip
-        return read_table(config, SINGLE if SINGLE in splits or not splits else splits[0])
-    except UsageError as error:
-        raise UsageError(*(f"{field}: {problem.removeprefix('data.path: ')}" for problem in error.problems)) from error

@@ -6,6 +6,8 @@ from typing import Literal
 
 Outcome = Literal["first", "tie", "second", "skip"]
 Role = Literal["training", "evaluation", "qualification"]
+SIMULATED = "simulated-"
+"""Names of annotators that are no people begin with this, and nobody else's do."""
 
 
 @dataclass(frozen=True)
