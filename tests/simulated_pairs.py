@@ -1,4 +1,4 @@
-"""Pairs of the quickstart's own summaries, preferred by its reward model: python -m tests.simulated_pairs OUT [PROMPTS].
+"""Pairs of the quickstart's own summaries, preferred by its reward model: python -m tests.simulated_pairs OUT PROMPTS.
 
 A simulated preference of known rule, the less toxic summary, for tests and for the figures of docs/preferences.md.
 """
@@ -20,7 +20,7 @@ UNIT = 25
 
 
 def simulated_pairs(count: int, seed: int = 0) -> list[dict]:
-    """Two samples for each of the first prompts to train on, the one with the higher reward chosen; ties if both have."""
+    """Two samples for each of the first prompts to train on, the one with the higher reward chosen; ties if equal."""
     config = small_config(rollout__max_new_tokens=48)
     prompts = read_prompts(config, "train")[:count]
     sampler, judge = RolloutWorker(settings_of(config, "rollout")), RewardWorker(settings_of(config, "reward"))

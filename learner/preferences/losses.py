@@ -22,7 +22,7 @@ def sigmoid_loss(margins: Tensor, targets: Tensor, label_smoothing: float = 0.0)
 
 
 def ipo_loss(margins: Tensor, targets: Tensor, beta: float) -> Tensor:
-    """Squared distance of the log-ratios' difference from 1 / (2 beta), of ties from 0 (Azar et al. 2023, equation 17)."""
+    """Squared distance of log-ratios' difference from 1 / (2 beta), of ties from 0 (Azar et al. 2023, equation 17)."""
     return (margins - (2 * targets - 1) / (2 * beta)) ** 2
 
 

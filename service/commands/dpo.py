@@ -3,7 +3,6 @@
 import json
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from cluster.driver import Start, StepReport
+from cluster.driver import Start
 from cluster.layout import LayoutRequest
 from cluster.pools.interface import Pools
 from cluster.pools.opening import open_pools
@@ -30,6 +29,15 @@ from learner.atomic_files import replace_file
 from learner.lora import lora_config
 from learner.types import PolicyState, TrainState
 from service.run.folder import RunFolder, new_folder
+from service.run.preference_lines import (
+    BEST,
+    HELD_OUT_LOSS,
+    evaluated,
+    plan_lines,
+    result_lines,
+    start_line,
+    step_summary,
+)
 from service.run.progress import Display, silence_libraries
 from service.run.resume_hint import resume_hint
 from service.run.start_record import read_start
@@ -38,9 +46,6 @@ from service.run.supervisor import RunSupervisor
 from service.run.unit_file import UnitFile
 
 RESULT = "dpo.json"
-BEST = "best"
-"""Adapter after the evaluation with the lowest held-out loss."""
-HELD_OUT_LOSS = "held_out/loss/total"
 
 
 def dpo(config: Config, resume: Path | None = None) -> None:
@@ -123,7 +128,7 @@ def _references(beginning: Beginning, pools: Pools, reference: PolicyState, fold
 def _learn(beginning: Beginning, pools: Pools, initial: Start, references: References, folder: RunFolder) -> TrainState:
     """Run the remaining steps, and keep the adapter with the lowest held-out loss; returns the final state."""
     config, plan, display, state = beginning.config, beginning.plan, folder.display, initial.state
-    lowest = min((step.get(HELD_OUT_LOSS, math.inf) for step in read_steps(folder.path)), default=math.inf)
+    lowest = min((step[HELD_OUT_LOSS] for step in evaluated(folder.path)), default=math.inf)
     reports = learn(config.dpo, plan, pools, initial, references)
     for report in display.steps(reports, state.version, plan.steps, step_summary):
         state = report.state
@@ -154,46 +159,6 @@ def is_complete(folder: Path, plan: PreferencePlan) -> bool:
         return (made["adapter_sha256"], made["pairs_sha256"], made["steps"]) == (adapter, plan.sha256(), plan.steps)
     except (OSError, ValueError, KeyError, SafetensorError):
         return False
-
-
-def plan_lines(plan: PreferencePlan) -> list[str]:
-    """What is learnt from, and how long it takes."""
-    return [
-        f"examples: {plan.found}",
-        f"{len(plan.train):,} to learn from, {len(plan.held_out):,} held out by their prompts; {plan.steps:,} steps",
-    ]
-
-
-def step_summary(report: StepReport) -> str:
-    """The step's main metrics, in one line."""
-    m = report.metrics
-    line = f"loss {m['loss/total']:.4f}  accuracy {m['rewards/accuracies']:.2f}  margin {m['rewards/margins']:+.2f}"
-    if HELD_OUT_LOSS in m:
-        line += f"  held-out loss {m[HELD_OUT_LOSS]:.4f}  held-out accuracy {m['held_out/rewards/accuracies']:.2f}"
-    return f"{line}  {m['time/tokens_per_second']:.0f} tokens/s"
-
-
-def start_line(metrics: Mapping[str, float]) -> str:
-    """Shows the law of the first step."""
-    return (
-        f"before the first update the policy was its reference: log-probabilities differ by "
-        f"{metrics['objective/logprob_gap']:.2g} per token, the loss was {metrics['loss/total']:.6f}"
-    )
-
-
-def result_lines(folder: Path) -> list[str]:
-    """What was learnt, and what to do with it."""
-    evaluated = [step for step in read_steps(folder) if HELD_OUT_LOSS in step]
-    lines = [f"the adapter is in {folder / 'adapter'}; compare it with: {COMMAND} evaluate base dpo={folder}"]
-    if evaluated:
-        best = min(evaluated, key=lambda step: step[HELD_OUT_LOSS])
-        lines.insert(
-            0,
-            f"held-out accuracy {evaluated[-1]['held_out/rewards/accuracies']:.3f}, loss "
-            f"{evaluated[-1][HELD_OUT_LOSS]:.4f}; the lowest was {best[HELD_OUT_LOSS]:.4f} after step "
-            f"{best['step'] + 1}: that adapter is in {folder / BEST}",
-        )
-    return lines
 
 
 def _last(folder: Path) -> dict[str, Any]:
