@@ -9,10 +9,10 @@ from torch import Tensor
 
 from cluster.driver import BOUNDS, Bounds, Start, StepReport, check_shapes
 from cluster.pools.interface import Handle, Pools
-from cluster.preferences.plan import HELD_OUT, PreferencePlan
+from cluster.preferences.plan import PreferencePlan
 from configs.dpo import KTO, AnyPreferenceLoss, DpoConfig
 from configs.errors import RunError
-from learner.preferences.unit import PreferenceUnit
+from learner.preferences.unit import HELD_OUT, PreferenceUnit
 from learner.types import PolicyState, TrainState
 
 

