@@ -92,7 +92,7 @@ def collect(problems: list[str], check: Callable[..., Any], *arguments: Any) -> 
 
 
 def raise_all(problems: list[str]) -> None:
-    """Raises `UsageError` if there are any, each once."""
+    """Raise `UsageError` with the problems, each once, if there are any."""
     if problems:
         raise UsageError(*dict.fromkeys(problems))
 
@@ -109,7 +109,7 @@ def _models(section: RewardConfig | EvaluationConfig) -> list[str]:
 
 
 def check_output(problems: list[str], config: Config, resume: Path | None) -> None:
-    """Adds the problems of the run's folder and its disk."""
+    """Add what is wrong with the output folder and its disk."""
     if not resume:
         collect(problems, check_out, config)
     collect(problems, check_disk, resume or Path(config.out or "."))
