@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -27,10 +28,10 @@ def _request(arguments: list[str]) -> tuple[Any, ...]:
     return request.config, request.resume
 
 
-def _pairs_and_request(arguments: list[str]) -> tuple[Any, ...]:
-    """As `_request`; `--pairs` is short for `--reward_training.pairs`."""
-    whole = "--reward_training.pairs"
-    return _request([whole + a.removeprefix("--pairs") if a.split("=")[0] == "--pairs" else a for a in arguments])
+def _pairs_of(section: str) -> Callable[[list[str]], tuple[Any, ...]]:
+    """As `_request`; --pairs and --ratings stand for settings of the section."""
+    short = re.compile("^--(pairs|ratings)(?==|$)")
+    return lambda arguments: _request([short.sub(rf"--{section}.\1", argument) for argument in arguments])
 
 
 def _words_and_request(arguments: list[str]) -> tuple[Any, ...]:
@@ -58,8 +59,10 @@ VERBS = (
     Verb("explore", "show an overview of the data set", "service.commands.explore:explore", _config),
     Verb("sft", "fine-tune an adapter on reference summaries", "service.commands.sft:sft"),
     Verb("train-reward", "learn a reward model from preferences: train-reward --pairs FILE",
-         "service.commands.train_reward:train_reward", _pairs_and_request),
+         "service.commands.train_reward:train_reward", _pairs_of("reward_training")),
     Verb("train", "train by reinforcement learning, from config to report (default)", "service.commands.train:run"),
+    Verb("dpo", "train on pairs of completions without a reward model: dpo --pairs FILE",
+         "service.commands.dpo:dpo", _pairs_of("dpo")),
     Verb("evaluate", "compare policies on held-out dialogues: evaluate base sft=DIR rlhf=RUN RUN@12",
          "service.commands.evaluate:evaluate", _words_and_request),
     Verb("pipeline", "explore, evaluate the base model, sft, train, and evaluate all; skips finished stages",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cluster.layout import ROLES, Layout, LayoutRequest, demand, resolve
+from cluster.layout import Layout, LayoutRequest, demand, resolve
 from cluster.placement import Machine, fits, total
 from configs.errors import UsageError
 
@@ -24,7 +24,7 @@ def _fits(layout: Layout, machines: Sequence[Machine]) -> bool:
 
 
 def _needed(layout: Layout, kind: str) -> str:
-    amounts = {role: getattr(layout[role], kind) for role in ROLES}
+    amounts = {role: getattr(layout[role], kind) for role in layout}
     listed = ", ".join(f"{role} {layout[role].fewest} x {amount:.2g}" for role, amount in amounts.items())
     overall = sum(layout[role].fewest * amount for role, amount in amounts.items())
     return f"{overall:.3g} {kind.upper().removesuffix('S')} ({listed})"
@@ -37,12 +37,12 @@ def _suggest(request: LayoutRequest, machines: Sequence[Machine]) -> str:
         counts[max(counts, key=counts.__getitem__)] -= 1
         smaller = replace(request, workers=request.workers.model_copy(update=counts))
         if _fits(resolve(smaller, machines), machines):
-            return " ".join(f"--workers.{role} {count}" for role, count in counts.items())
+            return " ".join(f"--{request.setting(role)} {count}" for role, count in counts.items())
     request = replace(request, workers=request.workers.model_copy(update=counts))
-    settings = {f"--workers.{role}": "1" for role in ROLES}
+    settings = {f"--{request.setting(role)}": "1" for role in request.roles}
     for kind in ("gpus", "cpus"):
-        settings |= {f"--cluster.resources.{role}.{kind}": "auto" for role in ROLES}
-        shares = {role: request.of_role(role).model_copy(update={kind: "auto"}) for role in ROLES}
+        settings |= {f"--cluster.resources.{role}.{kind}": "auto" for role in request.roles}
+        shares = {role: request.of_role(role).model_copy(update={kind: "auto"}) for role in request.roles}
         request = replace(request, resources=request.resources.model_copy(update=shares))
         if _fits(resolve(request, machines), machines):
             break

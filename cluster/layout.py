@@ -38,11 +38,22 @@ class LayoutRequest:
     workers: WorkersConfig
     resources: RoleResourcesConfig
     units: int  # per step; more workers of a role could never be busy at once
+    roles: tuple[str, ...] = ROLES  # that have workers
 
     @classmethod
     def of(cls, config: Config) -> "LayoutRequest":
         """The request of a run."""
         return cls(config.workers, config.cluster.resources, -(-config.rollout.batch_size // config.rollout.unit_size))
+
+    @classmethod
+    def of_learners(cls, config: Config) -> "LayoutRequest":
+        """The request of a run that learns from preferences: learners alone."""
+        workers = config.workers.model_copy(update={"learner": config.dpo.workers})
+        return cls(workers, config.cluster.resources, units=1, roles=("learner",))
+
+    def setting(self, role: str) -> str:
+        """The setting that holds the number of a role's workers."""
+        return "dpo.workers" if self.roles == ("learner",) else f"workers.{role}"
 
     def of_role(self, role: str) -> ResourcesConfig:
         """Resources requested for each worker of a role."""
@@ -54,15 +65,15 @@ def resolve(request: LayoutRequest, machines: Sequence[Machine]) -> Layout:
     cpus, gpus = (int(sum(getattr(m, kind) for m in machines)) for kind in ("cpus", "gpus"))
     spans = _spans(request, cpus, gpus)
     counts = {role: fewest for role, (fewest, _) in spans.items()}
-    on_gpu = gpus and any(request.of_role(role).gpus == "auto" for role in ROLES)
-    shares = _gpu_shares(counts, gpus) if on_gpu else dict.fromkeys(ROLES, 0)
-    gpus_of = {r: shares[r] if request.of_role(r).gpus == "auto" else request.of_role(r).gpus for r in ROLES}
+    on_gpu = gpus and any(request.of_role(role).gpus == "auto" for role in request.roles)
+    shares = _gpu_shares(counts, gpus) if on_gpu else dict.fromkeys(request.roles, 0)
+    gpus_of = {r: shares[r] if request.of_role(r).gpus == "auto" else request.of_role(r).gpus for r in request.roles}
     per_thread = _cpus_per_thread(request, counts, gpus_of, machines)
     return {
         role: RoleLayout(
             *spans[role], _cpus(request.of_role(role), per_thread), gpus_of[role], request.of_role(role).threads
         )
-        for role in ROLES
+        for role in request.roles
     }
 
 
@@ -77,12 +88,15 @@ def _spans(request: LayoutRequest, cpus: int, gpus: int) -> dict[str, tuple[int,
     sampling = max(1, gpus - learners - measuring if gpus else cpus)
     chosen = {"rollout": sampling, "reward": measuring, "reference": measuring}
     spans = {role: (min(request.units, count),) * 2 for role, count in chosen.items()} | {"learner": (learners,) * 2}
-    requested = {role: getattr(request.workers, role) for role in ROLES}
-    return spans | {role: span(count) for role, count in requested.items() if count != "auto"}
+    requested = {role: getattr(request.workers, role) for role in request.roles}
+    spans |= {role: span(count) for role, count in requested.items() if count != "auto"}
+    return {role: spans[role] for role in request.roles}
 
 
 def _gpu_shares(counts: Mapping[str, int], gpus: int) -> dict[str, float]:
     """GPUs per worker of each role. With enough GPUs, learners have their own, and reward and reference share one."""
+    if len(counts) == 1:
+        return {role: _even_share(gpus, workers) for role, workers in counts.items()}
     if gpus == 1:
         return dict.fromkeys(ROLES, _floor(1 / sum(counts.values())))
     measuring, learners = sum(counts[role] for role in MEASURING), counts["learner"]
@@ -117,15 +131,15 @@ def _cpus_per_thread(
     On a single machine, where CPU shares do not decide placement, three quarters are left for workers added later, if
     possible.
     """
-    threads = sum(request.of_role(r).threads * counts[r] for r in ROLES if request.of_role(r).cpus == "auto")
+    threads = sum(request.of_role(r).threads * counts[r] for r in counts if request.of_role(r).cpus == "auto")
     quarter = [replace(machine, cpus=machine.cpus / 4) for machine in machines if len(machines) == 1]
     for among in (quarter, machines):
         for per_thread in (_floor(1 / k) for k in range(1, 1 + 8 * max(1, threads))):
-            needs = {role: (_cpus(request.of_role(role), per_thread), gpus[role]) for role in ROLES}
-            if fits([needs[role] for role in ROLES for _ in range(counts[role])], among):
+            needs = {role: (_cpus(request.of_role(role), per_thread), gpus[role]) for role in counts}
+            if fits([needs[role] for role in counts for _ in range(counts[role])], among):
                 return per_thread
     if any(gpus.values()):  # a lack of GPUs must not look like a lack of CPUs
-        return _cpus_per_thread(request, counts, dict.fromkeys(ROLES, 0), machines)
+        return _cpus_per_thread(request, counts, dict.fromkeys(counts, 0), machines)
     return 1.0  # nothing fits, which check_fit reports
 
 
@@ -136,7 +150,7 @@ def demand(layout: Layout) -> list[tuple[float, float]]:
 
 def describe(layout: Layout) -> str:
     """The layout in one line."""
-    return ", ".join(_describe(role, layout[role]) for role in ROLES)
+    return ", ".join(_describe(role, layout[role]) for role in layout)
 
 
 def _describe(role: str, each: RoleLayout) -> str:

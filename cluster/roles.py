@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from cluster.layout import Layout
 from cluster.pools.interface import WorkerSpec
 from configs.schema import Config
-from learner.settings import LearnerSettings
+from learner.settings import LearnerSettings, PreferenceSettings
 from workers.settings import ReferenceSettings, RewardSettings, RolloutSettings
 
 SpecFactory = Callable[[Config, Layout], Mapping[str, WorkerSpec]]
@@ -51,6 +51,19 @@ def learner_settings(config: Config, layout: Layout) -> LearnerSettings:
         temperature=config.rollout.temperature,
         device=layout["learner"].device,
     )
+
+
+def preference_specs(config: Config, layout: Layout) -> dict[str, WorkerSpec]:
+    """The one spec of a run that learns from preferences; `config.steps` is the number of its steps."""
+    settings = PreferenceSettings(
+        policy=config.policy,
+        dpo=config.dpo,
+        steps=config.steps,
+        seed=config.seed,
+        temperature=config.rollout.temperature,
+        device=layout["learner"].device,
+    )
+    return {"learner": WorkerSpec("learner.preferences.learner:PreferenceLearner", settings)}
 
 
 def _full_logprobs(config: Config) -> bool:

@@ -17,7 +17,9 @@ from configs.rewards import CODE_PARTS
 from configs.schema import Config
 
 FREE_ON_RESUME = ("workers", "cluster", "checkpoints", "watch", "bench", "serve", "trackers", "out")
-"""Settings that decide where and how fast a run runs, not its results; `threads` is the exception."""
+"""Sections that decide where and how fast a run runs, not its results; `threads` is the exception."""
+PLACES = ("dpo.workers", "dpo.pairs", "dpo.ratings")
+"""Settings of other sections that do so: what the files hold is compared when a run resumes."""
 
 
 class _CommandLine(Config, BaseSettings):
@@ -120,8 +122,14 @@ def changes(own: Config, config: Config) -> list[str]:
     return [
         f"{name}: the run was started with {before.get(name)!r}, not {now.get(name)!r}"
         for name in {**before, **now}
-        if before.get(name) != now.get(name) and (name.split(".")[0] not in FREE_ON_RESUME or name.endswith(".threads"))
+        if before.get(name) != now.get(name) and not _is_free(name)
     ]
+
+
+def _is_free(name: str) -> bool:
+    """True for a setting that a resumed run may change."""
+    free = name.split(".")[0] in FREE_ON_RESUME or name in PLACES
+    return free and not name.endswith(".threads")
 
 
 def flat_settings(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

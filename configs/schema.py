@@ -10,6 +10,7 @@ from configs.base import Section
 from configs.bench import BenchConfig
 from configs.cluster import CheckpointsConfig, ClusterConfig, WorkersConfig
 from configs.data import DataConfig
+from configs.dpo import DpoConfig
 from configs.evaluation import EvaluationConfig, WatchConfig
 from configs.policy import PolicyConfig
 from configs.reward_training import RewardTrainingConfig
@@ -40,6 +41,8 @@ class Config(Section):
     """Supervised fine-tuning by `ray_job.py sft`."""
     reward_training: RewardTrainingConfig = RewardTrainingConfig()
     """A reward model learnt from preferences by `ray_job.py train-reward`."""
+    dpo: DpoConfig = DpoConfig()
+    """Learning from preferences by `ray_job.py dpo`."""
     bench: BenchConfig = BenchConfig()
     """What `ray_job.py bench` measures."""
     serve: ServeConfig = ServeConfig()

@@ -8,16 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from configs.algorithms import FixedKL
-from configs.errors import UsageError
 from learner import objective, update
 from learner.algorithms import ESTIMATORS
 from learner.batch import Batch, collate, with_rewards
-from learner.lora import layer_of, never_reached
+from learner.gradients import accumulate, check_all_reached, gradients_of
 from learner.metrics import Metrics, minibatch_metrics, step_metrics, update_metrics
 from learner.minibatches import epoch_minibatches, loss_weights, metric_weights, microbatches
 from learner.objective import Microbatch
 from learner.optimizer import adam, moments_of
-from learner.policy import Policy
+from learner.policy import Policy, describe
 from learner.rewards import ScoreMoments, adapted_kl_coef
 from learner.settings import LearnerSettings
 from learner.types import Experience, LearnerState, OldPass, PolicyState, RefLogprobs, Rollouts, Scores
@@ -25,8 +24,6 @@ from learner.update import Gradient, MicrobatchKey, OptimizerState, PolicyInUpda
 
 Part = Rollouts | OldPass | Scores | RefLogprobs
 
-MAX_REJECTED = 3
-"""Consecutive rejected steps after which the run fails."""
 NO_GRADIENT = Gradient({}, {})
 
 
@@ -39,14 +36,8 @@ class Learner:
         self.fingerprint = self.policy.fingerprint()
 
     def describe(self) -> dict[str, Any]:
-        """Parameter counts, data type fingerprint of the frozen weights, and whether a saved value head was loaded."""
-        dtype = str(self.policy.network.dtype).removeprefix("torch.")
-        return {
-            **self.policy.parameter_counts(),
-            "dtype": dtype,
-            "fingerprint": self.fingerprint,
-            "value_head_kept": self.policy.value_head_kept,
-        }
+        """Parameter counts, data type, fingerprint of the frozen weights, and whether a saved value head was loaded."""
+        return describe(self.policy, self.fingerprint)
 
     def initial_state(self) -> tuple[PolicyState, LearnerState]:
         """Version 0: a new or given adapter and value head, without Adam's moments. Also the reference's state."""
@@ -117,10 +108,7 @@ class Learner:
         loss, metrics = objective.loss(new, micro, self.algorithm, kl_coef)
         if not loss.isfinite():
             return Gradient({}, {}, f"the loss is {loss.item()}: lower algorithm.learning_rate or check the reward")
-        trainable = self.policy.trainable()
-        gradients = torch.autograd.grad(loss, list(trainable.values()), allow_unused=True)
-        tensors = {name: g.cpu() for name, g in zip(trainable, gradients, strict=True) if g is not None}
-        return Gradient(tensors, {name: value.item() for name, value in metrics.items()})
+        return Gradient(gradients_of(self.policy, loss), {name: value.item() for name, value in metrics.items()})
 
     def apply(
         self,
@@ -153,24 +141,13 @@ class Learner:
 
     def _accumulate(self, gradients: tuple[Gradient, ...], check_reach: bool) -> Tensor:
         """Sum the gradients in order and clip the sum; returns its norm before clipping."""
-        for name, parameter in self.policy.trainable().items():
-            parts = [g.tensors[name].to(parameter.device) for g in gradients if name in g.tensors]
-            parameter.grad = sum(parts[1:], start=parts[0].clone()) if parts else None
+        accumulate(self.policy, [gradient.tensors for gradient in gradients])
         if check_reach:
-            self._check_reach()
+            check_all_reached(self.policy, self.settings.policy)
         return self._clip([p for p in self.policy.trainable().values() if p.grad is not None])
 
     def _clip(self, parameters: list[nn.Parameter]) -> Tensor:
         return nn.utils.clip_grad_norm_(parameters, self.algorithm.max_grad_norm or torch.inf)
-
-    def _check_reach(self) -> None:
-        """Raise `UsageError` if an adapted layer got no gradient in the first update.
-
-        Needed for models whose pass fails on the meta device; all others are checked before a run starts.
-        """
-        idle = {layer_of(name) for name, p in self.policy.peft.named_parameters() if p.requires_grad and p.grad is None}
-        if idle:
-            raise UsageError(never_reached(self.settings.policy, sorted(idle)))
 
     def _mark_strayed(self, current: PolicyInUpdate, optimizer: OptimizerState, key: MicrobatchKey) -> PolicyInUpdate:
         """After an epoch that ended too far from the sampling policy, skip the remaining ones."""
@@ -193,7 +170,7 @@ class Learner:
     ) -> Updated:
         """The next version; after a rejected step it has the current weights."""
         if current.failed:
-            return self._reject(policy, state, prepared.metrics, current.failed)
+            return update.reject(policy, state, prepared.metrics, current.failed)
         metrics = update_metrics(optimizer.history, optimizer.epochs, self.algorithm.learning_rate)
         metrics = prepared.metrics | metrics | {"optimizer/rejected_steps": 0}
         kl_coef = self._next_kl_coef(prepared.kl_coef, metrics["objective/kl"], len(prepared.batch.mask))
@@ -206,14 +183,6 @@ class Learner:
         if isinstance(control, FixedKL):
             return kl_coef
         return adapted_kl_coef(kl_coef, kl, control.target, size, control.horizon)
-
-    def _reject(self, policy: PolicyState, state: LearnerState, metrics: Metrics, failed: str) -> Updated:
-        rejected = state.rejected + 1
-        if rejected == MAX_REJECTED:
-            raise FloatingPointError(f"{MAX_REJECTED} steps in a row were rejected: {failed}")
-        version = policy.version + 1
-        metrics = metrics | {"optimizer/rejected_steps": rejected}
-        return replace(policy, version=version), replace(state, version=version, rejected=rejected), metrics
 
     def _minibatch(self, prepared: PreparedStep, key: MicrobatchKey) -> Tensor:
         """Rows of the minibatch that `key` names; none if dropped samples left it empty."""

@@ -3,7 +3,7 @@
 Owns the one definition of a log-probability, shared by learner and reference. Knows nothing of rewards or algorithms.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from peft import get_peft_model_state_dict
@@ -197,6 +197,13 @@ class Policy(nn.Module):
         trainable, total = self.peft.get_nb_trainable_parameters()
         head = sum(p.numel() for p in self.value_head.parameters())
         return {"trainable": trainable, "total": total, "trainable_with_value_head": trainable + head}
+
+
+def describe(policy: Policy, fingerprint: list[float]) -> dict[str, Any]:
+    """Facts of a policy for a run's records: parameter counts, data type, fingerprint of its frozen weights."""
+    dtype = str(policy.network.dtype).removeprefix("torch.")
+    kept = policy.value_head_kept
+    return {**policy.parameter_counts(), "dtype": dtype, "fingerprint": fingerprint, "value_head_kept": kept}
 
 
 def _with_fused_gelu(model: nn.Module) -> nn.Module:

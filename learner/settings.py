@@ -1,8 +1,9 @@
-"""Settings of what learns: the config sections and numbers that a learner, fine-tuning and reward models need."""
+"""Settings of what learns: the config sections and numbers that learners, fine-tuning and reward models need."""
 
 from dataclasses import dataclass
 
 from configs.algorithms import AnyAlgorithm
+from configs.dpo import DpoConfig
 from configs.policy import PolicyConfig
 from configs.reward_training import RewardTrainingConfig
 from configs.sft import SftConfig
@@ -18,6 +19,18 @@ class LearnerSettings:
     max_new_tokens: int
     seed: int
     run_ahead: int = 0  # updates that the sampling policy may lag behind
+    temperature: float = 1.0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class PreferenceSettings:
+    """Everything a learner of preferences is built from."""
+
+    policy: PolicyConfig
+    dpo: DpoConfig
+    steps: int
+    seed: int
     temperature: float = 1.0
     device: str = "cpu"
 

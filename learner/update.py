@@ -5,7 +5,7 @@ so that the bits do not depend on which learner computed them.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from configs.algorithms import AnyAlgorithm
@@ -13,6 +13,9 @@ from learner.batch import Batch
 from learner.metrics import Metrics
 from learner.rewards import ScoreMoments
 from learner.types import LearnerState, PolicyState, Tensors
+
+MAX_REJECTED = 3
+"""Consecutive rejected steps after which the run fails."""
 
 
 class MicrobatchKey(NamedTuple):
@@ -96,3 +99,16 @@ def run_update(
 
 
 Updated = tuple[PolicyState, LearnerState, Metrics]
+
+
+def reject(policy: PolicyState, state: LearnerState, metrics: Metrics, failed: str) -> Updated:
+    """The next version after a step that failed: the weights stay as they are.
+
+    Raises `FloatingPointError` for the third consecutive one.
+    """
+    rejected = state.rejected + 1
+    if rejected == MAX_REJECTED:
+        raise FloatingPointError(f"{MAX_REJECTED} steps in a row were rejected: {failed}")
+    version = policy.version + 1
+    metrics = metrics | {"optimizer/rejected_steps": rejected}
+    return replace(policy, version=version), replace(state, version=version, rejected=rejected), metrics

@@ -17,9 +17,9 @@ ROOT = Path(__file__).parent.parent
 LAYERS = ["configs", "learner", "workers", "cluster", "service", "ray_job"]
 ROOMS = {"run": 0, "report": 1, "bench": 1, "campaigns": 1, "http": 2, "page": 3, "commands": 4}
 """Rooms of service/ by their height: each imports from lower ones and from itself."""
-PURE = ["tensors", "distribution", "rewards", "advantages", "losses"]
+PURE = ["tensors", "distribution", "rewards", "advantages", "losses", "preferences/losses"]
 SECTIONS = {
-    "learner": {"algorithms", "decoding", "errors", "policy", "reward_training", "sft"},
+    "learner": {"algorithms", "decoding", "dpo", "errors", "policy", "reward_training", "sft"},
     "workers": {
         "classifiers",
         "data",

@@ -47,4 +47,4 @@ def inline_pools(specs: Mapping[str, WorkerSpec], layout: Layout) -> Pools:
         threads = layout[role].threads
         with _worker_errors(f"while starting as {role}"):
             workers[role] = InlinePool(role, make_worker(spec, threads), threads, busy)
-    return Pools(**workers, get=list, put=lambda value: value, busy=busy)
+    return Pools(workers, get=list, put=lambda value: value, busy=busy)

@@ -75,10 +75,7 @@ class Supervisor:
 class Pools:
     """One pool per role, and functions that turn handles into values and back."""
 
-    rollout: Pool
-    reward: Pool
-    reference: Pool
-    learner: Pool
+    by_role: Mapping[str, Pool]
     get: Callable[[Sequence[Handle]], list[Any]]
     """Wait for handles; returns their values.
 
@@ -93,3 +90,23 @@ class Pools:
     """Process id and role of each ready worker that has a process of its own."""
     ahead: int = 1
     """Number of evaluation units to submit before fetching the first result."""
+
+    @property
+    def rollout(self) -> Pool:
+        """Workers that sample completions."""
+        return self.by_role["rollout"]
+
+    @property
+    def reward(self) -> Pool:
+        """Workers that score them."""
+        return self.by_role["reward"]
+
+    @property
+    def reference(self) -> Pool:
+        """Workers with the frozen reference."""
+        return self.by_role["reference"]
+
+    @property
+    def learner(self) -> Pool:
+        """Workers that change weights."""
+        return self.by_role["learner"]

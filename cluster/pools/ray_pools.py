@@ -37,13 +37,15 @@ class RayPool:
 
 
 @contextmanager
-def open_ray_pools(config: Config, supervisor: Supervisor, specs: SpecFactory) -> Iterator[Pools]:
+def open_ray_pools(
+    config: Config, supervisor: Supervisor, specs: SpecFactory, request: LayoutRequest
+) -> Iterator[Pools]:
     """Start all workers in parallel on a Ray cluster; they stop on leaving the context.
 
     Raises `UsageError` before any worker starts if they do not all fit the cluster.
     """
     with connected(config.cluster.address) as machines:
-        layout = check_fit(LayoutRequest.of(config), machines)
+        layout = check_fit(request, machines)
         supervisor.say(f"workers: {describe(layout)}")
         groups = {
             role: WorkerGroup(role, spec, layout[role], config.cluster, supervisor.say)
@@ -52,7 +54,7 @@ def open_ray_pools(config: Config, supervisor: Supervisor, specs: SpecFactory) -
         dispatcher = Dispatcher(config.cluster, groups, supervisor)
         dispatcher.maintain()
         yield Pools(
-            **{role: RayPool(role, dispatcher) for role in groups},
+            {role: RayPool(role, dispatcher) for role in groups},
             get=dispatcher.get,
             put=ray.put,
             retries=dispatcher.retries,

@@ -40,13 +40,18 @@ def own_prefix(config: Config) -> tuple[int, ...]:
 
 def check_prompts(config: Config, policy: Policy, prompts: Sequence[Prompt]) -> None:
     """Raises `UsageError` if a prompt, or a completion after its prefix, exceeds the policy's positions."""
-    limit, longest = prompt_positions(policy.network), max((len(p.token_ids) for p in prompts), default=0)
+    longest = max((len(prompt.token_ids) for prompt in prompts), default=0)
+    check_positions(config, policy, longest, max((len(prompt.decoder_prefix) for prompt in prompts), default=0))
+
+
+def check_positions(config: Config, policy: Policy, longest: int, prefix: int) -> None:
+    """As `check_prompts`, given the tokens of the longest prompt and of the longest prefix, 0 if it is the model's."""
+    limit = prompt_positions(policy.network)
     if limit and longest > limit:
         raise UsageError(
             f"data.max_prompt_tokens: {config.policy.model} has positions for {limit} tokens, and a prompt has "
             f"{longest}; set it to {limit} or less, which leaves out longer prompts"
         )
-    prefix = max((len(prompt.decoder_prefix) for prompt in prompts), default=0)
     limit = completion_positions(policy.network, prefix) if prefix else None
     if limit is not None and config.rollout.max_new_tokens > limit:
         raise UsageError(

@@ -32,7 +32,7 @@ def preflight(config: Config, resume: Path | None = None, learns: bool = True) -
     for check in (check_rewards, check_metrics, check_cluster, check_trackers):
         collect(problems, check, config)
     check_output(problems, config, resume)
-    policy, tokenizer = _policy_and_tokenizer(problems, config, learns=learns and not resume)
+    policy, tokenizer = policy_and_tokenizer(problems, config, learns=learns and not resume)
     splits = collect(problems, read_run_splits, config)
     plan = collect(problems, make_plan, config, tokenizer, splits) if tokenizer and splits else None
     if policy and plan:
@@ -55,7 +55,7 @@ def check_training(config: Config, resume: Path | None = None) -> dict[str, Kept
     collect(problems, check_cluster, config)
     collect(problems, check_train_workers, config, "sft")
     check_output(problems, config, resume)
-    policy, tokenizer = _policy_and_tokenizer(problems, config, learns=not resume)
+    policy, tokenizer = policy_and_tokenizer(problems, config, learns=not resume)
     if policy and tokenizer:
         collect(problems, check_targets, config, policy, tokenizer)
     splits = {}
@@ -77,7 +77,7 @@ def check_serving(config: Config) -> None:
     problems: list[str] = []
     collect(problems, check_rewards, config)
     bare = config.model_copy(update={"policy": config.policy.model_copy(update={"adapter": None})})
-    _policy_and_tokenizer(problems, bare, learns=False)
+    policy_and_tokenizer(problems, bare, learns=False)
     raise_all(problems)
 
 
@@ -117,9 +117,10 @@ def check_output(problems: list[str], config: Config, resume: Path | None) -> No
     collect(problems, check_disk, resume or Path(config.out or "."))
 
 
-def _policy_and_tokenizer(
+def policy_and_tokenizer(
     problems: list[str], config: Config, learns: bool
 ) -> tuple[Policy | None, PreTrainedTokenizerBase | None]:
+    """The policy without weights and its tokenizer; adds their problems."""
     policy, tokenizer = collect(problems, check_policy, config), collect(problems, check_tokenizer, config)
     if policy and tokenizer:
         collect(problems, check_lengths, config, policy, tokenizer)

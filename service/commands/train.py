@@ -15,9 +15,8 @@ from cluster.plan import Plan
 from cluster.pools.interface import Pools
 from cluster.preflight.data import data_lines
 from cluster.preflight.preflight import preflight
-from cluster.run_files import CONFIG
 from configs.algorithms import WithValues
-from configs.errors import RunError, UsageError
+from configs.errors import RunError
 from configs.installation import COMMAND
 from configs.schema import Config
 from learner.adapter import save_adapter, tensors_sha256
@@ -26,6 +25,7 @@ from learner.types import TrainState
 from service.run.folder import RunFolder, new_folder
 from service.run.held_out_summaries import judge_policies, summary_settings
 from service.run.progress import Display, silence_libraries
+from service.run.resume_hint import resume_hint
 from service.run.reward_hacking import HackingWatcher
 from service.run.start_record import check_data
 from service.run.startup import started
@@ -51,7 +51,7 @@ def run(config: Config, resume: Path | None = None) -> None:
         shape = lora_config(config.policy)  # read now: its source may be gone by the end of the run
     display.say(f"{len(plan.train)} training prompts, {len(plan.held_out)} held-out prompts")
     path = resume or (Path(config.out) if config.out else new_folder())
-    with RunFolder(path, config, display) as folder, _resume_hint(path, display), display.failure_logged():
+    with RunFolder(path, config, display) as folder, resume_hint(path, COMMAND, display), display.failure_logged():
         if resume and folder.is_complete():
             display.say(f"{path} is complete: nothing left to do")
         else:
@@ -168,17 +168,6 @@ def _facts(initial: Start, beginning: Beginning, first: dict[str, Any]) -> dict[
         "resumed_after_step": beginning.resumed.version if beginning.resumed else None,
         "data": beginning.plan.counts(),
     }
-
-
-@contextmanager
-def _resume_hint(path: Path, display: Display) -> Iterator[None]:
-    """If the run ends early, print the command that resumes it."""
-    try:
-        yield
-    except (Exception, KeyboardInterrupt) as error:
-        if (path / CONFIG).exists() and not isinstance(error, UsageError):
-            display.say(f"progress is saved; resume with: {COMMAND} --resume {path}")
-        raise
 
 
 def model_line(model: dict[str, Any]) -> str:

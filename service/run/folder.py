@@ -10,6 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from cluster.driver import Start, StepReport
 from cluster.plan import Plan
+from cluster.preferences.plan import PreferencePlan
 from cluster.run_files import CONFIG
 from configs.errors import RunError
 from configs.load import changes, validate
@@ -65,7 +66,7 @@ class RunFolder:
         self._lock = lock_folder(self.path)
         write_config(self.path, self.config)
 
-    def open(self, initial: Start, plan: Plan) -> None:
+    def open(self, initial: Start, plan: Plan | PreferencePlan) -> None:
         """Open the files of the locked folder, once the workers have started."""
         record_start(self.path, self.config, initial, plan)
         write_config(self.path, self.config)

@@ -1,7 +1,6 @@
 """Summaries of held-out prompts by each policy, saved unit by unit so that an evaluation can be resumed."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,39 +13,13 @@ from cluster.pools.interface import Pools
 from configs.schema import Config
 from learner.adapter import tensors_sha256
 from learner.atomic_files import replace_file
-from learner.types import PolicyState, WorkUnit
+from learner.types import PolicyState
 from service.run.progress import Display
 from service.run.step_log import without_nan
+from service.run.unit_file import UnitFile
 
 FOLDER = "evaluation"
 PROMPTS = f"{FOLDER}/prompts.json"
-
-
-class SummaryFile:
-    """`evaluation/<policy>.jsonl`: a header line of facts, then a line per unit. Reset if its facts differ."""
-
-    def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
-        head, whole = json.dumps(facts), []
-        self.units: dict[tuple[int, int], list[dict[str, Any]]] = {}
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        if lines and lines[0].strip() == head.encode():
-            whole = [line for line in lines[1:] if line.endswith(b"\n")]  # the last may be incomplete
-            self.units = {tuple(line["unit"]): line["summaries"] for line in map(json.loads, whole)}
-        path.write_bytes(b"".join([head.encode() + b"\n", *whole]))
-        self.file = path.open("a", encoding="utf-8")
-
-    def add(self, unit: WorkUnit, summaries: list[dict[str, Any]]) -> None:
-        """Save the summaries of a unit."""
-        self.units[unit.key] = summaries
-        decoding = unit.decoding.type if unit.decoding else "sampled"
-        line = {"unit": unit.key, "decoding": decoding, "summaries": without_nan(summaries)}
-        self.file.write(json.dumps(line, allow_nan=False) + "\n")
-        self.file.flush()
-
-    def close(self) -> None:
-        """Flush to disk and close."""
-        os.fsync(self.file.fileno())
-        self.file.close()
 
 
 def judge_policies(
@@ -68,10 +41,12 @@ def judge_policies(
     for name, policy in policies.items():
         adapters = {"adapter": tensors_sha256(policy.adapter), "baseline": tensors_sha256(baseline.adapter)}
         facts = {**adapters, "data": plan.sha256(), **settings}
-        summaries = SummaryFile(folder / FOLDER / f"{name}.jsonl", facts)
-        left = [unit for unit in plan.evaluation_units() if unit.key not in summaries.units]
+        # `evaluation/<policy>.jsonl`
+        summaries = UnitFile(folder / FOLDER / f"{name}.jsonl", facts)
+        left = [unit for unit in plan.evaluation_units() if unit.key not in summaries.lines]
         for unit, rows in display.track(judge(left, pools, policy, baseline), len(left), f"evaluating {name}"):
-            summaries.add(unit, rows)
+            decoding = unit.decoding.type if unit.decoding else "sampled"
+            summaries.add(unit.key, decoding=decoding, summaries=without_nan(rows))
         summaries.close()
     return read_summaries(folder, list(policies))
 

@@ -5,7 +5,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -85,11 +85,14 @@ class Display:
                 ended.set()
                 reporter.join()
 
-    def steps(self, reports: Iterable[StepReport], done: int, total: int) -> Iterator[StepReport]:
-        """Yield the reports and show each of them; `done` of the `total` steps were finished before."""
+    def steps(
+        self, reports: Iterable[StepReport], done: int, total: int, summary: Callable[[StepReport], str] | None = None
+    ) -> Iterator[StepReport]:
+        """Yield the reports and show the summary of each; `done` of the `total` steps were finished before."""
+        summary = summary or step_summary
         with self.phase("training", total, done) as phase:
             for report in reports:
-                phase.advance(step_summary(report))
+                phase.advance(summary(report))
                 if not self.console.is_terminal:
                     self.say(f"step {phase.done}/{total}  {phase.summary}  {phase.seconds_left:.0f} s left")
                 yield report

@@ -7,6 +7,7 @@ from typing import Any
 
 from cluster.driver import Start
 from cluster.plan import Plan
+from cluster.preferences.plan import PreferencePlan
 from configs.errors import RunError, UsageError
 from configs.load import flat_settings
 from configs.schema import Config
@@ -25,7 +26,7 @@ def read_start(folder: Path) -> dict[str, Any]:
     return json.loads(file.read_bytes()) if file.exists() else {}
 
 
-def record_start(folder: Path, config: Config, initial: Start, plan: Plan) -> None:
+def record_start(folder: Path, config: Config, initial: Start, plan: Plan | PreferencePlan) -> None:
     """Write the record, or update it for a resumed run. Raises `RunError` if the weights have changed."""
     weights = {"fingerprint": initial.model["fingerprint"], "dtype": initial.model["dtype"]}
     if before := read_start(folder):

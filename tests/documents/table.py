@@ -33,6 +33,16 @@ TABLE: dict[str, Way] = {
     "python ray_job.py train-reward --resume runs/reward": Elsewhere(
         "tests/service/commands/test_train_reward.py", '"train-reward", "--resume"'
     ),
+    "python ray_job.py dpo --pairs pairs.jsonl --out runs/dpo": Elsewhere(
+        "tests/service/commands/test_dpo.py", '"dpo", "--pairs"'
+    ),
+    "python ray_job.py dpo --ratings thumbs.jsonl --dpo.loss.type kto": Elsewhere(
+        "tests/service/commands/test_dpo.py", '"dpo", "--ratings"'
+    ),
+    "python ray_job.py dpo --resume runs/dpo": Elsewhere("tests/service/commands/test_dpo.py", '"dpo", "--resume"'),
+    "python ray_job.py evaluate base dpo=runs/dpo": Elsewhere(
+        "tests/service/commands/test_dpo.py", 'PolicySource("dpo", '
+    ),
     # Settings only: models and data that are not here, and runs that take too long.
     """python ray_job.py --reward.parts.learned '{"type": "classifier", "model": "runs/reward", "probe": null, """
     """"text": "completion", "standardise": {"mean": 0.0, "std": 1.1}}'""": Load(),
@@ -80,6 +90,7 @@ TABLE: dict[str, Way] = {
     "python -m tests.dialogsum /data/dialogsum small": Module(),
     "python -m tests.load": Module(),
     "python -m tests.soak": Module(),
+    "python -m tests.simulated_pairs pairs.jsonl 600": Module(),
     "python -m quickstart.build": Module(),
     "python -m examples.build": Module(),
     "python -m tests.oracle tests/golden": Module(run=True),

@@ -9,9 +9,10 @@ import torch
 from cluster.plan import Plan, make_unit
 from cluster.preflight.data import plan_settings
 from learner.adapter import tensors_sha256
-from learner.learner import MAX_REJECTED, Learner
+from learner.learner import Learner
 from learner.losses import entropy
 from learner.types import RefLogprobs
+from learner.update import MAX_REJECTED
 from tests.conftest import read_prompts, settings_of, small_config
 from workers.data.prompts import Prompt
 from workers.reference import ReferenceWorker

@@ -1,0 +1,1 @@
+"""Learning from preferences: the plan and the loop."""
