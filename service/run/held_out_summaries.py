@@ -54,13 +54,11 @@ def judge_policies(
     plan: Plan,
     pools: Pools,
     policies: Mapping[str, PolicyState],
-    settings: Mapping[str, Any],
+    config: Config,
     display: Display,
 ) -> pd.DataFrame:
-    """Evaluate every policy on the units that the folder does not hold yet; returns a row per summary.
-
-    `settings` come from `summary_settings`.
-    """
+    """Evaluate every policy on the units that the folder does not hold yet; returns a row per summary."""
+    settings = summary_settings(config)
     (folder / FOLDER).mkdir(exist_ok=True)
     prompts = [{"topic": prompt.topic, "references": prompt.references} for prompt in plan.held_out]
     replace_file(folder / PROMPTS, json.dumps(prompts).encode())
@@ -70,7 +68,9 @@ def judge_policies(
         facts = {**adapters, "data": plan.sha256(), **settings}
         summaries = SummaryFile(folder / FOLDER / f"{name}.jsonl", facts)
         left = [unit for unit in plan.evaluation_units() if unit.key not in summaries.units]
-        for unit, rows in display.track(judge(left, pools, policy, baseline), len(left), f"evaluating {name}"):
+        for unit, rows in display.track(
+            judge(left, pools, policy, baseline, config.reward), len(left), f"evaluating {name}"
+        ):
             summaries.add(unit, rows)
         summaries.close()
     return read_summaries(folder, list(policies))

@@ -50,11 +50,11 @@ class Reward(Worker):
     def probe(self):
         return None
 
-    def score(self, rollouts):
+    def score(self, rollouts, *versions):
         scores = rollouts.logprobs.sum(dim=1)
         return Scores(rollouts.unit.key, scores, {"classifier": scores}, scores.isnan(), {"toxicity": scores})
 
-    def judge(self, rollouts):
+    def judge(self, rollouts, *reward):
         scores = self.score(rollouts).scores.tolist()
         names = [m.name for m in (*TOXICITY, *SHAPE) if not m.name.startswith("kl")] + ["score", *ROUGE]
         return [
