@@ -18,6 +18,9 @@ from workers.reward.items import Item
 from workers.reward.rewards import Rewards
 from workers.reward.versions import Trial
 
+ROUNDING = 1e-5
+"""Deviation of equal scores in float32, as a share of their mean."""
+
 
 class Spread(NamedTuple):
     """Mean and standard deviation (that of a population) of scores."""
@@ -54,7 +57,7 @@ def anchored(old: Rewards, new: Rewards, part: str, units: Sequence[Sequence[Ite
     spreads = {}
     for name, scores in (("old", before[known]), ("new", now[known])):
         spreads[name] = Spread.of(standardised(old.config.parts[part], scores) if name == "old" else scores)
-        if not spreads[name].std > 0:
+        if not spreads[name].std > ROUNDING * abs(spreads[name].mean):
             raise UsageError(
                 f"reward.parts.{part}: the {name} one does not tell the {len(scores)} anchor texts apart, so there is "
                 f"no scale to keep; give its standardise yourself"
