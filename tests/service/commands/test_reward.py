@@ -137,6 +137,7 @@ def undisturbed(stubbed, tmp_path_factory):
     return facts(folder)
 
 
+@pytest.mark.slow
 def test_killed_after_the_change_and_resumed_gives_the_same(stubbed, undisturbed, tmp_path):
     """Once from the checkpoint after the change, which names its version, and once from the one before it."""
     folder = copy(stubbed, tmp_path / "run")
