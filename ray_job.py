@@ -75,6 +75,8 @@ VERBS = (
     Verb("doctor", "check whether a run would work", "service.commands.doctor:examine"),
     Verb("scale", "change the number of workers of a running run: scale RUN --reward 4",
          "service.commands.scale:scale", _arguments),
+    Verb("reward", "change the reward of a running run: reward RUN --model DIR --weight 0.5",
+         "service.commands.reward:reward", _arguments),
     Verb("serve", "serve runs and models over HTTP, with a page", "service.commands.serve:serve", _config),
     Verb("key", "create, list or revoke keys of the service: key create FILE NAME",
          "service.commands.key:key", _arguments),

@@ -13,7 +13,9 @@ from typing import Any
 from cluster.layout import ROLES
 from cluster.plan import Plan
 from cluster.pools.interface import Handle, Pools
+from cluster.reward_schedule import RewardSchedule, answer_requests
 from configs.errors import RunError, UsageError
+from configs.rewards import RewardConfig
 from configs.schema import Config
 from learner.types import PolicyState, TrainState, WorkUnit
 from learner.update import minibatch_keys, run_update
@@ -78,20 +80,32 @@ def check_shapes(resumed: PolicyState, policy: PolicyState) -> None:
         )
 
 
-def train(config: Config, plan: Plan, pools: Pools, initial: Start) -> Iterator[StepReport]:
-    """Run the remaining steps. Rollouts come from the newest policy, or with `run_ahead` from the one before it."""
+def train(
+    config: Config, plan: Plan, pools: Pools, initial: Start, rewards: RewardSchedule | None = None
+) -> Iterator[StepReport]:
+    """Run the remaining steps. Rollouts come from the newest policy, or with `run_ahead` from the one before it.
+
+    `rewards` say which version of the reward scores each step; by default it never changes.
+    """
     state, reference = initial.state, pools.put(initial.reference)
+    rewards = rewards or RewardSchedule(config.reward)
+
+    def sample(step: int, policy: Handle) -> list[Handle]:
+        answer_requests(step, rewards, plan, pools, reference)  # from here on, the step's version is fixed
+        return sample_step(plan, step, pools, policy, reference, rewards)
+
     ahead: list[Handle] = []
     for step in range(state.version, config.steps):
         started, retries, busy = perf_counter(), dict(pools.retries), dict(pools.busy)
         # Owned by the driver, these objects survive the loss of any worker.
         policy, learner = pools.put(state.policy), pools.put(state.learner)
-        sampler = pools.put(state.sampler) if config.run_ahead else policy
-        experience = ahead or sample(plan, step, pools, sampler, reference)
+        source = pools.put(state.sampler) if config.run_ahead else policy
+        experience = ahead or sample(step, source)
         updated = update(config, step, pools, policy, learner, experience)
-        ahead = sample(plan, step + 1, pools, policy, reference) if config.run_ahead and step + 1 < config.steps else []
+        ahead = sample(step + 1, policy) if config.run_ahead and step + 1 < config.steps else []
         *states, metrics = pools.get(updated)
-        state = TrainState(*states, sampler=state.policy if config.run_ahead else states[0])
+        sampler = state.policy if config.run_ahead else states[0]
+        state = TrainState(*states, sampler, reward=rewards.at(step).number)
         check(step, metrics, BOUNDS[initial.model["dtype"]])
         seconds = perf_counter() - started
         metrics |= {"time/step": seconds, "time/tokens_per_second": metrics["tokens/completions"] / seconds}
@@ -100,12 +114,15 @@ def train(config: Config, plan: Plan, pools: Pools, initial: Start) -> Iterator[
         yield StepReport(step, metrics, state)
 
 
-def sample(plan: Plan, step: int, pools: Pools, policy: Handle, reference: Handle) -> list[Handle]:
+def sample_step(
+    plan: Plan, step: int, pools: Pools, policy: Handle, reference: Handle, rewards: RewardSchedule
+) -> list[Handle]:
     """The data of an update: rollouts, old pass, scores and reference log-probabilities of each unit in turn."""
     experience: list[Handle] = []
+    versions = rewards.at(step), rewards.before(step)
     for unit in plan.units(step):
         rollouts, old = pools.rollout.submit("generate", unit, policy, results=2, about=unit.name)
-        scores = pools.reward.submit("score", rollouts, about=unit.name)
+        scores = pools.reward.submit("score", rollouts, *versions, about=unit.name)
         logprobs = pools.reference.submit("logprobs", rollouts, reference, about=unit.name)
         # The learner joins them: Ray would not resolve handles inside a list or another object.
         experience += [rollouts, old, scores, logprobs]
@@ -143,7 +160,7 @@ def check(step: int, metrics: dict[str, float], bounds: Bounds) -> None:
 
 
 def judge(
-    units: Iterable[WorkUnit], pools: Pools, policy: PolicyState, reference: PolicyState
+    units: Iterable[WorkUnit], pools: Pools, policy: PolicyState, reference: PolicyState, reward: RewardConfig
 ) -> Iterator[tuple[WorkUnit, list[dict[str, Any]]]]:
     """Each unit, in order, with the measures of each of its completions by `policy`, including KL from `reference`."""
     policy, reference = pools.put(policy), pools.put(reference)
@@ -151,7 +168,7 @@ def judge(
     for unit in units:
         about = f"held-out {unit.name}"
         rollouts = pools.rollout.submit("summarize", unit, policy, about=about)
-        verdicts = pools.reward.submit("judge", rollouts, about=about)
+        verdicts = pools.reward.submit("judge", rollouts, reward, about=about)
         pending.append((unit, verdicts, pools.reference.submit("divergence", rollouts, reference, about=about)))
         if len(pending) >= pools.ahead:
             yield _measures(pools, *pending.popleft())

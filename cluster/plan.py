@@ -13,6 +13,11 @@ from learner.seeds import seed_from
 from learner.types import WorkUnit
 from workers.data.prompts import Kept, Prompt
 
+ANCHORS = 64
+"""Prompts in the anchor set of a reward that changes."""
+BEFORE_ANY = -1
+"""The step of units that belong to none."""
+
 
 @dataclass(frozen=True)
 class PlanSettings:
@@ -68,6 +73,16 @@ class Plan:
             for index, chunk in enumerate(_chunks(rows, evaluation.unit_size))
         ]
         return [replace(u, decoding=evaluation.decoding) if u.step == evaluation.samples else u for u in units]
+
+    def anchor_units(self) -> list[WorkUnit]:
+        """Training prompts, the same at any step, whose completions tell the scale of a reward."""
+        seed, size = self.settings.seed, self.settings.unit_size
+        generator = torch.Generator().manual_seed(seed_from(seed, "anchors"))
+        rows = torch.randperm(len(self.train), generator=generator).tolist()[:ANCHORS]
+        return [
+            make_unit(self.train, chunk, (BEFORE_ANY, index), seed_from(seed, "anchors", index))
+            for index, chunk in enumerate(_chunks(rows, size))
+        ]
 
     def sha256(self) -> str:
         """Hash of all prompts with their references, groups and columns."""

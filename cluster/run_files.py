@@ -6,6 +6,8 @@ POLICIES = "policies.json"
 """The policies of an evaluation, by name."""
 LOG = "log.txt"
 """What the run printed, and why it failed."""
+REWARDS = "rewards.jsonl"
+"""A line for each change of the reward: the step from which it counts, and the part's new settings."""
 
 SIZES = "workers.json"
 """Numbers of workers by role: wanted, ready, loading their models, and pending for lack of resources."""

@@ -68,6 +68,9 @@ class ServeConfig(Section):
         "flan_t5_detox",
     )
     """Presets and YAML files that runs may be based on. Requests can use only their models and data."""
+    reward_models: tuple[str, ...] = ()
+    """Further classifiers that requests may name in a reward, also in that of a running run: directories that all
+    machines have under the same path, or hub names."""
     summary_replicas: Count = "1-2"
     """Policy replicas that answer requests: a number, or a span within which it scales with the load."""
     score_replicas: Count = "1-2"

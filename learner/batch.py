@@ -57,7 +57,12 @@ def group_names(experiences: list[Experience]) -> list[str]:
 
 
 def collate(experiences: list[Experience], config: AnyAlgorithm) -> Batch:
-    """The batch of all units, without dropped sequences; rewards, advantages and returns are still zero."""
+    """The batch of all units, without dropped sequences; rewards, advantages and returns are still zero.
+
+    Raises `ValueError` if different versions of the reward scored them.
+    """
+    if len(versions := {e.scores.version for e in experiences}) > 1:
+        raise ValueError(f"the units of a step were scored by several versions of the reward: {sorted(versions)}")
     rollouts = [e.rollouts for e in experiences]
     numbers = {name: number for number, name in enumerate(group_names(experiences))}
     groups = [name for r in rollouts for name in r.unit.groups]

@@ -106,6 +106,7 @@ def _to_bytes(state: TrainState) -> dict[str, bytes]:
         "kl_coef": learner.kl_coef,
         "score_moments": list(learner.score_moments),
         "rejected": learner.rejected,
+        "reward": state.reward,
     }
     return dict(zip(FILES, (save(tensors), json.dumps(numbers).encode()), strict=True))
 
@@ -122,7 +123,7 @@ def _from_bytes(contents: dict[str, bytes]) -> TrainState:
     if numbers.get("sampler", version) != version:
         sampler = PolicyState(numbers["sampler"], groups["sampler_adapter"], groups["sampler_value_head"])
     learner = LearnerState(version, groups["moments"], numbers["kl_coef"], moments, numbers["rejected"])
-    return TrainState(policy, learner, sampler)
+    return TrainState(policy, learner, sampler, numbers.get("reward", 0))
 
 
 def _remove(path: Path) -> None:

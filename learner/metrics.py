@@ -7,7 +7,7 @@ from learner.batch import Batch, group_names
 from learner.distribution import unpack
 from learner.rewards import kl_estimate
 from learner.tensors import masked_mean, masked_var, sequence_sum
-from learner.types import Experience, Rollouts, Tensors
+from learner.types import Experience, Rollouts, Scores, Tensors
 
 Metrics = dict[str, float]
 NOTEBOOK_NAMES = {
@@ -22,6 +22,7 @@ def step_metrics(batch: Batch, experiences: list[Experience], algorithm: AnyAlgo
     return {
         **_batch_metrics(batch, kl_coef),
         **_rollout_metrics(experiences),
+        **_version_metrics([e.scores for e in experiences]),
         **_watch_metrics(experiences),
         **(_group_metrics(batch, experiences) if isinstance(algorithm, GroupedPPO) else {}),
     }
@@ -56,6 +57,15 @@ def _rollout_metrics(experiences: list[Experience]) -> Metrics:
         **_kept_metrics([e.rollouts for e in experiences]),
         "rollout/dropped": sum(int(e.scores.dropped.sum()) for e in experiences),
     }
+
+
+def _version_metrics(scores: list[Scores]) -> Metrics:
+    """The reward's version; in the first steps of one, mean totals of the same completions by the old and the new."""
+    metrics: Metrics = {"reward/version": scores[0].version}
+    if len(before := torch.cat([unit.before for unit in scores])):
+        totals = torch.cat([unit.scores for unit in scores])
+        metrics |= {"reward/old_total": before.nanmean().item(), "reward/new_total": totals.nanmean().item()}
+    return metrics
 
 
 def _kept_metrics(rollouts: list[Rollouts]) -> Metrics:

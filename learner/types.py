@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from configs.decoding import AnyDecoding
@@ -85,6 +86,7 @@ class TrainState:
     policy: PolicyState
     learner: LearnerState
     sampler: PolicyState  # samples for the next step: `policy`, or with run_ahead the one before it
+    reward: int = 0  # version of the reward that scored the last step
 
     @property
     def version(self) -> int:
@@ -128,6 +130,8 @@ class Scores:
     parts: Tensors  # [B] each, raw scores by name; NaN where a part failed
     dropped: Tensor  # [B], True where a part failed whose on_failure is drop, or all were skipped
     watched: Tensors = field(default_factory=dict)  # [B] each, measures that are watched but not rewarded
+    version: int = 0  # of the reward
+    before: Tensor = field(default_factory=lambda: torch.zeros(0))  # [B] by the version before; [0] if not asked for
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,9 @@ from cluster.preflight.models import TOKENIZER, WEIGHTS, construct
 from configs.classifiers import LabelledModel
 from configs.errors import UsageError
 from configs.evaluation import ClassifierJudge
+from configs.reward_change import RewardChange
 from configs.reward_parts import FunctionReward, HttpReward, MetricReward, PairReward
-from configs.rewards import AnyPart, models_of
+from configs.rewards import AnyPart, RewardConfig, models_of
 from configs.schema import Config
 from learner.pretrained import META
 from workers.data.prompts import Prompt
@@ -23,20 +24,37 @@ from workers.reward.parts import make_reward
 
 def check_rewards(config: Config) -> None:
     """Raises `UsageError` with the problems of all parts that cannot be used. Models are made without their weights."""
-    _check_parts("reward.parts", config.reward.parts)
+    check_parts("reward.parts", config.reward.parts)
     check_measured(config.reward.parts)
 
 
 def check_metrics(config: Config) -> None:
     """Raises `UsageError` with the problems of all metrics, and of a second judge, that cannot be used."""
-    _check_parts("evaluation.metrics", config.evaluation.metrics)
+    check_parts("evaluation.metrics", config.evaluation.metrics)
     if isinstance(judge := config.evaluation.second_judge, ClassifierJudge):
         field = "evaluation.second_judge"
         _check_files(field, judge)
         construct(f"{field}.model", Classifier, field, judge, META)
 
 
-def _check_parts(field: str, parts: Mapping[str, AnyPart]) -> None:
+def check_change(change: RewardChange, reward: RewardConfig) -> RewardChange:
+    """The change of a running run's reward, with what its model implies. Raises `UsageError` if it cannot be used."""
+    field, proposed = f"reward.parts.{change.part}", change.applied_to(reward)
+    part, implied = proposed.parts[change.part], {}
+    if "model" in change.settings and hasattr(part, "toxicity"):
+        implied["toxicity"] = False  # the part that the run started with goes on measuring it
+    if "model" in change.settings and "label" not in change.settings and isinstance(part, LabelledModel):
+        shape = load_named(f"{field}.model", part.model, AutoConfig.from_pretrained, "config.json", WEIGHTS)
+        implied |= {"label": None, "label_is": "good"} if shape.num_labels == 1 else {}
+    settings = {**implied, **change.settings}
+    proposed = RewardChange(change.part, settings).applied_to(reward)
+    check_parts("reward.parts", {change.part: proposed.parts[change.part]})
+    values = proposed.parts[change.part].model_dump(mode="json")
+    return RewardChange(change.part, {name: values[name] for name in settings})
+
+
+def check_parts(field: str, parts: Mapping[str, AnyPart]) -> None:
+    """Raises `UsageError` with the problems of all parts, which stand in section `field`, that cannot be used."""
     problems: list[str] = []
     for name, part in parts.items():
         try:

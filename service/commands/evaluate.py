@@ -18,7 +18,7 @@ from learner.lora import common_shape, fit, lora_config
 from learner.types import PolicyState
 from service.report.report import Findings, write_report
 from service.run.folder import new_folder, write_config
-from service.run.held_out_summaries import judge_policies, summary_settings
+from service.run.held_out_summaries import judge_policies
 from service.run.lock import lock_folder
 from service.run.policy_source import PolicySource
 from service.run.progress import Display, silence_libraries
@@ -52,7 +52,7 @@ def evaluate(texts: Sequence[str], config: Config, resume: Path | None = None) -
         write_config(path, config)
         with started(config, path, display) as (pools, initial):
             policies = _policies(adapters, initial.reference, config)
-            table = judge_policies(path, plan, pools, policies, summary_settings(config), display)
+            table = judge_policies(path, plan, pools, policies, config, display)
         hashes = {name: tensors_sha256(policy.adapter) for name, policy in policies.items()}
         facts = {"policies": hashes, "seed": config.evaluation.seed, "model": initial.model}
         facts |= {"data": plan.counts(), "seconds": time.perf_counter() - began}

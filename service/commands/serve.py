@@ -36,7 +36,7 @@ def serve(config: Config) -> None:
     check_extra()
     check_address(config.serve)
     keys = KeyFile(Path(config.serve.keys) if config.serve.keys else None)
-    presets = Presets(config.serve.presets)
+    presets = Presets(config.serve.presets, config.serve.reward_models)
     store = RunStore(RunPaths(Path(config.serve.folder).absolute()))
     with closing(store), listen(config.serve.host, config.serve.port) as listening:
         from service.http.request_log import log_to_stderr

@@ -15,6 +15,7 @@ from cluster.plan import Plan
 from cluster.pools.interface import Pools
 from cluster.preflight.data import data_lines
 from cluster.preflight.preflight import preflight
+from cluster.preflight.rewards import check_rewards
 from configs.algorithms import WithValues
 from configs.errors import RunError
 from configs.installation import COMMAND
@@ -23,9 +24,10 @@ from learner.adapter import save_adapter, tensors_sha256
 from learner.lora import lora_config, target_modules
 from learner.types import TrainState
 from service.run.folder import RunFolder, new_folder
-from service.run.held_out_summaries import judge_policies, summary_settings
+from service.run.held_out_summaries import judge_policies
 from service.run.progress import Display, silence_libraries
 from service.run.resume_hint import resume_hint
+from service.run.reward_changes import RunRewards
 from service.run.reward_hacking import HackingWatcher
 from service.run.start_record import check_data
 from service.run.startup import started
@@ -60,7 +62,8 @@ def run(config: Config, resume: Path | None = None) -> None:
             for line in data_lines(plan.splits):  # now, so that the log has them
                 display.say(line)
             check_data(path, config, plan, display.say)
-            _run(Beginning(config, plan, shape, resumed, began), folder)
+            rewards = _rewards(path, config, resumed, display)
+            _run(Beginning(config, plan, shape, resumed, began, rewards), folder)
     print(path)
 
 
@@ -73,6 +76,22 @@ class Beginning:
     shape: PeftConfig  # of the adapter
     resumed: TrainState | None
     began: float  # time.perf_counter() at the start of the command
+    rewards: RunRewards
+
+    @property
+    def final(self) -> Config:
+        """The config with the reward of the last step."""
+        return self.config.model_copy(update={"reward": self.rewards.at(self.config.steps - 1).reward})
+
+
+def _rewards(path: Path, config: Config, resumed: TrainState | None, display: Display) -> RunRewards:
+    """The versions of the reward that the run has had. Raises `UsageError` if one can no longer be used."""
+    rewards = RunRewards(path, config.reward, display.say)
+    if resumed:
+        rewards.check(resumed)
+    for version in rewards.versions[1:]:
+        check_rewards(config.model_copy(update={"reward": version.reward}))
+    return rewards
 
 
 def _run(beginning: Beginning, folder: RunFolder) -> None:
@@ -88,7 +107,7 @@ def _run(beginning: Beginning, folder: RunFolder) -> None:
         display.say(f"the trained adapter is in {path / 'adapter'}")
         with _after_training(path):
             policies = {"before": initial.reference, "after": state.policy}
-            table = judge_policies(path, plan, pools, policies, summary_settings(config), display)
+            table = judge_policies(path, plan, pools, policies, beginning.final, display)
     with _after_training(path):
         # Imported only now: its libraries would delay the first step by seconds.
         from service.report.report import Findings, write_report
@@ -113,13 +132,14 @@ def _train(beginning: Beginning, pools: Pools, initial: Start, folder: RunFolder
     """Run the remaining steps; returns the final state."""
     config, display, state, first = beginning.config, folder.display, initial.state, initial.state.version
     watcher = HackingWatcher(read_steps(folder.path), config.watch, display.say)
-    for report in display.steps(train(config, beginning.plan, pools, initial), first, config.steps):
+    for report in display.steps(train(config, beginning.plan, pools, initial, beginning.rewards), first, config.steps):
         folder.add(report)
         watcher.add(report.metrics)
         state = report.state
         if report.step == min(first + 1, config.steps - 1):  # the first step waits for workers that are still loading
             seconds = evaluation_seconds(beginning, pools, report.metrics)
             display.say(f"the evaluation after the last step will take about {seconds:.0f} s")
+    beginning.rewards.close()
     return state
 
 

@@ -22,7 +22,7 @@ from learner.atomic_files import replace_file
 from service.http.last_use import LastUse
 
 SCOPES = ("read", "generate", "annotate", "submit")
-"""View runs; request summaries and scores; annotate (no route needs it yet); start, stop, resume and scale runs."""
+"""View runs; request summaries and scores; annotate (no route needs it yet); start and change runs."""
 
 
 def _now() -> datetime:

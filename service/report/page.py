@@ -19,6 +19,7 @@ from service.report.table import about, figure_table, group_table, verdict_lines
 from service.run.folder import RLHF
 from service.run.held_out_summaries import PROMPTS, read_summaries
 from service.run.lock import is_running
+from service.run.reward_changes import described, read_changes
 from service.run.reward_hacking import training_warnings
 from service.run.step_log import read_steps
 from workers.data.prompts import in_words
@@ -92,6 +93,7 @@ class RunReport:
         start = self.folder / "start.json"
         if start.is_file():
             found.append(("data sha256", json.loads(start.read_bytes())["data_sha256"]))
+        found += [(f"reward version {line['version']}", described(line)) for line in read_changes(self.folder)]
         return found + [(f"{name} version", value) for name, value in self.report.get("versions", {}).items()]
 
     def _checks(self) -> Mapping[str, Any]:

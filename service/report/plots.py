@@ -1,6 +1,7 @@
 """The plots of a report."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,7 @@ CURVES = {
     "KL from the reference, nats per summary": {"objective/kl": "penalised", "objective/kl_k3": "k3"},
     "Toxicity": {"watch/toxicity": "reward model", "watch/second_judge": "second judge"},
     "ROUGE-L of the training summaries": {"watch/rougeL": "ROUGE-L"},
+    "Total score by the old and by the new reward": {"reward/old_total": "old", "reward/new_total": "new"},
     "Returns": {"value/returns_mean": "mean"},
     "Advantages": {"policy/advantages_mean": "mean"},
     "Value loss": {"value/loss": "value loss"},
@@ -43,8 +45,17 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Plot]:
         if traces:
             figure = go.Figure(traces)
             figure.update_layout(xaxis_title="step")
+            for step, version in _reward_changes(runs):
+                figure.add_vline(x=step + 1, line_dash="dash", annotation_text=f"reward version {version}")
             plots.append(plot(figure, title))
     return plots
+
+
+def _reward_changes(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[tuple[int, int]]:
+    """First step of each later version of the reward; none for several runs, whose marks would cover each other."""
+    [steps, *others] = runs.values()
+    versions = [] if others else [(int(step["step"]), int(step.get("reward/version", 0))) for step in steps]
+    return [now for before, now in pairwise(versions) if now[1] != before[1]]
 
 
 def _own_curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, dict[str, str]]:

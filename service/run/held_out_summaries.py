@@ -27,13 +27,11 @@ def judge_policies(
     plan: Plan,
     pools: Pools,
     policies: Mapping[str, PolicyState],
-    settings: Mapping[str, Any],
+    config: Config,
     display: Display,
 ) -> pd.DataFrame:
-    """Evaluate every policy on the units that the folder does not hold yet; returns a row per summary.
-
-    `settings` come from `summary_settings`.
-    """
+    """Evaluate every policy on the units that the folder does not hold yet; returns a row per summary."""
+    settings = summary_settings(config)
     (folder / FOLDER).mkdir(exist_ok=True)
     prompts = [{"topic": prompt.topic, "references": prompt.references} for prompt in plan.held_out]
     replace_file(folder / PROMPTS, json.dumps(prompts).encode())
@@ -44,7 +42,8 @@ def judge_policies(
         # `evaluation/<policy>.jsonl`
         summaries = UnitFile(folder / FOLDER / f"{name}.jsonl", facts)
         left = [unit for unit in plan.evaluation_units() if unit.key not in summaries.lines]
-        for unit, rows in display.track(judge(left, pools, policy, baseline), len(left), f"evaluating {name}"):
+        judged = judge(left, pools, policy, baseline, config.reward)
+        for unit, rows in display.track(judged, len(left), f"evaluating {name}"):
             decoding = unit.decoding.type if unit.decoding else "sampled"
             summaries.add(unit.key, decoding=decoding, summaries=without_nan(rows))
         summaries.close()

@@ -9,10 +9,11 @@ from cluster.pools.interface import WorkerSpec
 from learner.rewards import ScoreMoments
 from learner.types import LearnerState, OldPass, PolicyState, RefLogprobs, Rollouts, Scores
 from workers.evaluation.measures import ROUGE, SHAPE, TOXICITY
+from workers.reward.versions import Refusal, Trial
 
 
 def stub_specs(config, layout):
-    return {role: WorkerSpec(f"tests.cluster.stubs:{role.title()}", None) for role in ROLES}
+    return {role: WorkerSpec(f"tests.cluster.stubs:{role.title()}", config.run_ahead) for role in ROLES}
 
 
 STUBS = stub_specs
@@ -23,9 +24,13 @@ def numbers(rows: int, *seeds: int) -> torch.Tensor:
     return torch.rand(rows, 4, generator=torch.Generator().manual_seed(seed))
 
 
+def weight_of(version):
+    return version.reward.parts["classifier"].weight if version else 1.0
+
+
 class Worker:
-    def __init__(self, settings):
-        pass
+    def __init__(self, run_ahead):
+        self.run_ahead = run_ahead
 
 
 class Rollout(Worker):
@@ -50,11 +55,17 @@ class Reward(Worker):
     def probe(self):
         return None
 
-    def score(self, rollouts):
-        scores = rollouts.logprobs.sum(dim=1)
-        return Scores(rollouts.unit.key, scores, {"classifier": scores}, scores.isnan(), {"toxicity": scores})
+    def score(self, rollouts, version=None, before=None):
+        raw = rollouts.logprobs.sum(dim=1)
+        scores, old = (raw * weight_of(one) for one in (version, before))
+        watched, number = {"toxicity": raw}, version.number if version else 0
+        old = old if before else torch.zeros(0)
+        return Scores(rollouts.unit.key, scores, {"classifier": raw}, raw.isnan(), watched, number, old)
 
-    def judge(self, rollouts):
+    def try_out(self, now, proposed, part, *anchors):
+        return Trial(proposed) if proposed.parts[part].weight > 0 else Refusal(("weight: is not positive",))
+
+    def judge(self, rollouts, *reward):
         scores = self.score(rollouts).scores.tolist()
         names = [m.name for m in (*TOXICITY, *SHAPE) if not m.name.startswith("kl")] + ["score", *ROUGE]
         return [
@@ -84,7 +95,8 @@ class Learner(Worker):
     def update(self, policy, learner, *parts):
         weight, applied = policy.adapter["weight"].double(), []
         for rollouts, old, scores, reference in zip(*[iter(parts)] * 4, strict=True):
-            assert rollouts.unit.key == old.key == scores.key == reference.key and rollouts.version == policy.version
+            assert rollouts.unit.key == old.key == scores.key == reference.key
+            assert rollouts.version == max(0, policy.version - self.run_ahead)
             applied.append(rollouts.unit.index)
             weight = (weight * 1.1 + scores.scores.sum() + reference.logprobs.sum()).cos() + 2
         assert applied == list(range(len(applied))) and parts[0].unit.step == policy.version

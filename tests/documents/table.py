@@ -27,6 +27,12 @@ TABLE: dict[str, Way] = {
     "python ray_job.py scale runs/first --reward 4": Elsewhere(
         "tests/cluster/test_scaling.py", '"scale", str(folder), "--reward", "4"'
     ),
+    "python ray_job.py reward runs/first --model /models/reward": Elsewhere(
+        "tests/service/commands/test_reward.py", '"reward", str(folder)'
+    ),
+    "python ray_job.py reward runs/first --part short --weight 0.2 --at_step 40": Elsewhere(
+        "tests/service/commands/test_reward.py", '"--at_step", 3'
+    ),
     "python ray_job.py train-reward --pairs pairs.jsonl --out runs/reward": Elsewhere(
         "tests/service/commands/test_train_reward.py", '"train-reward", *FAST'
     ),
@@ -140,6 +146,8 @@ TABLE: dict[str, Way] = {
     """-d '{"reward": 4}'""": Elsewhere(  # the run here has no workers to scale
         "tests/service/http/test_serve.py", 'patch(f"/runs/{run}/workers"'
     ),
+    "curl -X PATCH localhost:8000/runs/ID/reward -H 'Content-Type: application/json' "
+    """-d '{"weight": 0.5}'""": Elsewhere("tests/service/http/test_reward_changes.py", 'patch(f"/runs/{run}/reward"'),
     "curl -X POST localhost:8000/runs/ID/stop": Curl(("running",)),
     "curl -X POST localhost:8000/runs/ID/resume": Curl(("stopped",)),
     "curl -N localhost:8000/runs/ID/events": Curl(("queued", "pending", "running")),

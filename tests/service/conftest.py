@@ -81,7 +81,7 @@ def make_client(tmp_path, models):
         config = load_config([f"--serve.folder={tmp_path / 'runs'}", *arguments])
         settings, key_file = config.serve, KeyFile(keys)
         store = RunStore(RunPaths(Path(settings.folder)))
-        runs = RunService(store, settings.limits, Presets(settings.presets), Jobs())
+        runs = RunService(store, settings.limits, Presets(settings.presets, settings.reward_models), Jobs())
         service = ModelService(models, runs, config.policy, config.reward, settings)
         app = make_app(settings, key_file, runs, service)
         add_pages(app)

@@ -39,6 +39,10 @@ def nothing(completions, **columns):
     return [None if text.endswith("b") else 1.0 for text in completions]
 
 
+def tenth(completions, **columns):
+    return [0.1] * len(completions)
+
+
 def enormous(completions, **columns):
     """Finite, but not in float32."""
     return [1e308 if "idiot" in text else 1.0 for text in completions]

@@ -28,11 +28,15 @@ def combine(config: RewardConfig, scores: Tensors) -> Tensor:
 
 
 def _term(part: Part, score: Tensor) -> Tensor:
-    if part.standardise:
-        score = (score - part.standardise.mean) / part.standardise.std
+    score = standardised(part, score)
     if part.clip:
         score = score.clamp(*part.clip)
     return part.weight * score
+
+
+def standardised(part: Part, score: Tensor) -> Tensor:
+    """Raw scores [B] after the part's `standardise`."""
+    return (score - part.standardise.mean) / part.standardise.std if part.standardise else score
 
 
 def _gate(threshold: float, score: Tensor) -> Tensor:

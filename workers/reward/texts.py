@@ -67,24 +67,24 @@ class TextScorer:
         """Probability of each text that it is bad."""
         return self.read(texts, cut).badness.tolist()
 
-    def probe(self) -> list[tuple[float, float]]:
+    def probe(self, weight: float) -> list[tuple[float, float]]:
         """Each classifier's scores of the better and the worse text of its probe, if it has one.
 
-        Raises `UsageError` if a classifier ranks them the wrong way round, or the part's weight does.
+        Raises `UsageError` if a classifier ranks them the wrong way round, or the part's `weight` does.
         """
         pairs = zip(self.members, self.probes, strict=True)
-        return [self._probe(member, probe) for member, probe in pairs if probe]
+        return [self._probe(member, probe, weight) for member, probe in pairs if probe]
 
-    def _probe(self, member: Classifier, probe: ProbeConfig) -> tuple[float, float]:
+    def _probe(self, member: Classifier, probe: ProbeConfig, weight: float) -> tuple[float, float]:
         member.check_direction(probe)
         better, worse = member.score(member.logits([probe.better, probe.worse]), self.config.output).tolist()
         skip = f"or skip the check with --{member.field}.probe null"
-        if self.config.weight < 0:
+        if weight < 0:
             raise UsageError(
-                f"{self.field}.weight: {self.config.weight:g} rewards bad texts: scores are already higher for good "
+                f"{self.field}.weight: {weight:g} rewards bad texts: scores are already higher for good "
                 f"ones, by label_is; make it positive, {skip}"
             )
-        if self.config.weight and self.config.output == "logit" and not better > worse:
+        if weight and self.config.output == "logit" and not better > worse:
             raise UsageError(
                 f"{member.field}.label: the raw logit of {member.label_name!r}, which is the score, is {better:.2f} "
                 f"for {member.field}.probe.better and {worse:.2f} for {member.field}.probe.worse, though the label's "

@@ -7,6 +7,7 @@ from typing import Any
 from configs.errors import UsageError
 from configs.load import validate
 from configs.presets import merge, read_yaml
+from configs.reward_change import RewardChange
 from configs.schema import Config
 from service.http.runs.request_rules import check_config, check_request
 
@@ -16,14 +17,18 @@ PARTS = ("reward.parts.", "evaluation.metrics.")
 class Presets:
     """The presets of the service. Models and data that they name are registered; runs can use no others."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
-        """`names` of presets or YAML files. Raises `UsageError` if one does not exist or is invalid."""
+    def __init__(self, names: tuple[str, ...], reward_models: tuple[str, ...] = ()) -> None:
+        """`names` of presets or YAML files; further models that rewards may name.
+
+        Raises `UsageError` if a preset does not exist or is invalid.
+        """
         self.values = {Path(name).stem: read_yaml(name) for name in names}
         self.configs = {name: validate(values) for name, values in self.values.items()}
         self.registered: dict[str, set[str]] = {}
         for config in self.configs.values():
             for field, name in _resources(config):
                 self.registered.setdefault(_place(field), set()).add(name)
+        self.registered.setdefault(PARTS[0], set()).update(reward_models)
 
     def make_config(self, body: Mapping[str, Any]) -> tuple[str, Config]:
         """Preset and config of a request: its settings, merged over the preset that `base` names.
@@ -40,6 +45,17 @@ class Presets:
         if problems := [*self._unregistered(config), *check_config(request, config)]:
             raise UsageError(*problems)
         return base, config
+
+    def check_change(self, change: RewardChange, config: Config) -> None:
+        """Raises `UsageError` if the change of a run's reward is not allowed over HTTP. `config` is that of the run."""
+        section = {"parts": {change.part: dict(change.settings)}}
+        if problems := check_request({"reward": section}):
+            raise UsageError(*problems)
+        changed = config.model_copy(update={"reward": change.applied_to(config.reward)})
+        own = f"reward.parts.{change.part}."
+        unknown = [problem for problem in self._unregistered(changed) if problem.startswith(own)]
+        if problems := [*(unknown if "model" in change.settings else ()), *check_config({"reward": section}, changed)]:
+            raise UsageError(*problems)
 
     def _unregistered(self, config: Config) -> Iterator[str]:
         for field, name in _resources(config):

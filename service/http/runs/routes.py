@@ -1,4 +1,4 @@
-"""Routes to presets and runs: list, submit, stop, resume and scale."""
+"""Routes to presets and runs: list, submit, stop, resume, scale, change the reward."""
 
 from typing import Annotated, Any
 
@@ -9,6 +9,7 @@ from service.http.auth import Reader, Submitter
 from service.http.root_path import outside
 from service.http.runs.dependencies import Runs, find_run, view
 from service.http.runs.pages import Cursor, cursor_after, link_next, parse_cursor
+from service.http.runs.reward_schemas import RewardSettings
 from service.http.runs.schemas import PresetAnswer, Run, RunId, RunList, RunState, WorkerNumbers
 from service.run.step_log import without_nan
 
@@ -91,4 +92,12 @@ def scale_run(runs: Runs, key: Submitter, run: RunId, numbers: WorkerNumbers) ->
     if not wanted:
         raise UsageError('workers: name a role and a number, such as {"reward": 4}')
     runs.scale(record, wanted)
+    return view(runs, record)
+
+
+@router.patch("/runs/{run}/reward", status_code=202)
+def change_reward(runs: Runs, key: Submitter, run: RunId, change: RewardSettings) -> Run:
+    """Change a part of a running run's reward when a step begins. Its `reward` shows the answer."""
+    record, settings = find_run(runs, run), change.model_dump(exclude_none=True, exclude={"part", "at_step"})
+    runs.change_reward(record, change.part, settings, change.at_step)
     return view(runs, record)

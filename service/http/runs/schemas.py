@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.http.root_path import outside
+from service.http.runs.reward_schemas import RewardStatus
 from service.http.runs.store import RunRecord
 from service.http.schemas import Schema
 from service.run.artifacts import artifacts
@@ -27,6 +28,7 @@ RUN_EXAMPLE = {
     "step": 12,
     "steps": 45,
     "doing": {"phase": "training", "done": 12, "total": 45, "seconds": 9.5, "seconds_left": 26.1},
+    "reward": {"version": 0, "since": 0, "waiting": 0, "refused": []},
     "workers": {"rollout": {"wanted": 2, "ready": 2, "loading": 0, "pending": 0}},
     "request": {"base": "quickstart", "seed": 7},
     "files": [{"name": "report.html", "media_type": "text/html", "url": "/runs/3f9a1c0b77de/files/report.html"}],
@@ -98,6 +100,8 @@ class Run(Schema):
     """Steps in total."""
     doing: Activity | None
     """Current phase, also before the first and after the last step; null unless the run is running."""
+    reward: RewardStatus | None
+    """Version of the reward, and requests to change it; null if the run's record of changes is damaged."""
     workers: dict[str, dict[str, int]]
     """Workers by role: wanted, ready, loading, pending; empty once it has ended."""
     request: dict[str, Any]
@@ -120,6 +124,7 @@ class Run(Schema):
             created=datetime.fromtimestamp(record.created, UTC),
             step=count_steps(folder),
             doing=_valid(ACTIVITY, read_status(folder)) if record.state == "running" else None,
+            reward=RewardStatus.of(folder),
             workers={} if record.ended else _valid(WORKERS, read_sizes(folder)) or {},
             files=files,
         )

@@ -1,4 +1,4 @@
-"""Operations on runs: submit, stop, resume and scale. Each run is a Ray job."""
+"""Operations on runs: submit, stop, resume, scale, change the reward. Each run is a Ray job."""
 
 import secrets
 import time
@@ -11,7 +11,12 @@ import yaml
 
 from cluster.jobs import Jobs
 from cluster.preflight.output import check_disk
+from cluster.preflight.rewards import check_change
+from cluster.run_files import CONFIG
 from configs.errors import RunError, UsageError
+from configs.load import validate
+from configs.presets import read_yaml
+from configs.reward_change import RewardChange, only_classifier
 from configs.service import LimitsConfig
 from learner.atomic_files import replace_file
 from service.http.runs.follower import RunFollower
@@ -19,6 +24,7 @@ from service.http.runs.presets import Presets
 from service.http.runs.run_log import run_log
 from service.http.runs.store import QUEUED, RunRecord, RunStore
 from service.run.lock import interrupt_holder, is_running
+from service.run.reward_changes import read_versions, request_change
 from service.run.supervisor import request_workers
 
 
@@ -125,3 +131,21 @@ class RunService:
         if not is_running(folder):
             raise Conflict(f"run {record.id} is not running")
         request_workers(folder, numbers)
+
+    def change_reward(
+        self, record: RunRecord, part: str | None, settings: Mapping[str, Any], at_step: int | None
+    ) -> None:
+        """Request a change of a running run's reward; the run answers when its next step, or `at_step`, begins.
+
+        Raises `Conflict` if it is not running, `UsageError` if the change cannot be used or is not allowed.
+        """
+        folder = self.folder(record.id)
+        if not is_running(folder):
+            raise Conflict(f"run {record.id} is not running")
+        config = validate(read_yaml(str(folder / CONFIG)))
+        if at_step is not None and at_step >= config.steps:
+            raise UsageError(f"at_step: the run has steps 0 to {config.steps - 1}, not {at_step}")
+        now = read_versions(folder, config.reward)[-1].reward
+        change = RewardChange(part or only_classifier(now), settings)
+        self.presets.check_change(change, config.model_copy(update={"reward": now}))
+        request_change(folder, check_change(change, now), at_step)

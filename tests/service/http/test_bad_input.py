@@ -17,6 +17,7 @@ from configs.presets import merge, read_yaml
 from configs.schema import Config
 from service.http.models.schemas import ScoresRequest, SummariesRequest
 from service.http.runs.request_rules import CLOSED
+from service.http.runs.reward_schemas import RewardSettings
 from service.http.runs.schemas import WorkerNumbers
 
 JSON = {"Content-Type": "application/json"}
@@ -146,6 +147,7 @@ REQUESTS = {
     "/summaries": (SummariesRequest, {"dialogues": ["a"]}),
     "/scores": (ScoresRequest, {"texts": ["a"]}),
     "/runs/0123456789ab/workers": (WorkerNumbers, {"reward": 1}),
+    "/runs/0123456789ab/reward": (RewardSettings, {"part": "classifier", "weight": 0.5, "at_step": 3}),
 }
 
 
@@ -163,7 +165,7 @@ def test_malformed_requests_are_refused_by_field(client, path):
     cases = [case for case in dict.fromkeys(broken(model, start)) if refuses(model, case[0])]
     assert len(cases) > 25
     for text, place in cases:
-        answer = client.request("PATCH" if "workers" in path else "POST", path, content=text.encode(), headers=JSON)
+        answer = client.request("PATCH" if "runs" in path else "POST", path, content=text.encode(), headers=JSON)
         errors = [e | {"field": e["field"].removeprefix("body.")} for e in answer.json()["errors"]]
         assert answer.status_code == 422 and (errors[0]["field"] == "body" or names(errors, place)), (text, answer.text)
 

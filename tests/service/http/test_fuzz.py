@@ -67,7 +67,12 @@ def test_generated_requests_cause_no_server_error(make_client):
                           suppress_health_check=list(HealthCheck))  # fmt: skip
         bounds(given(operation.as_strategy(generation_mode=mode))(check))()
     succeed = {label for label, status in seen if status < 300}
-    ended = {"POST /runs/{run}/stop", "POST /runs/{run}/resume", "PATCH /runs/{run}/workers"}
+    ended = {
+        "POST /runs/{run}/stop",
+        "POST /runs/{run}/resume",
+        "PATCH /runs/{run}/workers",
+        "PATCH /runs/{run}/reward",
+    }
     assert succeed == {operation.label for operation in operations} - ended
     assert {(label, 409) for label in ended} <= seen
 

@@ -70,9 +70,9 @@ def operations(document):
 
 def test_operations_have_names_for_functions_and_say_which_scope_they_need(document):
     assert {operation["operationId"] for operation in operations(document)} == {
-        "list_presets", "submit_run", "list_runs", "get_run", "stop_run", "resume_run", "scale_run", "list_steps",
-        "get_log", "get_file", "follow_run", "get_models", "score_texts", "summarize", "get_health", "get_readiness",
-        "get_metrics",
+        "list_presets", "submit_run", "list_runs", "get_run", "stop_run", "resume_run", "scale_run", "change_reward",
+        "list_steps", "get_log", "get_file", "follow_run", "get_models", "score_texts", "summarize", "get_health",
+        "get_readiness", "get_metrics",
     }  # fmt: skip
     for operation in operations(document):
         if operation["operationId"] in ("get_health", "get_readiness"):
