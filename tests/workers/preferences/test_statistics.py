@@ -110,6 +110,8 @@ def test_bradley_terry_finds_strengths_of_4_2_1():
     assert [(c.policy, c.against, c.win_rate.value) for c in found.comparisons] == [
         ("x", "base", 1 / 3), ("y", "x", 1 / 3), ("y", "base", 0.2)
     ]  # fmt: skip
+    always = [replace(j, second_policy="z", pair=f"z{j.pair}") for j in RUN_WINS]
+    assert judge([*judgements, *always]).strengths["z"].value > 0.999
     apart = [replace(j, first_policy="u", second_policy="v", pair=f"uv{j.pair}") for j in RUN_WINS]
     assert set(judge([*judgements, *apart]).strengths) == {"base", "x", "y"}
 
@@ -118,10 +120,12 @@ def test_the_length_controlled_rate_is_that_at_equal_lengths():
     """Of a longer completion 90% win, of a shorter one 60%: logit = (2.1972 + 0.4055) / 2 = 1.3013 in the middle."""
     scores = np.array([1] * 27 + [0] * 3 + [1] * 6 + [0] * 4, float)
     longer = np.array([1] * 30 + [-1] * 10, float)
-    assert length_controlled(scores, longer, np.ones(40)) == about(0.7861)
-    assert length_controlled(np.array([0.8, 0.2]), np.array([1.0, -1]), np.array([3, 1])) == about(0.5)
-    assert length_controlled(scores, np.zeros(40), np.ones(40)) == about(33 / 40)
-    assert 0.99 < length_controlled(np.ones(5), np.arange(5.0), np.ones(5)) <= 1
+    # tanh(1) in place of 1 scales b alone.
+    assert length_controlled(scores, longer) == about([0.7861])
+    assert length_controlled(scores, np.zeros(40)) == about([33 / 40])
+    weights = np.array([[3, 1], [30, 10], [1, 0]])  # of the third, all is explained by length as well as by the policy
+    assert length_controlled(np.array([0.8, 0.2]), np.array([1.0, -1]), weights)[:2] == about([0.5, 0.5])
+    assert 0.99 < length_controlled(np.ones(5), np.arange(5.0))[0] <= 1
 
 
 # Three annotators, four questions; skips and repeats do not count.
@@ -151,6 +155,7 @@ def test_first_position_counts_what_was_shown_first():
     shown = [judgement("1"), judgement("2", outcome="second", swapped=True), judgement("3", outcome="second"),
              judgement("4", outcome="tie"), judgement("5", role="qualification", expected="first")]  # fmt: skip
     assert (judge(shown).first_position.value, judge(shown).first_position.count) == (2 / 3, 3)
+    assert judge([replace(j, swapped=False) for j in shown]).first_position is None
 
 
 def test_what_is_known_of_an_annotator():
