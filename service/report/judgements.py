@@ -141,12 +141,13 @@ def plots(statistics: Statistics) -> list[Plot]:
         parts |= {f", {name}": rate for name, rate in found.criteria.items()}
         rates |= {_title(found) + ending: rate for ending, rate in parts.items()}
     agreement = {person.name: person.leave_one_out for person in statistics.annotators if person.leave_one_out}
-    shown = {"Win rates, with 95% intervals": rates, "Agreement with the other annotators": agreement}
-    return [_intervals(numbers, title) for title, numbers in shown.items() if numbers]
+    shown = [_intervals(rates, "Win rates, with 95% intervals", even=0.5)] if rates else []
+    return shown + ([_intervals(agreement, "Agreement with the other annotators")] if agreement else [])
 
 
-def _intervals(numbers: Mapping[str, Estimate], title: str) -> Plot:
-    names = [escape(name if len(name) <= LABEL else f"{name[: LABEL - 1]}…") for name in numbers]
+def _intervals(numbers: Mapping[str, Estimate], title: str, even: float | None = None) -> Plot:
+    half = LABEL // 2  # of a long name both ends are shown
+    names = [escape(name if len(name) <= LABEL else f"{name[: half - 1]}…{name[-half:]}") for name in numbers]
     found = list(numbers.values())
     figure = go.Figure(
         go.Scatter(
@@ -160,7 +161,8 @@ def _intervals(numbers: Mapping[str, Estimate], title: str) -> Plot:
             name=title,
         )
     )
-    figure.add_vline(0.5, line_dash="dot")
+    if even is not None:
+        figure.add_vline(even, line_dash="dot")
     figure.update_xaxes(range=[0, 1], tickformat=".0%")
     figure.update_yaxes(tickvals=list(range(len(found))), ticktext=names, autorange="reversed")
     return plot(figure, title)
