@@ -31,11 +31,9 @@ class Section(NamedTuple):
 def verdict(statistics: Statistics) -> list[str]:
     """The human half of a verdict in sentences: who is preferred, and how far the answers can be relied on."""
     who = "simulated annotators, who are no people," if statistics.simulated else "people"
-    lines = [_preference(comparison, who) for comparison in statistics.comparisons]
-    if not lines:
-        lines.append("no answer compares two policies")
-    elif statistics.compared == "training":
-        lines.append("these are training questions, which were not drawn at random: no fair comparison")
+    on = "on training questions, which were not drawn at random: " if statistics.compared == "training" else ""
+    lines = [on + _preference(comparison, who) for comparison in statistics.comparisons]
+    lines = lines or ["no answer compares two policies"]
     if statistics.alpha:
         lines.append(f"agreement: Krippendorff's alpha {_number(statistics.alpha)}{_others(statistics)}")
     else:
@@ -120,9 +118,7 @@ def print_statistics(statistics: Statistics) -> None:
     """Print the tables, and last what they say in words."""
     console = Console(markup=False, emoji=False, highlight=False)
     for section in sections(statistics):
-        table = Table(
-            title=section.title, caption=section.note, title_justify="left", caption_justify="left", box=SIMPLE
-        )
+        table = Table(title=section.title, title_justify="left", box=SIMPLE)
         for place, name in enumerate(section.head):
             table.add_column(name, justify="right" if place else "left")
         for row in section.rows:
