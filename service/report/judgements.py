@@ -5,6 +5,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -30,11 +31,9 @@ class Section(NamedTuple):
 def verdict(statistics: Statistics) -> list[str]:
     """The human half of a verdict in sentences: who is preferred, and how far the answers can be relied on."""
     who = "simulated annotators, who are no people," if statistics.simulated else "people"
-    lines = [_preference(comparison, who) for comparison in statistics.comparisons]
-    if not lines:
-        lines.append("no answer compares two policies")
-    elif statistics.compared == "training":
-        lines.append("these are training questions, which were not drawn at random: no fair comparison")
+    on = "on training questions, which were not drawn at random: " if statistics.compared == "training" else ""
+    lines = [on + _preference(comparison, who) for comparison in statistics.comparisons]
+    lines = lines or ["no answer compares two policies"]
     if statistics.alpha:
         lines.append(f"agreement: Krippendorff's alpha {_number(statistics.alpha)}{_others(statistics)}")
     else:
@@ -63,37 +62,27 @@ def _others(statistics: Statistics) -> str:
 
 def sections(statistics: Statistics) -> list[Section]:
     """The tables."""
-    found = [_comparisons(statistics), _criteria(statistics), _strengths(statistics), _annotators(statistics)]
+    found = [_comparisons(statistics), _strengths(statistics), _annotators(statistics)]
     return [section for section in found if section.rows]
 
 
 def _comparisons(statistics: Statistics) -> Section:
-    head = ("comparison", "questions", "won, tied, lost", "win rate", "at equal lengths", "longer", "to ask for 60:40")
+    found = statistics.comparisons
+    criteria = list(dict.fromkeys(name for comparison in found for name in comparison.criteria))
     rows = [
-        (
-            _title(found),
-            str(found.win_rate.count),
-            ", ".join(f"{number:.4g}" for number in (found.wins, found.ties, found.losses)),
-            _percent(found.win_rate),
-            _percent(found.length_controlled),
-            f"{found.longer:+.0f}",
-            str(found.more_questions),
-        )
-        for found in statistics.comparisons
+        ("questions", *(str(c.win_rate.count) for c in found)),
+        ("won, tied, lost", *(", ".join(f"{number:.4g}" for number in (c.wins, c.ties, c.losses)) for c in found)),
+        ("win rate", *(_percent(c.win_rate) for c in found)),
+        ("win rate at equal lengths", *(_percent(c.length_controlled) for c in found)),
+        *((f"win rate, {name}", *(_percent(c.criteria.get(name)) for c in found)) for name in criteria),
+        ("characters longer", *(f"{c.longer:+.0f}" for c in found)),
+        ("questions to ask for 60:40", *(str(c.more_questions) for c in found)),
     ]
     note = (
         f"First answers to {statistics.compared} questions, which weigh the same; a tie is half a win; 95% intervals. "
-        f"Longer: mean difference in characters. To ask: further questions that would show 60:40 with 80% power."
+        f"The last row: further questions that would show a preference of 60:40 with 80% power."
     )
-    return Section("Which policy is preferred", note, head, rows)
-
-
-def _criteria(statistics: Statistics) -> Section:
-    names = list(dict.fromkeys(name for found in statistics.comparisons for name in found.criteria))
-    rows = [
-        (_title(found), *(_percent(found.criteria.get(name)) for name in names)) for found in statistics.comparisons
-    ]
-    return Section("Win rates by criterion", "", ("comparison", *names), rows if names else [])
+    return Section("Which policy is preferred", note, ("", *map(_title, found)), rows if found else [])
 
 
 def _strengths(statistics: Statistics) -> Section:
@@ -104,23 +93,23 @@ def _strengths(statistics: Statistics) -> Section:
 
 
 def _annotators(statistics: Statistics) -> Section:
-    head = ("annotator", "answers", "skipped", "as others", "as before", "known", "first place", "seconds")
+    head = ("annotator", "answers", "skips", "as others", "as before", "known", "first", "seconds")
     rows = [
         (
             person.name,
             str(person.answers),
             str(person.skipped),
-            *map(_percent, (person.leave_one_out, person.self_agreement, person.qualified, person.first_position)),
+            *map(_share, (person.leave_one_out, person.self_agreement, person.qualified, person.first_position)),
             _seconds(person.seconds),
         )
         for person in statistics.annotators
     ]
     mean = NONE if statistics.leave_one_out is None else f"{statistics.leave_one_out:.0%}"
-    whole = (mean, _percent(statistics.self_agreement), NONE, _percent(statistics.first_position))
+    whole = (mean, _share(statistics.self_agreement), NONE, _share(statistics.first_position))
     rows.append(("all", str(statistics.answers), str(statistics.skipped), *whole, _seconds(statistics.seconds)))
     note = (
         "Shares of answers that are as the majority of the others', as one's own first answer to a repeat, right where "
-        "the answer is known, and for what was shown in the first place; median seconds."
+        "the answer is known, and for what was shown first, with the numbers of answers; median seconds."
     )
     return Section("Annotators", note, head, rows)
 
@@ -129,12 +118,13 @@ def print_statistics(statistics: Statistics) -> None:
     """Print the tables, and last what they say in words."""
     console = Console(markup=False, emoji=False, highlight=False)
     for section in sections(statistics):
-        table = Table(title=section.title, caption=section.note or None, title_justify="left", caption_justify="left")
+        table = Table(title=section.title, title_justify="left", box=SIMPLE)
         for place, name in enumerate(section.head):
             table.add_column(name, justify="right" if place else "left")
         for row in section.rows:
             table.add_row(*row)
         console.print(table)
+        console.print(section.note, style="dim")
     for line in verdict(statistics):
         print(line)
 
@@ -147,12 +137,13 @@ def plots(statistics: Statistics) -> list[Plot]:
         parts |= {f", {name}": rate for name, rate in found.criteria.items()}
         rates |= {_title(found) + ending: rate for ending, rate in parts.items()}
     agreement = {person.name: person.leave_one_out for person in statistics.annotators if person.leave_one_out}
-    shown = {"Win rates, with 95% intervals": rates, "Agreement with the other annotators": agreement}
-    return [_intervals(numbers, title) for title, numbers in shown.items() if numbers]
+    shown = [_intervals(rates, "Win rates, with 95% intervals", even=0.5)] if rates else []
+    return shown + ([_intervals(agreement, "Agreement with the other annotators")] if agreement else [])
 
 
-def _intervals(numbers: Mapping[str, Estimate], title: str) -> Plot:
-    names = [escape(name if len(name) <= LABEL else f"{name[: LABEL - 1]}…") for name in numbers]
+def _intervals(numbers: Mapping[str, Estimate], title: str, even: float | None = None) -> Plot:
+    half = LABEL // 2  # of a long name both ends are shown
+    names = [escape(name if len(name) <= LABEL else f"{name[: half - 1]}…{name[-half:]}") for name in numbers]
     found = list(numbers.values())
     figure = go.Figure(
         go.Scatter(
@@ -166,7 +157,8 @@ def _intervals(numbers: Mapping[str, Estimate], title: str) -> Plot:
             name=title,
         )
     )
-    figure.add_vline(0.5, line_dash="dot")
+    if even is not None:
+        figure.add_vline(even, line_dash="dot")
     figure.update_xaxes(range=[0, 1], tickformat=".0%")
     figure.update_yaxes(tickvals=list(range(len(found))), ticktext=names, autorange="reversed")
     return plot(figure, title)
@@ -180,6 +172,10 @@ def _percent(estimate: Estimate | None) -> str:
     if estimate is None:
         return NONE
     return f"{estimate.value:.0%} [{100 * estimate.low:.0f},\N{NO-BREAK SPACE}{100 * estimate.high:.0f}]"
+
+
+def _share(estimate: Estimate | None) -> str:
+    return NONE if estimate is None else f"{estimate.value:.0%} ({estimate.count})"
 
 
 def _seconds(seconds: float | None) -> str:

@@ -9,7 +9,8 @@ from tests.workers.preferences.answers import judgement
 from workers.preferences.estimates import decided_to_show, fewest_to_show, share
 from workers.preferences.judgements import Judgement
 from workers.preferences.statistics import judge
-from workers.preferences.win_rates import length_controlled
+from workers.preferences.strengths import strengths
+from workers.preferences.win_rates import comparisons, length_controlled
 
 RUN_WINS = [judgement(f"w{i}", outcome="second") for i in range(30)]
 BASE_WINS = [judgement(f"l{i}") for i in range(20)]
@@ -105,23 +106,27 @@ def test_bradley_terry_finds_strengths_of_4_2_1():
         for (first, second), (won, lost) in wins.items()
         for i in range(won + lost)
     ]
-    found = judge(judgements)
-    assert {name: e.value for name, e in found.strengths.items()} == {"base": 0.5, "x": about(1 / 3), "y": about(0.2)}
-    assert [(c.policy, c.against, c.win_rate.value) for c in found.comparisons] == [
+    always = [replace(j, second_policy="z", pair=f"z{j.pair}") for j in RUN_WINS]
+    apart = [replace(j, first_policy="u", second_policy="v", pair=f"uv{j.pair}") for j in RUN_WINS]
+    found = strengths([*judgements, *always, *apart], seed=0)
+    assert {name: e.value for name, e in found.items()} == {
+        "base": 0.5, "x": about(1 / 3), "y": about(0.2), "z": about(1)
+    }  # fmt: skip
+    assert [(c.policy, c.against, c.win_rate.value) for c in comparisons(judgements, seed=0)] == [
         ("x", "base", 1 / 3), ("y", "x", 1 / 3), ("y", "base", 0.2)
     ]  # fmt: skip
-    apart = [replace(j, first_policy="u", second_policy="v", pair=f"uv{j.pair}") for j in RUN_WINS]
-    assert set(judge([*judgements, *apart]).strengths) == {"base", "x", "y"}
 
 
 def test_the_length_controlled_rate_is_that_at_equal_lengths():
     """Of a longer completion 90% win, of a shorter one 60%: logit = (2.1972 + 0.4055) / 2 = 1.3013 in the middle."""
     scores = np.array([1] * 27 + [0] * 3 + [1] * 6 + [0] * 4, float)
     longer = np.array([1] * 30 + [-1] * 10, float)
-    assert length_controlled(scores, longer, np.ones(40)) == about(0.7861)
-    assert length_controlled(np.array([0.8, 0.2]), np.array([1.0, -1]), np.array([3, 1])) == about(0.5)
-    assert length_controlled(scores, np.zeros(40), np.ones(40)) == about(33 / 40)
-    assert 0.99 < length_controlled(np.ones(5), np.arange(5.0), np.ones(5)) <= 1
+    # tanh(1) in place of 1 scales b alone.
+    assert length_controlled(scores, longer) == about([0.7861])
+    assert length_controlled(scores, np.zeros(40)) == about([33 / 40])
+    weights = np.array([[3, 1], [30, 10], [1, 0]])  # of the third, all is explained by length as well as by the policy
+    assert length_controlled(np.array([0.8, 0.2]), np.array([1.0, -1]), weights)[:2] == about([0.5, 0.5])
+    assert 0.99 < length_controlled(np.ones(5), np.arange(5.0))[0] <= 1
 
 
 # Three annotators, four questions; skips and repeats do not count.
@@ -151,6 +156,7 @@ def test_first_position_counts_what_was_shown_first():
     shown = [judgement("1"), judgement("2", outcome="second", swapped=True), judgement("3", outcome="second"),
              judgement("4", outcome="tie"), judgement("5", role="qualification", expected="first")]  # fmt: skip
     assert (judge(shown).first_position.value, judge(shown).first_position.count) == (2 / 3, 3)
+    assert judge([replace(j, swapped=False) for j in shown]).first_position is None
 
 
 def test_what_is_known_of_an_annotator():
