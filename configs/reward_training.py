@@ -15,7 +15,8 @@ class RewardLora(Section):
     alpha: int = Field(32, ge=1)
     """Scaling: the product of the two matrices is multiplied by alpha / r."""
     target_modules: Literal["auto"] | tuple[str, ...] = "auto"
-    """Names of the layers that get an adapter; auto: query and value projections of attention."""
+    """Names of the layers that get an adapter; auto: query and value projections of attention, or all
+    linear layers of a family whose names for these are not known."""
 
 
 class RewardTrainingConfig(Section):

@@ -71,7 +71,7 @@ def with_lora(field: str, body: Body, lora: RewardLora, name: str) -> nn.Module:
 
     Raises `UsageError` naming `field` if the body lacks a target layer.
     """
-    targets = lora_targets(body.model.config) if lora.target_modules == "auto" else lora.target_modules
+    targets = _auto_targets(body) if lora.target_modules == "auto" else lora.target_modules
     in_full = heads(body.model) + [layer for layer in body.new if layer.partition(".")[0] not in heads(body.model)]
     shape = LoraConfig(
         task_type=TaskType.SEQ_CLS,
@@ -81,3 +81,13 @@ def with_lora(field: str, body: Body, lora: RewardLora, name: str) -> nn.Module:
         modules_to_save=in_full,
     )
     return add_layers(body.model, shape, f"{field}.target_modules", name)
+
+
+def _auto_targets(body: Body) -> list[str]:
+    """Query and value projections; all linear layers of a body that has none of these names, as DistilBERT."""
+    named, layers = lora_targets(body.model.config), dict(body.model.named_modules())
+    if all(any(layer.endswith(f".{name}") for layer in layers) for name in named):
+        return list(named)
+    prefix = f"{body.model.base_model_prefix}."
+    linear = [name for name, layer in layers.items() if isinstance(layer, nn.Linear) and name.startswith(prefix)]
+    return [name for name in linear if name not in body.new]

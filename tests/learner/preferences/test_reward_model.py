@@ -6,7 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import tensor
-from transformers import GPT2Config, GPT2ForSequenceClassification, RobertaConfig, RobertaForMaskedLM, RobertaModel
+from transformers import (
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    RobertaConfig,
+    RobertaForMaskedLM,
+    RobertaModel,
+)
 from trl import RewardTrainer
 
 from configs.errors import UsageError
@@ -129,6 +137,20 @@ def test_the_head_is_trained_in_full_and_the_body_by_adapters():
     assert any("classifier.modules_to_save.default.dense.weight" in name for name in trained)
     with pytest.raises(UsageError, match=r"field.target_modules: .* has no layer called q9"):
         with_lora("field", load_body("field", SHIPPED, META), RewardLora(target_modules=("q9",)), SHIPPED)
+
+
+def test_a_family_with_other_names_is_adapted_in_all_linear_layers_of_its_body(tmp_path):
+    config = DistilBertConfig(vocab_size=30, dim=8, n_layers=1, n_heads=2, hidden_dim=8)
+    DistilBertForMaskedLM(config).save_pretrained(tmp_path)
+    body = load_body("field", str(tmp_path), META)
+    assert body.new == ("classifier", "pre_classifier")
+    adapted = {
+        name for name, p in with_lora("field", body, RewardLora(), "model").named_parameters() if p.requires_grad
+    }
+    assert {name.split(".lora_")[0].rpartition(".")[2] for name in adapted if ".lora_A" in name} == {
+        "q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2",
+    }  # fmt: skip
+    assert {name.split(".")[2] for name in adapted if "lora_" not in name} == {"pre_classifier", "classifier"}
 
 
 def test_a_body_without_its_weights_is_refused(tmp_path):
