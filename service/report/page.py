@@ -12,6 +12,7 @@ from configs.evaluation import WatchConfig
 from configs.load import flat_settings
 from learner.atomic_files import replace_file
 from service.report.html import render
+from service.report.judgements import people
 from service.report.plots import curves, distributions
 from service.report.side_by_side import PAGE, chosen, gain_note, orders, pairs
 from service.report.table import about, figure_table, group_table, verdict_lines
@@ -22,6 +23,7 @@ from service.run.reward_hacking import training_warnings
 from service.run.step_log import read_steps
 from workers.data.prompts import in_words
 from workers.evaluation.measures import recorded
+from workers.preferences.statistics import Statistics
 
 FACTS = ("seed", "steps", "seconds", "resumed_after_step", "adapter_sha256")
 PROGRESS = {"reward": "reward/mean", "toxicity": "watch/toxicity", "ROUGE-L": "watch/rougeL"}
@@ -115,8 +117,8 @@ class RunReport:
         }
 
 
-def write_page(folders: Sequence[Path], target: Path) -> None:
-    """Write the page of one run or several."""
+def write_page(folders: Sequence[Path], target: Path, judged: Statistics | None = None) -> None:
+    """Write the page of one run or several; `judged` are people's judgements of its policies."""
     runs = [RunReport(folder) for folder in folders]
     details = runs[0].details() if len(runs) == 1 else {}
     steps = {run.name: run.steps for run in runs if run.steps}
@@ -130,6 +132,7 @@ def write_page(folders: Sequence[Path], target: Path) -> None:
         main=MAIN,
         size=PAGE,
         details=details,
+        people=people(judged) if judged else None,
     )
     replace_file(target, text.encode())
 

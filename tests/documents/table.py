@@ -86,6 +86,25 @@ TABLE: dict[str, Way] = {
     "python -m quickstart.build": Module(),
     "python -m examples.build": Module(),
     "python -m tests.oracle tests/golden": Module(run=True),
+    # Files that are made in these tests.
+    "python ray_job.py pairs import mine.csv --out pairs.jsonl": Elsewhere(
+        "tests/service/commands/test_pairs.py", 'pairs("import", folder / "edited.csv", "--out"'
+    ),
+    "python ray_job.py pairs import argilla.json --out pairs.jsonl --template 'Summarize: {text}'": Elsewhere(
+        "tests/service/commands/test_pairs.py", 'pairs("import", tmp_path / "argilla.json", "--out"'
+    ),
+    "python ray_job.py pairs export answers.jsonl --out pairs.csv": Elsewhere(
+        "tests/service/commands/test_pairs.py", 'pairs("export", answers, "--out"'
+    ),
+    "python ray_job.py pairs delete-annotator answers.jsonl ann": Elsewhere(
+        "tests/service/commands/test_pairs.py", 'pairs("delete-annotator", answers'
+    ),
+    "python ray_job.py pairs judge answers.jsonl --json statistics.json": Elsewhere(
+        "tests/service/commands/test_pairs.py", 'pairs("judge", answers, "--json"'
+    ),
+    "python ray_job.py report runs/first --judgements answers.jsonl": Elsewhere(
+        "tests/service/report/test_judgements.py", '"report", str(folder), "--judgements"'
+    ),
     # Shortened, on the shipped models.
     "python ray_job.py --policy.model quickstart/policy --reward.parts.classifier.model quickstart/reward "
     "--reward.parts.classifier.label nothate --data.path quickstart/dialogues --out runs/own": Run(),

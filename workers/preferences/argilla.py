@@ -89,7 +89,8 @@ def _answers(response: Response, texts: Mapping[str, Any], naming: Naming, name:
     for first, second in combinations(sorted(ranks), 2):
         difference = ranks[first] - ranks[second]
         said = "tie" if not difference else "first" if difference < 0 else "second"
-        yield Answer(first, second, said, response.user, name if len(ranks) == 2 else f"{name}/{first}/{second}")
+        pair = name if len(ranks) == 2 else f"{name}/{first}/{second}"
+        yield Answer(first, second, said, response.user, pair, tuple(ranks))
 
 
 def _responses(record: Mapping[str, Any]) -> Iterator[Response]:

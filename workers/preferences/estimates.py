@@ -1,7 +1,7 @@
 """Estimates with 95% intervals, and how many answers an effect takes to show."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,8 @@ from scipy.stats import binomtest, norm
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
+CELLS = 1_000_000
+"""Numbers that are held at a time: samples times questions."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,19 @@ def share(of: int, count: int) -> Estimate | None:
 
 
 def resamples(count: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each of `count` questions [count] is drawn in each of `RESAMPLES` bootstrap samples (Efron 1979).
+    """How often each of `count` questions is drawn in `RESAMPLES` bootstrap samples (Efron 1979), some at a time.
 
-    Whole questions are drawn, with all answers to them: answers to one question are not independent.
+    Yields [samples, count]. Whole questions are drawn, with all their answers, which are not independent.
     """
     rng = np.random.default_rng(seed)
-    for _ in range(RESAMPLES):
-        yield rng.multinomial(count, np.full(count, 1 / count))
+    at_once = max(1, min(RESAMPLES, CELLS // count))
+    for start in range(0, RESAMPLES, at_once):
+        samples = min(at_once, RESAMPLES - start)
+        drawn = rng.integers(count, size=(samples, count)) + count * np.arange(samples)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=samples * count).reshape(samples, count)
 
 
-def percentiles(value: float, drawn: Sequence[float], count: int) -> Estimate:
+def percentiles(value: float, drawn: np.ndarray, count: int) -> Estimate:
     """The estimate whose values in the bootstrap samples are `drawn`."""
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(float(value), float(low), float(high), count)

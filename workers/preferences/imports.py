@@ -47,6 +47,7 @@ class Answer:
     outcome: Outcome
     annotator: str
     pair: str
+    ranked: tuple[str, ...] = ()  # all fields that were compared, if they are more than two
 
 
 def each_record(
@@ -67,7 +68,7 @@ def each_record(
 
 def preference(answer: Answer, texts: Mapping[str, Any], naming: Naming) -> Preference:
     """The preference that an answer expresses. Raises `ValueError` naming the field."""
-    prompt = naming.prompt or _prompt(texts, {answer.first, answer.second})
+    prompt = naming.prompt or _prompt(texts, {answer.first, answer.second, *answer.ranked})
     for name in (prompt, answer.first, answer.second):
         if name not in texts:
             raise ValueError(f"{name}: there is no such field; the fields are {', '.join(texts)}")

@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, ValidationError, create_model
 
 from configs.errors import UsageError
 from learner.atomic_files import replace_file
@@ -17,7 +17,12 @@ from workers.preferences.rows import read_rows
 
 FIELDS = tuple(field.name for field in fields(Judgement))
 NEEDED = ("pair", "prompt", "first", "second", "first_policy", "second_policy", "annotator", "outcome")
-_ADAPTER = TypeAdapter(Judgement)
+ROW = create_model(
+    "Judgement",
+    __config__=ConfigDict(strict=True),
+    **{field.name: (field.type, ... if field.name in NEEDED else field.default) for field in fields(Judgement)},
+)
+"""A row of a file: the types of `Judgement`, to the letter."""
 
 
 def read_judgements(path: str, field: str) -> list[Judgement]:
@@ -48,12 +53,12 @@ def _judgement(row: Mapping[str, Any]) -> Judgement:
     if unknown := sorted(set(row) - set(FIELDS)):
         raise ValueError(f"{unknown[0]}: a judgement has no such field; its fields are {', '.join(FIELDS)}")
     try:
-        found = _ADAPTER.validate_python(dict(row), strict=True)
+        checked = ROW.model_validate(dict(row))
     except ValidationError as error:
         detail = error.errors()[0]
-        raise ValueError(
-            f"{'.'.join(map(str, detail['loc']))}: {detail['msg']} (given: {detail['input']!r})"
-        ) from error
+        where, given = ".".join(map(str, detail["loc"])), repr(detail["input"])[:50]
+        raise ValueError(f"{where}: {detail['msg']} (given: {given})") from error
+    found = Judgement(**{name: getattr(checked, name) for name in checked.model_fields_set})
     if found.seconds is not None and not 0 <= found.seconds < float("inf"):
         raise ValueError(f"seconds: {found.seconds} is no duration; write a number from 0, or null")
     if found.repeat < 0:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from workers.preferences.agreement import Annotator, alpha, annotators, first_position, self_agreement
+from workers.preferences.annotators import Annotator, alpha, annotators, first_position, self_agreement
 from workers.preferences.estimates import Estimate
 from workers.preferences.judgements import SIMULATED, Judgement, Role
 from workers.preferences.strengths import strengths

@@ -10,6 +10,7 @@ from evalica import Winner
 from workers.preferences.estimates import Estimate, percentiles, resamples
 from workers.preferences.judgements import Judgement
 from workers.preferences.questions import Questions, policies_of, questions
+from workers.preferences.win_rates import win_rate
 
 PRIOR = np.array([0, 1e-3, 0])
 """Wins, ties and losses that are added to each comparison, so that a policy that always wins has a finite strength."""
@@ -24,16 +25,18 @@ def strengths(judgements: Sequence[Judgement], seed: int) -> dict[str, Estimate]
     connected = _connected(names, found)
     found = [part for part in found if part.policy in connected]
     names = [name for name in names if name in connected]
-    counts = [len(part.scores) for part in found]
-    ends = np.cumsum([0, *counts])
+    if len(found) == 1:  # of two policies the maximum likelihood is the win rate
+        rate = win_rate(found[0].scores, seed)
+        return {names[0]: Estimate(0.5, 0.5, 0.5, rate.count), names[1]: rate}
+    ends = np.cumsum([0, *(len(part.scores) for part in found)])
+    parts = list(zip(ends[:-1], ends[1:], found, strict=True))
 
     def fit(weights: np.ndarray) -> np.ndarray:
-        totals = [weights[a:b] @ part.shares for a, b, part in zip(ends, ends[1:], found, strict=False)]
-        return _against_first(names, found, totals)
+        return _against_first(names, found, [weights[start:end] @ part.shares for start, end, part in parts])
 
-    value = fit(np.ones(sum(counts), int))
-    drawn = np.array([fit(weights) for weights in resamples(sum(counts), seed)])
-    return {name: percentiles(value[i], drawn[:, i], sum(counts)) for i, name in enumerate(names)}
+    value = fit(np.ones(ends[-1]))
+    drawn = np.array([fit(weights) for some in resamples(int(ends[-1]), seed) for weights in some])
+    return {name: percentiles(value[i], drawn[:, i], int(ends[-1])) for i, name in enumerate(names)}
 
 
 def _against_first(names: Sequence[str], found: Sequence[Questions], totals: Sequence[np.ndarray]) -> np.ndarray:

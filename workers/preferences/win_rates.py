@@ -12,6 +12,8 @@ from workers.preferences.questions import Questions, questions
 
 RIDGE = 1e-3
 """Weak L2 penalty of the length-controlled regression, which is finite then even if a policy always wins."""
+STEPS = 30
+"""Maximum number of its Newton steps."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,8 @@ def comparisons(judgements: Sequence[Judgement], seed: int) -> list[Comparison]:
 
 def _comparison(found: Questions, seed: int, by_criterion: Mapping[str, Questions]) -> Comparison:
     count = len(found.scores)
-    even = np.ones(count)
     scaled = found.longer / (found.longer.std() or 1.0)
-    drawn = [(w @ found.scores / count, length_controlled(found.scores, scaled, w)) for w in resamples(count, seed)]
-    rates, controlled = zip(*drawn, strict=True)
+    controlled = np.concatenate([length_controlled(found.scores, scaled, w) for w in resamples(count, seed)])
     decided = int((found.scores != 0.5).sum())
     missing = max(0, decided_to_show() - decided)
     wins, ties, losses = found.shares.sum(axis=0).tolist()
@@ -72,35 +72,38 @@ def _comparison(found: Questions, seed: int, by_criterion: Mapping[str, Question
         wins=wins,
         ties=ties,
         losses=losses,
-        win_rate=percentiles(found.scores.mean(), rates, count),
-        length_controlled=percentiles(length_controlled(found.scores, scaled, even), controlled, count),
+        win_rate=win_rate(found.scores, seed),
+        length_controlled=percentiles(length_controlled(found.scores, scaled)[0], controlled, count),
         longer=float(found.longer.mean()),
         decided=decided,
         more_questions=math.ceil(missing * count / max(1, decided)),
-        criteria={name: _win_rate(part, seed) for name, part in by_criterion.items()},
+        criteria={name: win_rate(part.scores, seed) for name, part in by_criterion.items()},
     )
 
 
-def _win_rate(found: Questions, seed: int) -> Estimate:
-    count = len(found.scores)
-    drawn = [weights @ found.scores / count for weights in resamples(count, seed)]
-    return percentiles(found.scores.mean(), drawn, count)
+def win_rate(scores: np.ndarray, seed: int) -> Estimate:
+    """The mean score, with its bootstrap interval."""
+    drawn = np.concatenate([weights @ scores for weights in resamples(len(scores), seed)]) / len(scores)
+    return percentiles(scores.mean(), drawn, len(scores))
 
 
-def length_controlled(scores: np.ndarray, longer: np.ndarray, weights: np.ndarray) -> float:
+def length_controlled(scores: np.ndarray, longer: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """The win rate at equal lengths: that of a logistic regression where the difference of lengths is 0.
 
     logit P(win) = a + b tanh(longer), without the term of each prompt's difficulty of AlpacaEval 2 (Dubois et al. 2024,
-    equation 2); `longer` [questions] is the difference in characters over its standard deviation. Newton's method.
+    equation 2); `longer` [questions] is the difference in characters over its standard deviation. For each row of
+    `weights` [samples, questions], by default one of ones, a rate [samples]. Newton's method.
     """
-    features = np.stack([np.ones_like(longer), np.tanh(longer)], axis=1)
-    fitted = np.zeros(2)
-    for _ in range(30):
-        chances = 1 / (1 + np.exp(-features @ fitted))
-        gradient = features.T @ (weights * (scores - chances)) - RIDGE * fitted
-        curvature = (features * (weights * chances * (1 - chances))[:, None]).T @ features + RIDGE * np.eye(2)
-        change = np.clip(np.linalg.solve(curvature, gradient), -2, 2)
+    weights = np.ones((1, len(scores))) if weights is None else weights
+    features = np.stack([np.ones_like(longer), np.tanh(longer)], axis=1)  # [questions, 2]
+    squares = features[:, :, None] * features[:, None, :]
+    fitted = np.zeros((len(weights), 2))
+    for _ in range(STEPS):
+        chances = 1 / (1 + np.exp(-fitted @ features.T))
+        gradient = (weights * (scores - chances)) @ features - RIDGE * fitted
+        curvature = np.tensordot(weights * chances * (1 - chances), squares, axes=1) + RIDGE * np.eye(2)
+        change = np.clip(np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0], -2, 2)
         fitted = fitted + change
-        if np.abs(change).max() < 1e-9:
+        if np.abs(change).max() < 1e-6:
             break
-    return float(1 / (1 + np.exp(-fitted[0])))
+    return 1 / (1 + np.exp(-fitted[:, 0]))

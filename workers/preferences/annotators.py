@@ -53,8 +53,13 @@ def alpha(judgements: Sequence[Judgement], seed: int) -> Estimate | None:
 
 
 def first_position(judgements: Sequence[Judgement]) -> Estimate | None:
-    """The share of decided answers for what was shown in the first place: one half if the place does not matter."""
+    """The share of decided answers for what was shown in the first place: one half if the place does not matter.
+
+    None if that was always the same policy: then the place cannot be told from who stood there.
+    """
     decided = [j for j in judgements if j.outcome in ("first", "second") and j.role != "qualification"]
+    if len({j.second_policy if j.swapped else j.first_policy for j in decided}) < 2:
+        return None
     return share(sum((j.outcome == "first") != j.swapped for j in decided), len(decided))
 
 
