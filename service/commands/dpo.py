@@ -70,7 +70,7 @@ def dpo(config: Config, resume: Path | None = None) -> None:
                 check_pairs(path, plan)
             resumed = folder.resume() if resume else folder.create()
             display.folder = path
-            for line in plan_lines(plan):
+            for line in plan_lines(plan, config.data.template):
                 display.say(line)
             _run(Beginning(config, plan, shape, resumed, began), folder)
     print(path)
@@ -118,7 +118,8 @@ def _references(beginning: Beginning, pools: Pools, reference: PolicyState, fold
         references.add(units[key], torch.tensor(file.lines[key]["logprobs"]))
     left = [unit for key, unit in units.items() if key not in file.lines]
     found = reference_logprobs(left, pools, reference)
-    for unit, logprobs in folder.display.track(found, len(left), "log-probabilities of the reference"):
+    shown = folder.display.track(found, len(left), "log-probabilities of the reference") if left else ()
+    for unit, logprobs in shown:
         references.add(unit, logprobs)
         file.add((unit.step, unit.index), logprobs=logprobs.tolist())
     file.close()

@@ -15,12 +15,17 @@ BEST = "best"
 """Folder of the adapter whose held-out loss was lowest."""
 
 
-def plan_lines(plan: PreferencePlan) -> list[str]:
-    """What is learnt from, and how long it takes."""
-    return [
+def plan_lines(plan: PreferencePlan, template: str) -> list[str]:
+    """What is learnt from, how long it takes, and a warning if no prompt was made by the template (data.template)."""
+    lines = [
         f"examples: {plan.found}",
         f"{len(plan.train):,} to learn from, {len(plan.held_out):,} held out by their prompts; {plan.steps:,} steps",
     ]
+    before, _, after = template.partition("{text}")
+    prompts = [example.prompt for example in (*plan.train, *plan.held_out)]
+    if not any(prompt.startswith(before) and prompt.endswith(after) for prompt in prompts):
+        lines.append("warning: no prompt begins and ends as data.template does, as the policy's prompts do elsewhere")
+    return lines
 
 
 def step_summary(report: StepReport) -> str:

@@ -20,7 +20,7 @@ from tests.families import FAMILIES, WORDS
 from tests.learner.preference_rows import config_of, learners, pairs, plan_of, run
 from workers.preferences.examples import as_ratings
 
-LOSSES = ["dpo", "ipo", "cpo", "orpo", "simpo", "kto"]
+LOSSES = ["dpo", "orpo", "kto", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ipo", "cpo", "simpo"))]
 
 
 def setting(loss: str = "dpo", **overrides):

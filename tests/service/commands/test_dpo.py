@@ -10,9 +10,12 @@ import ray_job
 from configs.load import load_config
 from learner.adapter import tensors_sha256
 from service.run.policy_source import PolicySource
+from service.run.preference_lines import plan_lines
 from tests.conftest import read_prompts, small_arguments, small_config
+from tests.learner.preference_rows import plan_of
 from tests.service.commands.test_resume import process
 from tests.simulated_pairs import write
+from workers.preferences.files import read_preferences
 
 SETTINGS = {"rollout__max_new_tokens": 60, "dpo__batch_size": 4, "dpo__microbatch_size": 2, "dpo__evals": 3,
             "dpo__held_out": 0.2, "dpo__epochs": 1, "dpo__learning_rate": 0.01}  # fmt: skip
@@ -73,7 +76,7 @@ def test_resuming_what_is_complete_does_nothing(whole, capsys):
     assert "is complete: nothing left to do" in capsys.readouterr().err and outcome(whole) == before
 
 
-@pytest.mark.parametrize("step", range(STEPS))
+@pytest.mark.parametrize("step", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_after_any_step_and_resumed_gives_the_same(whole, pairs, tmp_path, step):
     folder = tmp_path / "run"
     assert process(arguments(pairs, folder), stubs=False, step=step) == -9
@@ -159,3 +162,12 @@ def test_thumbs_are_learnt_by_kto(rows, tmp_path):
     steps = [json.loads(line) for line in (out / "steps.jsonl").read_text().splitlines()]
     assert steps[0]["loss/total"] == pytest.approx(0.5) and len(steps) == STEPS
     assert not (out / "best").exists(), "nothing was held out"
+
+
+def test_prompts_that_no_template_made_are_warned_of(rows, tmp_path):
+    raw = [row | {"prompt": row["prompt"].splitlines()[2]} for row in rows]
+    for name, made, warned in (("raw", raw, True), ("made", rows, False)):
+        found = read_preferences(str(write(tmp_path / f"{name}.jsonl", made)), "dpo.pairs")
+        config = load_config(small_arguments(**SETTINGS))
+        lines = plan_lines(plan_of(config, found), config.data.template)
+        assert any("data.template" in line for line in lines) is warned
