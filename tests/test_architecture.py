@@ -15,7 +15,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ["configs", "learner", "workers", "cluster", "service", "ray_job"]
-ROOMS = {"run": 0, "report": 1, "bench": 1, "http": 2, "page": 3, "commands": 4}
+ROOMS = {"run": 0, "report": 1, "bench": 1, "campaigns": 1, "http": 2, "page": 3, "commands": 4}
 """Rooms of service/ by their height: each imports from lower ones and from itself."""
 PURE = ["tensors", "distribution", "rewards", "advantages", "losses"]
 SECTIONS = {
