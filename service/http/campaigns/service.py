@@ -72,6 +72,10 @@ class CampaignService:
             self._stores = self._stores | {record.id: CampaignStore.create(self.folder / record.id, record)}
         return record
 
+    def any(self) -> bool:
+        """True if there is a campaign."""
+        return bool(self._stores)
+
     def records(self) -> list[Record]:
         """All campaigns that can be read, newest first."""
         return self.listed()[0]
