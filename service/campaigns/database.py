@@ -66,7 +66,7 @@ class Database:
             self._db.execute("pragma journal_mode = wal")
             self._db.execute("pragma secure_delete = on")  # what a person has taken back is gone
             if (found := self._db.execute("pragma quick_check(1)").fetchone()[0]) != "ok":
-                raise sqlite3.DatabaseError(found)
+                raise sqlite3.DatabaseError(found.splitlines()[-1])
             self._db.executescript(TABLES)
         except sqlite3.Error as error:
             raise RunError(f"{self.file} cannot be used ({error}); restore it from a copy, or move it away") from error
