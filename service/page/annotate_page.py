@@ -44,7 +44,7 @@ def list_open(page: Pages, campaigns: Campaigns, key: Annotator, person: Visitor
     return _list(page, campaigns, person)
 
 
-@router.post("/annotate/name")
+@router.post("/annotate")
 def choose_name(page: Pages, campaigns: Campaigns, key: Annotator, person: Visitor, name: Field = "") -> Response:
     """Keep the name of who answers."""
     try:

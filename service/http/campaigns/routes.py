@@ -12,10 +12,12 @@ from service.http.auth import Reader, Submitter
 from service.http.campaigns.dependencies import Campaigns, find_campaign, view
 from service.http.campaigns.schemas import JUDGEMENT, AnnotatorName, Campaign, CampaignId, CampaignList, Forgotten
 from service.http.root_path import outside
+from service.http.runs.output_routes import BYTES
 
 router = APIRouter(tags=["campaigns"])
 JSON_LINES = "application/x-ndjson"
-LINES = {JSON_LINES: {"schema": {"type": "string"}, "example": json.dumps(JUDGEMENT)}}
+LINES = BYTES | {JSON_LINES: {"example": JUDGEMENT}}
+"""Bytes come first: generated clients do not know JSON lines."""
 
 
 @router.post("/campaigns", status_code=201)

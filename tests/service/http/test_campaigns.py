@@ -375,8 +375,8 @@ def test_a_name_is_asked_for_where_there_are_no_keys(client):
     id = add_campaign(client)
     assert client.get(f"/annotate/{id}", follow_redirects=False).headers["Location"] == "/annotate"
     for wrong in ("", " ", "x" * 101, "a\nb"):
-        assert client.post("/annotate/name", data={"name": wrong}).status_code == 422, wrong
-    named = client.post("/annotate/name", data={"name": " Zoë ;=<b> "}, follow_redirects=False)
+        assert client.post("/annotate", data={"name": wrong}).status_code == 422, wrong
+    named = client.post("/annotate", data={"name": " Zoë ;=<b> "}, follow_redirects=False)
     cookie = named.headers["Set-Cookie"]
     assert named.status_code == 303 and {"HttpOnly", "Path=/annotate", "SameSite=strict"} <= set(cookie.split("; "))
     client.cookies.set("annotator", cookie.partition("=")[2].partition(";")[0])
