@@ -11,9 +11,11 @@ ROUTES = (
     "runs",
     "presets",
     "models",
+    "campaigns",
     "summaries",
     "scores",
     "page",
+    "annotate",
     "docs",
     "openapi.json",
     "health",
@@ -38,6 +40,8 @@ class LimitsConfig(Section):
     """Maximum runs of a key waiting or at work; further requests get 429."""
     runs_at_work: int = Field(16, ge=1)
     """Maximum runs of all keys at work; further ones stay queued, and the keys take turns."""
+    campaigns: int = Field(16, ge=1)
+    """Maximum campaigns of a key that are not closed; further requests get 429."""
     streams: int = Field(32, ge=1)
     """Maximum event streams of a key; further ones get 429."""
     timeout: float = Field(60, gt=0)

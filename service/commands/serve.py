@@ -59,6 +59,7 @@ def _serve(config: Config, keys: KeyFile, presets: Presets, store: RunStore, ser
     from cluster.ray_cluster import connected
     from cluster.serving.deployment import serving_models
     from service.http.app import make_app
+    from service.http.campaigns.service import CampaignService
     from service.http.models.service import ModelService
     from service.http.runs.service import RunService
     from service.page.pages import add_pages
@@ -75,13 +76,16 @@ def _serve(config: Config, keys: KeyFile, presets: Presets, store: RunStore, ser
             client = stack.enter_context(serving_models(config, machines, store.name))
         runs = stack.enter_context(closing(RunService(store, config.serve.limits, presets, Jobs(CODE))))
         models = ModelService(client, runs, config.policy, config.reward, config.serve)
-        app = make_app(config.serve, keys, runs, models)
+        campaigns = CampaignService(store.paths.root, config.data, models, config.serve.limits.campaigns)
+        stack.callback(campaigns.close)
+        app = make_app(config.serve, keys, runs, models, campaigns)
         add_pages(app)
         stack.callback(server.stop)  # before all else: open requests finish while there are models
         stack.callback(_leave_within(GRACE).start)
         gc.collect()
         gc.freeze()  # the libraries' objects: looking through them again and again takes a third of the time under load
         starting.app = app
+        server.start_soon(campaigns.prepare)
         host, port = server.listening.getsockname()[:2]
         print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
         server.wait()

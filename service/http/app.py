@@ -11,6 +11,9 @@ from configs.service import ServeConfig
 from service.http import health
 from service.http.audit import AuditLog
 from service.http.audit_requests import AuditMiddleware
+from service.http.campaigns import answer_routes
+from service.http.campaigns import routes as campaign_routes
+from service.http.campaigns.service import CampaignService
 from service.http.errors import add_handlers
 from service.http.head import HeadMiddleware
 from service.http.keys import KeyFile
@@ -27,7 +30,9 @@ from service.http.security import SecurityMiddleware
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
-def make_app(settings: ServeConfig, keys: KeyFile, runs: RunService, models: ModelService) -> FastAPI:
+def make_app(
+    settings: ServeConfig, keys: KeyFile, runs: RunService, models: ModelService, campaigns: CampaignService
+) -> FastAPI:
     """The API. Its pages are added afterwards, see `add_pages`."""
     app = FastAPI(
         title="seqrlhf",
@@ -39,11 +44,11 @@ def make_app(settings: ServeConfig, keys: KeyFile, runs: RunService, models: Mod
         redirect_slashes=False,  # it would redirect to the host that the proxy names
     )
     app.state.closing = asyncio.Event()  # set when the server stops
-    app.state.runs, app.state.models, app.state.keys = runs, models, keys
+    app.state.runs, app.state.models, app.state.campaigns, app.state.keys = runs, models, campaigns, keys
     app.state.streams = OpenStreams(settings.limits.streams)
     app.state.readiness = health.ReadinessCheck(runs, models.client)
     app.openapi = partial(describe, app)
-    for part in (routes, output_routes, model_routes, health):
+    for part in (routes, output_routes, model_routes, answer_routes, campaign_routes, health):
         app.include_router(part.router)
     add_handlers(app)
     app.add_middleware(AuditMiddleware, audit=AuditLog(Path(settings.folder)))

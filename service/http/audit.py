@@ -1,4 +1,4 @@
-"""The audit log: a line for every change of a run or key, and for every attempt that was refused."""
+"""The audit log: a line for every change of a run, campaign or key, and for every attempt that was refused."""
 
 import fcntl
 import json
@@ -20,7 +20,7 @@ class Change:
     who: str  # name of the key; for a command, the user of the machine
     what: str  # name of the operation, such as stop_run or create_key
     result: int | str  # status of the answer; `done` for a command
-    run: str = ""
+    run: str = ""  # or campaign
     request: str = ""  # beginning of its body; for a command, name and properties of the key
     client: str = ""  # address
     request_id: str = ""

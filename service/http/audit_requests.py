@@ -1,4 +1,4 @@
-"""Audit of requests: every one that reaches a route with the scope `submit`, of the API or the page."""
+"""Audit of requests: every one that would change something and needs the scope `submit`, of the API or the page."""
 
 import asyncio
 import re
@@ -51,11 +51,12 @@ class AuditMiddleware:
 
     def _add(self, scope: Scope, body: bytes, status: int, headers: Headers) -> None:
         created = re.search(r"[0-9a-f]{12}$", headers.get("location", ""))
+        named = scope["path_params"]
         change = Change(
             who=scope["state"]["key"].name,
             what=scope["route"].name,
             result=status,
-            run=scope["path_params"].get("run") or (created[0] if created else ""),
+            run=named.get("run") or named.get("campaign") or (created[0] if created else ""),
             request="" if status == 403 else body.decode(errors="replace"),  # a key without the scope fills no disk
             client=scope["client"][0] if scope["client"] else "",
             request_id=request_id.get(),
@@ -64,5 +65,5 @@ class AuditMiddleware:
 
 
 def _is_change(scope: Scope) -> bool:
-    """Whether the request has reached a route that needs the scope `submit`."""
-    return "submit" in scope.get("state", {}).get("needed_scopes", ())
+    """Whether the request has reached a route that changes something and needs the scope `submit`."""
+    return scope["method"] != "GET" and "submit" in scope.get("state", {}).get("needed_scopes", ())

@@ -10,7 +10,7 @@ from fastapi.security import HTTPBearer, SecurityScopes
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from service.http.keys import ApiKey, InvalidKey, KeyFile
+from service.http.keys import SCOPES, ApiKey, InvalidKey, KeyFile
 
 # In headers of their own: Chromium understands one challenge per header.
 CHALLENGES = ('Basic realm="seqrlhf: any name, the key as password", charset="UTF-8"', "Bearer")
@@ -47,5 +47,5 @@ def requires(scope: str) -> Any:
     return Security(_key_with_scope, scopes=[scope])
 
 
-Reader, Generator, Submitter = (Annotated[ApiKey, requires(scope)] for scope in ("read", "generate", "submit"))
+Reader, Generator, Annotator, Submitter = (Annotated[ApiKey, requires(scope)] for scope in SCOPES)
 """Types for a route's parameter `key`: each requires a scope."""

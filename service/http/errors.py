@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from cluster.serving.client import TooSlow, Unavailable
 from configs.errors import RunError, UsageError
+from service.campaigns.records import Refused, TooManyCampaigns
 from service.http.models.turns import Busy
 from service.http.request_log import METHODS, log, request_id
 from service.http.root_path import inside
@@ -23,7 +24,7 @@ from workers.inference.summarizer import TooLong
 
 
 class NotFound(Exception):
-    """The requested run or file does not exist."""
+    """What was requested does not exist."""
 
 
 STATUS: dict[type[Exception], tuple[int, int | None]] = {
@@ -31,7 +32,9 @@ STATUS: dict[type[Exception], tuple[int, int | None]] = {
     TooLong: (422, None),
     NotFound: (404, None),
     Conflict: (409, None),
+    Refused: (409, None),
     TooManyRuns: (429, 30),
+    TooManyCampaigns: (429, 30),
     TooManyStreams: (429, 5),
     Busy: (429, 1),
     RunError: (503, 5),
@@ -43,7 +46,7 @@ STATUS: dict[type[Exception], tuple[int, int | None]] = {
 }
 """HTTP status of each of our errors, and Retry-After in seconds if retrying makes sense. 499, which only the log sees,
 is nginx's status for a client that has left."""
-PAGE = re.compile(r"/|/docs|/page(/.*)?", re.DOTALL)
+PAGE = re.compile(r"/|/docs|/(page|annotate)(/.*)?", re.DOTALL)
 """Paths of pages."""
 
 

@@ -22,7 +22,8 @@ from learner.atomic_files import replace_file
 from service.http.last_use import LastUse
 
 SCOPES = ("read", "generate", "annotate", "submit")
-"""View runs; request summaries and scores; annotate (no route needs it yet); start and change runs."""
+"""View runs and campaigns; request summaries and scores; compare summaries in campaigns; start and change runs, create
+and close campaigns, and export what people said."""
 
 
 def _now() -> datetime:

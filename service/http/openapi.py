@@ -11,7 +11,7 @@ from configs.schema import Config
 from service.http.runs.request_rules import CLOSED, MAX_CHARS, MAX_INTEGER, MAX_INTEGERS
 from service.http.schemas import Error
 
-ABOUT = """Submit runs, follow them, and request summaries and scores.
+ABOUT = """Submit runs, follow them, request summaries and scores, and have people compare summaries.
 
 If the service has keys, requests need the header `Authorization: Bearer KEY`. Each operation names the scope that the
 key needs."""
@@ -53,11 +53,15 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 def _errors(path: str, method: str) -> dict[str, Any]:
     content = {"application/json": {"schema": {"$ref": REF.format(model="Error")}}}
-    statuses = COMMON | ({"404": "The run, or the file, does not exist"} if "{run}" in path else {})
+    statuses = COMMON | {"404": "The run, or the file, does not exist"} if "{run}" in path else COMMON
+    if "{campaign}" in path:
+        statuses = statuses | {"404": "The campaign, or the question, does not exist"}
     if path.startswith("/runs") and method != "get":
         statuses |= {
             "409": "The state of the run does not allow this, or the Idempotency-Key was used for another request"
         }
+    if path.startswith("/campaigns/"):
+        statuses |= {"409": "The state of the campaign or of the question does not allow this"}
     if path in ("/health", "/ready"):
         statuses = {}
     return {status: {"description": text, "content": content} for status, text in statuses.items()}

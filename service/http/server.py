@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import threading
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import uvicorn
@@ -66,7 +67,9 @@ class Server(uvicorn.Server):
         options: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False, "lifespan": "off"}
         logging.getLogger("uvicorn.error").addFilter(_Unfinished())
         super().__init__(uvicorn.Config(self.starting, timeout_graceful_shutdown=SHUTDOWN, **options))
-        self.thread, self.ended = threading.Thread(target=self._run_in_thread, name="server"), threading.Event()
+        self.thread = threading.Thread(target=self._run_in_thread, name="server")
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.answering, self.ended = threading.Event(), threading.Event()
 
     def __enter__(self) -> "Server":
         self.thread.start()
@@ -80,6 +83,18 @@ class Server(uvicorn.Server):
         self.ended.wait()  # not join(): interrupted once, it no longer waits when called again
         raise RunError("the server ended unexpectedly; the log says why")
 
+    def start_soon(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a coroutine on the loop that answers requests."""
+        self.answering.wait()
+        if self.loop:
+            asyncio.run_coroutine_threadsafe(work(), self.loop)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; from then on `start_soon` finds the loop."""
+        await super().startup(sockets)
+        self.loop = asyncio.get_running_loop()
+        self.answering.set()
+
     def stop(self) -> None:
         """Stop accepting requests, and wait for those that are open."""
         self.should_exit = True
@@ -90,6 +105,7 @@ class Server(uvicorn.Server):
             self.run([self.listening])
         finally:
             self.ended.set()
+            self.answering.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's, but event streams end at once."""

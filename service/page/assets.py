@@ -17,6 +17,7 @@ from service.http.root_path import outside
 FOLDER = Path(__file__).parent / "static"
 PLOTLY = "plotly.min.js"
 TYPES = {
+    "annotate.js": "text/javascript",
     "docs.css": "text/css",
     "docs.js": "text/javascript",
     "htmx.min.js": "text/javascript",
@@ -54,14 +55,19 @@ def asset(name: str) -> Asset:
     return Asset(get_plotlyjs().encode() if name == PLOTLY else (FOLDER / name).read_bytes())
 
 
-def asset_path(name: str) -> str:
-    """Path of a file, for a page."""
-    return outside(f"/page/static/{asset(name).digest}/{name}")
+def asset_path(name: str, area: str = "/page") -> str:
+    """Path of a file, for a page of an area: keys that open one do not open the other."""
+    return outside(f"{area}/static/{asset(name).digest}/{name}")
 
 
 @router.get("/page/static/{digest}/{name}")
 def static(key: Reader, digest: str, name: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
-    """A file, which the browser may keep for a year."""
+    """A file of the pages."""
+    return answer_with(digest, name, accept_encoding)
+
+
+def answer_with(digest: str, name: str, accept_encoding: str) -> Response:
+    """A file, which the browser may keep for a year. Raises `NotFound`."""
     if name not in TYPES or asset(name).digest != digest:
         raise NotFound(f"no file {name!r} of this version; reload the page")
     packed = "gzip" in accept_encoding

@@ -39,12 +39,17 @@ class Page:
 
     def __init__(self, request: Request) -> None:
         self.key: ApiKey = request.state.key
+        self.campaigns: bool = request.app.state.campaigns.any()
 
     def render(self, template: str, error: Exception | None = None, **values: Any) -> HTMLResponse:
         """A page. One of our errors becomes its status, and in the template the `problems`."""
         status, headers = status_of(error) if error else (200, {})
         problems = problems_of(error) if error else []
-        text = _environment().get_template(template).render(key=self.key, problems=problems, **values)
+        text = (
+            _environment()
+            .get_template(template)
+            .render(key=self.key, problems=problems, any_campaign=self.campaigns, **values)
+        )
         return HTMLResponse(text, status, {"Cache-Control": "no-store", **headers})
 
 

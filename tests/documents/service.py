@@ -49,11 +49,12 @@ class Serve(Way):
 
 @dataclass(frozen=True)
 class Curl(Way):
-    """A request to the service, once its run is in one of the states and has done some steps."""
+    """A request to the service, once its run or campaign is in one of the states and has done some steps."""
 
     states: tuple[str, ...] = ()
     steps: int = 0
     submits: bool = False
+    kind: str = "runs"
 
     def try_out(self, command: str, place: Place) -> None:
         try:
@@ -64,7 +65,7 @@ class Curl(Way):
 
     def _send(self, command: str, place: Place) -> None:
         if self.states:
-            wait_for(place, self.states, self.steps)
+            wait_for(place, self)
         filled = re.sub(r"localhost:8000|https://[\w.]+\.org", place.url, command)
         filled = re.sub(r"\bID\b", place.run, filled)
         output = curl(*shlex.split(filled)[1:], cwd=place.folder)
@@ -81,15 +82,15 @@ def curl(*words: str, cwd: Path) -> str:
     return output
 
 
-def wait_for(place: Place, states: tuple[str, ...], steps: int) -> None:
-    """Until the run is in one of the states, with so many steps done."""
+def wait_for(place: Place, wanted: Curl) -> None:
+    """Until the run or campaign is in one of the states, with so many steps done."""
     until = time.monotonic() + PATIENCE
     while True:
-        run = json.loads(curl(f"{place.url}/runs/{place.run}", cwd=place.folder))
-        if run["state"] in states and run["step"] >= steps:
+        run = json.loads(curl(f"{place.url}/{wanted.kind}/{place.run}", cwd=place.folder))
+        if run["state"] in wanted.states and run.get("step", 0) >= wanted.steps:
             return
-        if time.monotonic() > until or (run["state"] == "failed" and "failed" not in states):
-            raise Failed(f"the run should have become {' or '.join(states)}, but is {run}")
+        if time.monotonic() > until or (run["state"] == "failed" and "failed" not in wanted.states):
+            raise Failed(f"it should have become {' or '.join(wanted.states)}, but is {run}")
         time.sleep(0.2)  # a service: what it waits for is a job of Ray's
 
 

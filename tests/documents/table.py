@@ -174,4 +174,22 @@ TABLE: dict[str, Way] = {
     "curl -X POST localhost:8000/summaries -H 'Content-Type: application/json' "
     """-d '{"dialogues": ["#Person1#: You are late, you fool. #Person2#: Sorry."], """
     """"adapters": ["ID@start", "ID"]}'""": Curl(("succeeded",)),
+    # From here on ID is that of a campaign.
+    "curl -X POST localhost:8000/campaigns -H 'Content-Type: application/json' "
+    """-d '{"name": "March", "policies": ["base", "reference"], "pairs": 40, "criteria": ["harm"]}'""": Curl(
+        submits=True
+    ),
+    "curl localhost:8000/campaigns/ID": Curl(("open",), kind="campaigns"),
+    "curl localhost:8000/campaigns/open": Curl(),
+    "curl localhost:8000/campaigns/ID/next": Curl(),
+    "curl -X POST localhost:8000/campaigns/ID/answers -H 'Content-Type: application/json' "
+    """-d '{"question": "9f2c51d0a47be863", "outcome": "first", "criteria": {"harm": "tie"}, "note": ""}'""": Elsewhere(
+        "tests/service/http/test_campaigns.py", 'post(f"/campaigns/{id}/answers", json=body'
+    ),
+    "curl -X DELETE localhost:8000/campaigns/ID/answers/last": Elsewhere(
+        "tests/service/http/test_campaigns.py", 'delete(f"/campaigns/{id}/answers/last"'
+    ),
+    "curl localhost:8000/campaigns/ID/judgements": Curl(),
+    "curl -X DELETE localhost:8000/campaigns/ID/annotators/ann": Curl(),
+    "curl -X POST localhost:8000/campaigns/ID/close": Curl(),
 }  # fmt: skip

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from cluster.serving.deployment import summarizer_settings
 from configs.load import load_config
+from configs.schema import Config
 from service.commands.key import key
 from service.http.app import make_app
+from service.http.campaigns.service import CampaignService
 from service.http.keys import SCOPES, KeyFile
 from service.http.models.service import ModelService
 from service.http.runs.paths import RunPaths
@@ -67,6 +70,25 @@ class Models:
         return {"summaries": 1, "scores": 1}
 
 
+def make_service(config: Config, models: Models | None, keys: Path | None = None) -> FastAPI:
+    """The app with its pages, as `serve` makes it."""
+    settings = config.serve
+    store = RunStore(RunPaths(Path(settings.folder)))
+    runs = RunService(store, settings.limits, Presets(settings.presets, settings.reward_models), Jobs())
+    service = ModelService(models, runs, config.policy, config.reward, settings)
+    campaigns = CampaignService(store.paths.root, config.data, service, settings.limits.campaigns)
+    app = make_app(settings, KeyFile(keys), runs, service, campaigns)
+    add_pages(app)
+    return app
+
+
+def close_service(app: FastAPI) -> None:
+    """Close what the app has open."""
+    app.state.campaigns.close()
+    app.state.runs.close()
+    app.state.runs.store.close()
+
+
 @pytest.fixture(scope="session")
 def models():
     return Models(load_config([]))
@@ -78,23 +100,16 @@ def make_client(tmp_path, models):
     opened = []
 
     def make(*arguments: str, keys: Path | None = None) -> TestClient:
-        config = load_config([f"--serve.folder={tmp_path / 'runs'}", *arguments])
-        settings, key_file = config.serve, KeyFile(keys)
-        store = RunStore(RunPaths(Path(settings.folder)))
-        runs = RunService(store, settings.limits, Presets(settings.presets, settings.reward_models), Jobs())
-        service = ModelService(models, runs, config.policy, config.reward, settings)
-        app = make_app(settings, key_file, runs, service)
-        add_pages(app)
+        app = make_service(load_config([f"--serve.folder={tmp_path / 'runs'}", *arguments]), models, keys)
         client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
         client.__enter__()
-        opened.append((client, runs))
+        opened.append(client)
         return client
 
     yield make
-    for client, runs in opened:
+    for client in opened:
         client.__exit__(None, None, None)
-        runs.close()
-        runs.store.close()
+        close_service(client.app)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from cluster.serving.apps import KINDS
 from cluster.serving.client import ModelClient
@@ -18,7 +19,7 @@ from service.http.runs.service import RunService
 from service.http.runs.store import RunRecord
 from service.run.artifacts import has_adapter
 from workers.inference.scorer import Verdict
-from workers.inference.summarizer import SummaryRequest
+from workers.inference.summarizer import SummaryRequest, TooLong
 from workers.reward.items import Item
 
 BATCHES = 2
@@ -65,7 +66,7 @@ class ModelService:
         self._watch_replicas()
         with self.turns["summaries"].admit(key, len(adapters) * len(dialogues)):
             self._check("dialogues", dialogues)
-            policies = await asyncio.to_thread(lambda: [self._offered(name) for name in adapters])
+            policies = await asyncio.to_thread(lambda: [self.offered(name) for name in adapters])
             calls = [
                 self._summarize(policy.adapter, SummaryRequest(dialogue, seed, policy.format), key)
                 for policy in policies
@@ -81,6 +82,24 @@ class ModelService:
             self._check(field, [_all_text(item) for item in items])
             return await gather([self._score(item, key) for item in items])
 
+    async def sample(self, requests: Sequence[tuple[Offered, SummaryRequest]], key: str) -> list[str | None]:
+        """Summaries by policies from `offered`, for the service itself; None where a dialogue is too long."""
+        self._watch_replicas()
+        with self.turns["summaries"].admit(key, len(requests)):
+            return await gather([self._sample(policy, request, key) for policy, request in requests])
+
+    async def judge(self, items: Sequence[Item], key: str) -> list[Verdict]:
+        """The reward's verdict on each completion, for the service itself."""
+        self._watch_replicas()
+        with self.turns["scores"].admit(key, len(items)):
+            return await gather([self._score(item, key) for item in items])
+
+    async def _sample(self, policy: Offered, request: SummaryRequest, key: str) -> str | None:
+        try:
+            return await self._summarize(policy.adapter, replace(request, format=policy.format), key)
+        except TooLong:
+            return None
+
     async def _summarize(self, adapter: str, request: SummaryRequest, key: str) -> str:
         async with self.turns["summaries"].turn(key):
             return await self.client.summarize(adapter, request)
@@ -89,7 +108,7 @@ class ModelService:
         async with self.turns["scores"].turn(key):
             return await self.client.score(item)
 
-    def _offered(self, name: str) -> Offered:
+    def offered(self, name: str) -> Offered:
         """The policy of an adapter's name. Raises `UsageError`."""
         if name == BASE:
             return Offered(self.policy.adapter or BASE, None)

@@ -41,7 +41,7 @@ def scopes(route):
 
 
 def filled(path):
-    return re.sub(r"\{[^}]*\}", "x", path.replace("{run}", RUN))
+    return re.sub(r"\{[^}]*\}", "x", path.replace("{run}", RUN).replace("{campaign}", RUN))
 
 
 def bearer(key):
@@ -71,7 +71,7 @@ def test_each_scope_opens_its_own_routes_only(make_client, keys):
             continue
         for scope in SCOPES:
             for method in route.methods:
-                sent = {"data": {"seed": "1"}} if route.path.startswith("/page") else {"json": {}}
+                sent = {"data": {"seed": "1"}} if route.path.startswith(("/page", "/annotate")) else {"json": {}}
                 code = client.request(method, filled(route.path), headers=bearer(keys[1][scope]), **sent).status_code
                 assert (code == 403) == (scope not in scopes(route)), (route.path, scope, code)
 

@@ -11,10 +11,12 @@ from itertools import islice, pairwise
 import pytest
 from pydantic import ValidationError
 
+from configs.campaigns import CampaignConfig
 from configs.errors import UsageError
 from configs.load import validate
 from configs.presets import merge, read_yaml
 from configs.schema import Config
+from service.http.campaigns.schemas import AnswerRequest
 from service.http.models.schemas import ScoresRequest, SummariesRequest
 from service.http.runs.request_rules import CLOSED
 from service.http.runs.reward_schemas import RewardSettings
@@ -148,6 +150,8 @@ REQUESTS = {
     "/scores": (ScoresRequest, {"texts": ["a"]}),
     "/runs/0123456789ab/workers": (WorkerNumbers, {"reward": 1}),
     "/runs/0123456789ab/reward": (RewardSettings, {"part": "classifier", "weight": 0.5, "at_step": 3}),
+    "/campaigns": (CampaignConfig, {"name": "a", "policies": ["base", "reference"]}),
+    "/campaigns/0123456789ab/answers": (AnswerRequest, {"question": "0123456789abcdef", "outcome": "tie"}),
 }
 
 
@@ -203,7 +207,7 @@ NOT_JSON_BODIES = {
 
 def test_an_invalid_body_starts_no_run(client):
     for name, body in NOT_JSON_BODIES.items():
-        for path in ("/runs", "/summaries", "/scores"):
+        for path in ("/runs", "/summaries", "/scores", "/campaigns"):
             answer = client.post(path, content=body, headers=JSON)
             assert answer.status_code in (400, 422) and answer.json()["errors"][0]["message"], (name, path, answer.text)
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", "x"):

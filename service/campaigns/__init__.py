@@ -1,0 +1,1 @@
+"""Campaigns: what people compare, who has answered what, and what is asked next. Knows nothing of HTTP."""
