@@ -38,40 +38,48 @@ def run(job: TrainJob, config: Config, folder: Path) -> None:
     """
     folder = folder.resolve()
     if config.cluster.backend == "inline":
-        device = resolve(LayoutRequest.of(config), [Machine.here()])["learner"].device
-        try:
-            _train(job.train, config, folder, device)
-        except (UsageError, RunError, OSError):
-            raise
-        except Exception as error:  # a model of another kind may fail in any way
-            raise RunError(f"{job.title} failed: {one_line(error)}") from error
+        _run_here(job, config, folder)
         return
     with connected(config.cluster.address) as machines:
-        cpus, gpus = _share(config, machines)
-        workers = getattr(config, job.section).workers
-        trainer = TorchTrainer(
-            train_loop,
-            train_loop_config={
-                "train": job.train,
-                "config": config.model_dump(mode="json"),
-                "folder": str(folder),
-                "root": str(Path.cwd()),
-                "device": "cuda" if gpus else "cpu",
-            },
-            scaling_config=_scaling(job.section, workers, (cpus, gpus), machines),
-            torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
-            # The loss of one worker stops all of them; they restart from the newest checkpoint.
-            run_config=RunConfig(
-                name="train",
-                storage_path=str(folder / "ray"),
-                failure_config=FailureConfig(max_failures=config.cluster.attempts - 1),
-            ),
-        )
         try:
-            trainer.fit()
+            _trainer(job, config, folder, machines).fit()
+        except UsageError:
+            raise
         except Exception as error:  # Ray Train has an exception type for each kind of failure
             reason = [line for line in str(error).splitlines() if line.strip()][-1]
             raise RunError(f"{job.title} failed: {reason}") from error
+
+
+def _run_here(job: TrainJob, config: Config, folder: Path) -> None:
+    device = resolve(LayoutRequest.of(config), [Machine.here()])["learner"].device
+    try:
+        _train(job.train, config, folder, device)
+    except (UsageError, RunError, OSError):
+        raise
+    except Exception as error:  # a model of another kind may fail in any way
+        raise RunError(f"{job.title} failed: {one_line(error)}") from error
+
+
+def _trainer(job: TrainJob, config: Config, folder: Path, machines: Sequence[Machine]) -> TorchTrainer:
+    share = _share(config, machines)
+    return TorchTrainer(
+        train_loop,
+        train_loop_config={
+            "train": job.train,
+            "config": config.model_dump(mode="json"),
+            "folder": str(folder),
+            "root": str(Path.cwd()),
+            "device": "cuda" if share[1] else "cpu",
+        },
+        scaling_config=_scaling(job.section, getattr(config, job.section).workers, share, machines),
+        torch_config=TorchConfig(backend="nccl" if share[1] else "gloo"),
+        # The loss of one worker stops all of them; they restart from the newest checkpoint.
+        run_config=RunConfig(
+            name="train",
+            storage_path=str(folder / "ray"),
+            failure_config=FailureConfig(max_failures=config.cluster.attempts - 1),
+        ),
+    )
 
 
 def _share(config: Config, machines: Sequence[Machine]) -> tuple[float, float]:
