@@ -34,10 +34,12 @@ def test_two_workers_train_one_model_and_a_killed_one_changes_nothing_but_the_ti
         out = tmp_path / name
         command = [sys.executable, "ray_job.py", "train-reward", *settings, "--out", str(out)]
         with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+            shown = []
             for line in process.stderr:
+                shown.append(line)
                 if name == "killed" and "step 12/" in line and "accuracy" in line:
                     os.kill(workers_of(process.pid)[0], signal.SIGKILL)
-        assert process.returncode == 0
+        assert process.returncode == 0, "".join(shown)
         found = json.loads((out / "reward_model.json").read_text())
         hashes.append(found["models_sha256"])
         assert found["accuracy"] == 1 and found["steps"] == 48
