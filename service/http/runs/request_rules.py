@@ -17,6 +17,7 @@ CLOSED = {
     "cluster": "presets decide where runs execute and with which resources",
     "bench": "for the command line only",
     "reward_training": "for the command line only",
+    "dpo": "for the command line only",
     "serve": "configures the service itself",
     "trackers": "would send metrics to other hosts",
 }
