@@ -34,11 +34,13 @@ def head(home: Path, port: int, token: bool = True) -> Iterator[dict[str, str]]:
         f"--port={port}", f"--dashboard-port={port + 1}", f"--dashboard-agent-listen-port={port + 2}",
         f"--metrics-export-port={port + 3}", env=env,
     )  # fmt: skip
-    assert started.returncode == 0, started.stdout + started.stderr
-    yield env | {"RAY_ADDRESS": f"http://127.0.0.1:{port + 1}"}
-    for process in psutil.process_iter(["cmdline"]):  # `ray stop` would stop every Ray on this machine
-        if str(home / "ray") in " ".join(process.info["cmdline"] or []):
-            process.kill()
+    try:
+        assert started.returncode == 0, started.stdout + started.stderr
+        yield env | {"RAY_ADDRESS": f"http://127.0.0.1:{port + 1}"}
+    finally:
+        for process in psutil.process_iter(["cmdline"]):  # `ray stop` would stop every Ray on this machine
+            if str(home / "ray") in " ".join(process.info["cmdline"] or []):
+                process.kill()
 
 
 def processes(port: int, *words: str) -> list[psutil.Process]:

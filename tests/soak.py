@@ -36,7 +36,8 @@ class Soak:
     """A service under everything at once, until `done` is set."""
 
     def __init__(self, service: Service, folder: Path) -> None:
-        self.service, self.folder, self.done = service, folder, threading.Event()
+        self.service, self.folder, self.done, self.up = service, folder, threading.Event(), threading.Event()
+        self.up.set()
         self.counts, self.hashes, self.problems = Counter(), {}, []
 
     def ask(self, method: str, path: str, **options) -> httpx.Response:
@@ -128,9 +129,13 @@ class Soak:
                 self.counts["streams cut"] += 1
 
     def kills(self, every: float) -> None:
-        """Kill a replica or a run's worker at intervals."""
+        """Kill a replica or a run's worker at intervals, but not while the service starts.
+
+        Where a start takes longer than the interval, none would ever succeed.
+        """
         draw = random.Random(1)
         while not self.done.wait(every):
+            self.up.wait()
             names = [name for name in (REPLICA, *WORKERS) if found(name)]
             if names and (processes := found(draw.choice(names))):
                 draw.choice(processes).send_signal(signal.SIGKILL)
@@ -138,11 +143,13 @@ class Soak:
 
     def restart(self, sign: signal.Signals) -> None:
         """End the service and start it again."""
+        self.up.clear()
         self.service.process.send_signal(sign)
         code = self.service.process.wait(timeout=90)
         if sign == signal.SIGTERM and code != 0:
             self.note(f"the service ended with code {code}")
         self.service.start()
+        self.up.set()
         self.counts[f"restarts by {sign.name}"] += 1
 
     def memory(self) -> dict[str, float]:

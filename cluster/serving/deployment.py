@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -155,6 +156,14 @@ def _application(kind: str, replica: type, model: WorkerSpec, layout: RoleLayout
     return deployment(replica).bind(model, own)
 
 
+def _lateness(deployments: Sequence[Mapping[str, Any]], timeout: float) -> str:
+    """What keeps the models waiting: the states of their replicas, and what Serve says."""
+    states = Counter(replica["state"].lower() for found in deployments for replica in found["replicas"])
+    replicas = ", ".join(f"{count} {state}" for state, count in states.items()) or "none yet"
+    said = "; ".join(" ".join(found["message"].split()) for found in deployments if found["message"])
+    return f"they were not placed within {timeout:g} s (cluster.start_timeout); replicas: {replicas}; {said}"
+
+
 def _wait(names: Apps, timeout: float) -> None:
     """Wait until both models are running. Raises as `serving_models` does."""
     until = time.monotonic() + timeout
@@ -164,7 +173,7 @@ def _wait(names: Apps, timeout: float) -> None:
             return
         deployments = [deployment for app in apps for deployment in app["deployments"].values()]
         failed = [found["message"] for found in deployments if found["status"] == "DEPLOY_FAILED"]
-        late = [f"they were not placed within {timeout:g} s (cluster.start_timeout)"] * (time.monotonic() > until)
+        late = [_lateness(deployments, timeout)] * (time.monotonic() > until)
         if reasons := failed + late:
             reason = reasons[0].strip().splitlines()[-1]
             if reason.startswith(REFUSED):
