@@ -1,5 +1,6 @@
 """Log and metrics of requests. Each request has an id, which is in all its log lines and its response."""
 
+import asyncio
 import logging
 import re
 import secrets
@@ -8,6 +9,7 @@ import time
 from contextvars import ContextVar
 
 from pythonjsonlogger.json import JsonFormatter
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.metrics import count_request
@@ -49,7 +51,7 @@ class RequestLogMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), None
         given = dict(scope["headers"]).get(b"x-request-id", b"")
         request_id.set(given.decode() if VALID_ID.fullmatch(given) else secrets.token_hex(8))
 
@@ -62,8 +64,13 @@ class RequestLogMiddleware:
 
         try:
             await self.app(scope, receive, send_with_id)
+        except asyncio.CancelledError:  # the server ends, and no longer waits for this request
+            if status:
+                raise
+            problem = {"errors": [{"message": "the service is stopping"}], "request_id": request_id.get()}
+            await JSONResponse(problem, 503, {"Retry-After": "5"})(scope, receive, send_with_id)
         finally:
-            _report(scope, status, time.perf_counter() - started)
+            _report(scope, status or 500, time.perf_counter() - started)
 
 
 def _report(scope: Scope, status: int, seconds: float) -> None:

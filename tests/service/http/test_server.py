@@ -94,7 +94,7 @@ def test_an_interrupted_service_finishes_the_requests_that_are_open(server, clie
     assert answers[0].status_code == 200
 
 
-def test_a_request_that_does_not_end_leaves_no_traceback(server, client, models, monkeypatch, caplog):
+def test_a_request_that_does_not_end_is_told_to_come_back_and_leaves_no_traceback(server, client, models, monkeypatch, caplog):
     server.starting.app, started = client.app, threading.Event()
     server.config.timeout_graceful_shutdown = 0.2
 
@@ -104,15 +104,16 @@ def test_a_request_that_does_not_end_leaves_no_traceback(server, client, models,
 
     monkeypatch.setattr(models, "score", never)
 
-    def ask():
-        with pytest.raises(httpx.HTTPError):
-            httpx.post(address(server, "/scores"), json={"texts": ["a"]}, timeout=30)
-
-    asking = threading.Thread(target=ask)
+    answers = []
+    asking = threading.Thread(
+        target=lambda: answers.append(httpx.post(address(server, "/scores"), json={"texts": ["a"]}, timeout=30))
+    )
     asking.start()
     assert started.wait(timeout=30)
     server.stop()
     asking.join()
+    assert answers[0].status_code == 503 and answers[0].headers["retry-after"] == "5"
+    assert answers[0].json()["errors"] == [{"message": "the service is stopping"}]
     assert not [record for record in caplog.records if record.exc_info], caplog.text
 
 
