@@ -150,7 +150,7 @@ def test_killed_after_the_change_and_resumed_gives_the_same(stubbed, undisturbed
         assert facts(killed) == undisturbed
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 def test_killed_at_any_file_operation_around_the_change_and_resumed_gives_the_same(stubbed, undisturbed, tmp_path):
     changed = 0
     for at in range(20, 180, 11):

@@ -173,7 +173,7 @@ def test_a_second_service_on_the_cluster_leaves_the_first_alone(service, tmp_pat
     assert service.http.post("/scores", json={"texts": ["thank you"]}).status_code == 200
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 def test_a_run_on_another_machine_is_rewarded_by_this_service(service, tmp_path):
     """As by the classifier itself, also while the only replica is killed."""
     there = ["--reward.parts.classifier=null", "--reward.parts.there.type=http", "--reward.parts.there.retries=8",
