@@ -33,6 +33,7 @@ def test_a_job_runs_to_its_report(environment, tmp_path):
     assert f"\n{tmp_path / 'run'}\n" in output
 
 
+@pytest.mark.slow
 def test_a_failing_job_ends_as_failed_with_its_error_as_the_last_line(environment):
     code, output = submit(environment, *small_arguments(cluster__backend="ray", cluster__resources__reward__gpus=1))
     assert code != 0 and "FAILED" in output.upper(), output

@@ -77,6 +77,7 @@ def undisturbed(prompts, tmp_path_factory):
     return train(config, prompts, STUBS)[0]
 
 
+@pytest.mark.slow
 def test_killing_a_worker_at_every_step_and_unit_changes_no_bit(setting, prompts, undisturbed, tmp_path):
     """Before its work, or after the work but before the answer."""
     kinds = itertools.cycle(["kill", "late"])
@@ -131,6 +132,7 @@ def test_a_unit_that_always_kills_its_worker_ends_the_run_with_an_error_that_nam
         train(setting, prompts, FAULTY_STUBS)
 
 
+@pytest.mark.slow
 def test_a_score_that_is_nan_ends_the_run_with_an_error_that_names_its_unit(setting, prompts, tmp_path):
     """On Ray too: a call that would fail again is not repeated."""
     lay(tmp_path, "reward-1-1.nan")
@@ -241,6 +243,7 @@ def test_losing_a_node_during_a_call_changes_no_bit(nodes, prompts, undisturbed,
     assert lost >= 1 and any("its node died" in text for text in notes.messages), notes.messages
 
 
+@pytest.mark.slow
 def test_results_that_are_lost_with_their_node_are_recomputed(nodes, prompts, tmp_path):
     (cluster, machines), config, notes = nodes, on(nodes[0], tmp_path), Notes()
     unit = Plan(plan_settings(config), prompts, prompts).units(1)[0]

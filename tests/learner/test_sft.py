@@ -113,6 +113,7 @@ def test_figures_are_written_while_it_runs(whole):
     assert any("loss" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_resumed_gives_the_same(whole, tmp_path):
     out = tmp_path / "killed"
     process = subprocess.Popen(

@@ -105,7 +105,9 @@ def test_killed_after_any_step_and_resumed_gives_the_same(real, tmp_path, step):
 
 
 @pytest.mark.parametrize(
-    "stride", [83, pytest.param(1, marks=pytest.mark.chaos)], ids=["every 83rd", "every operation"]
+    "stride",
+    [pytest.param(83, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.chaos)],
+    ids=["every 83rd", "every operation"],
 )
 def test_killed_at_any_file_operation_and_resumed_gives_the_same(stubbed, tmp_path, stride):
     total, folder, resumed = int((stubbed / "count").read_text()), tmp_path / "run", 0
@@ -124,6 +126,7 @@ def test_killed_at_any_file_operation_and_resumed_gives_the_same(stubbed, tmp_pa
     assert resumed >= 0.7 * len(range(0, total, stride))
 
 
+@pytest.mark.slow
 def test_a_run_that_samples_ahead_resumes_with_the_policy_it_would_have_sampled_from(tmp_path):
     arguments = small_arguments(steps=STEPS, run_ahead=1)
     assert process([*arguments, "--out", tmp_path / "whole"], stubs=False) == 0
@@ -238,6 +241,7 @@ def test_where_it_runs_may_change(begun, stubbed):
     assert outcome(begun) == outcome(stubbed)
 
 
+@pytest.mark.slow
 def test_other_dialogues_are_refused_unless_a_setting_asks_for_them(tmp_path):
     """`--evaluation.rows N --resume_changed true` was answered by: data.path: not the dialogues. Nor is that said of
     data that a setting changed."""

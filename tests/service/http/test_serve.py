@@ -128,6 +128,7 @@ def test_a_run_from_submission_to_its_adapter_in_use(service):
     assert run in service.http.get("/models").json()["adapters"]
 
 
+@pytest.mark.slow
 def test_a_run_continues_without_the_service_and_the_next_one_finds_it(service):
     run = service.submit({"base": "inline", "steps": 3})
     assert next(kind for kind, data in service.events(run) if data.get("state") == "running") == "state"
@@ -163,6 +164,7 @@ def test_a_run_that_cannot_start_reports_the_reason(service):
     assert last["state"] == "failed" and "widen the filter" in last["message"], last
 
 
+@pytest.mark.slow
 def test_a_second_service_on_the_cluster_leaves_the_first_alone(service, tmp_path):
     none = [f"--cluster.resources.{role}.cpus=0" for role in ("rollout", "reward")]  # the first one has all
     second = Service(service.env, tmp_path / "runs", *none)

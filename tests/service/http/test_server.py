@@ -94,7 +94,9 @@ def test_an_interrupted_service_finishes_the_requests_that_are_open(server, clie
     assert answers[0].status_code == 200
 
 
-def test_a_request_that_does_not_end_is_told_to_come_back_and_leaves_no_traceback(server, client, models, monkeypatch, caplog):
+def test_a_request_that_does_not_end_is_told_to_come_back_without_a_traceback(
+    server, client, models, monkeypatch, caplog
+):
     server.starting.app, started = client.app, threading.Event()
     server.config.timeout_graceful_shutdown = 0.2
 

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from configs.errors import UsageError
 from tests.service.http.test_fuzz import finish
 
@@ -115,6 +117,7 @@ def test_errors_are_shown_as_text(client, open_page, models, monkeypatch):
         assert injected(page) == [None], text
 
 
+@pytest.mark.slow
 def test_what_a_user_types_stays_text(client, open_page):
     page = open_page(client, "/page/start")
     page.refused = {422}
