@@ -132,7 +132,7 @@ def test_a_unit_that_always_kills_its_worker_ends_the_run_with_an_error_that_nam
         train(setting, prompts, FAULTY_STUBS)
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 def test_a_score_that_is_nan_ends_the_run_with_an_error_that_names_its_unit(setting, prompts, tmp_path):
     """On Ray too: a call that would fail again is not repeated."""
     lay(tmp_path, "reward-1-1.nan")

@@ -86,7 +86,7 @@ def test_pools_grow_and_shrink_on_request_during_a_run(settings, prompts):
     assert tensors_sha256(reports[-1].state.policy.adapter) == expected[0]
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 def test_a_role_with_a_span_follows_its_load(settings, prompts, tmp_path):
     """Four units wait for one blocked worker: more workers start, and are released after idling."""
     settings |= {"rollout__batch_size": 16, "steps": 2}
