@@ -50,6 +50,7 @@ def test_it_is_timed_in_turn_and_the_ratio_printed(capsys):
     assert all("other" in json.loads(line) for line in out.splitlines()[:2])
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_run_or_ends_early_is_named(capsys):
     assert ray_job.main(["bench", *small_arguments(bench__vs="no/such/command --at all")]) == 2
     assert "bench.vs: 'no/such/command --at all' cannot be run" in capsys.readouterr().err

@@ -135,6 +135,7 @@ def test_a_run_that_samples_ahead_resumes_with_the_policy_it_would_have_sampled_
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_killed_again_while_it_resumes(stubbed, tmp_path):
     folder = tmp_path / "run"
     assert process([*small_arguments(steps=STEPS), "--out", folder], stubs=True, step=0) == -9
@@ -144,6 +145,7 @@ def test_killed_again_while_it_resumes(stubbed, tmp_path):
     assert outcome(folder) == outcome(stubbed)
 
 
+@pytest.mark.slow
 def test_fewer_checkpoints_cost_steps_and_no_bits(stubbed, tmp_path):
     folder = tmp_path / "run"
     arguments = [*small_arguments(steps=STEPS, checkpoints__every=2), "--out", folder]
@@ -153,6 +155,7 @@ def test_fewer_checkpoints_cost_steps_and_no_bits(stubbed, tmp_path):
     assert outcome(folder) == outcome(stubbed)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_is_used(stubbed, tmp_path):
     folder = tmp_path / "run"
     assert process([*small_arguments(steps=STEPS), "--out", folder], stubs=True, step=1) == -9
@@ -186,6 +189,7 @@ def begun(ended_early, tmp_path):
     return Path(shutil.copytree(ended_early, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_another_shape_of_adapter_is_refused_before_anything_is_written(tmp_path, capsys):
     """It spoiled what was trained: the old tensors beside the new shape."""
     folder = tmp_path / "real"
@@ -205,6 +209,7 @@ def test_another_shape_of_adapter_is_refused_before_anything_is_written(tmp_path
     assert after == before
 
 
+@pytest.mark.slow
 def test_a_complete_run_is_evaluated_on_more_held_out_rows(tmp_path):
     folder = tmp_path / "real"
     assert ray_job.main([*small_arguments(steps=1), f"--out={folder}"]) == 0
@@ -263,6 +268,7 @@ def test_other_dialogues_are_refused_unless_a_setting_asks_for_them(tmp_path):
     assert json.loads((folder / "report.json").read_text())["evaluation"]["rows"] == 4
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_while_it_started_is_resumed(stubbed, tmp_path):
     """It could be neither resumed nor started again: its folder was neither a run's nor empty."""
     folder, words = tmp_path / "run", [*small_arguments(steps=STEPS), "--out", str(tmp_path / "run")]
@@ -280,6 +286,7 @@ def test_a_run_that_was_stopped_while_it_started_is_resumed(stubbed, tmp_path):
     assert outcome(folder) == outcome(stubbed)
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_while_it_started_is_resumed_or_started_again(stubbed, tmp_path):
     folder, words = tmp_path / "run", [*small_arguments(steps=STEPS), "--out", str(tmp_path / "run")]
     assert process(words, stubs=True, start="fail") == 1

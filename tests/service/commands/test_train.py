@@ -78,6 +78,7 @@ def strict(text):
     return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
 
+@pytest.mark.slow
 def test_unknown_measures_end_no_run(blind, tmp_path, capsys):
     """It ended after training, with a traceback, and again whenever it was resumed."""
     judge = json.dumps({"type": "classifier", "model": str(blind("judge")), "label": "nothate", "probe": None})

@@ -88,6 +88,7 @@ def shows(page, selector, text):
     return text.split() == found.split()
 
 
+@pytest.mark.slow
 def test_what_a_model_writes_stays_text(client, open_page, models, monkeypatch):
     async def echo(adapter, question):
         return question.dialogue
@@ -102,6 +103,7 @@ def test_what_a_model_writes_stays_text(client, open_page, models, monkeypatch):
         assert shows(page, "article:last-child .summary", text) and injected(page) == [None], text
 
 
+@pytest.mark.slow
 def test_errors_are_shown_as_text(client, open_page, models, monkeypatch):
     texts = iter(GROUPS)
 
@@ -135,6 +137,7 @@ def test_what_a_user_types_stays_text(client, open_page):
     assert injected(page) == [None]
 
 
+@pytest.mark.slow
 def test_texts_of_runs_stay_text(client, open_page, monkeypatch):
     runs = client.app.state.runs
     first = runs.store.get(finish(client))
@@ -158,6 +161,7 @@ def test_texts_of_runs_stay_text(client, open_page, monkeypatch):
         assert injected(page) == [None], text
 
 
+@pytest.mark.slow
 def test_a_report_has_no_origin(client, open_page):
     run = finish(client)
     report = client.app.state.runs.folder(run) / "report.html"

@@ -137,6 +137,7 @@ def proxied(make_client, served, nginx, tmp_path, capsys):
     return start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["path removed", *SLOW])
 def test_a_user_with_a_key_starts_watches_and_stops_a_run(proxied, stranger, form):
     service = proxied(form)

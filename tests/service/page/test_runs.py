@@ -151,6 +151,7 @@ def test_the_error_of_an_action_stays_where_the_action_was(client, open_page, ru
     assert page.text("#state-message") and not page.text("#workers-message") and page.one("#stop").is_enabled()
 
 
+@pytest.mark.slow
 def test_updates_leave_what_the_user_types_selects_and_reads(client, open_page, running):
     page, folder = open_page(client, f"/page/runs/{running}"), client.app.state.runs.folder(running)
     page.until(lambda: page.curves())
@@ -170,6 +171,7 @@ def test_updates_leave_what_the_user_types_selects_and_reads(client, open_page, 
         assert page.run("return String(getSelection())") == "State"
 
 
+@pytest.mark.slow
 def test_the_filter_of_the_runs_survives_updates_and_is_in_the_address(client, open_page, running):
     failed = finish(client, "failed", "out of memory")
     stopped = finish(client, "stopped")
@@ -191,6 +193,7 @@ def test_the_filter_of_the_runs_survives_updates_and_is_in_the_address(client, o
     page.until(lambda: page.text("#runs") == "None of the 3 runs matches. Show all")
 
 
+@pytest.mark.slow
 def test_many_runs_are_listed_in_pages(make_client, open_page):
     client = make_client("--serve.limits.runs=100")
     ids = [client.post("/runs", json={"base": "quickstart_rloo"}).json()["id"] for _ in range(60)][::-1]

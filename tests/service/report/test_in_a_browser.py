@@ -111,6 +111,7 @@ def found(run):
     return pairs(read_summaries(run, ["before", "after"]), "before", prompts, CHIEF)
 
 
+@pytest.mark.slow
 def test_every_pair_is_on_one_page_in_the_chosen_order(found, pages, window):
     window.open(pages["run"])
     options = window.all(".controls option")
