@@ -12,7 +12,7 @@ from learner.trainer_log import read_log
 from tests.conftest import ROOT
 from tests.preferences import simulated, write
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.chaos]  # two and a half minutes
 
 
 def workers_of(process: int) -> list[int]:
