@@ -48,7 +48,9 @@ def check_change(change: RewardChange, reward: RewardConfig) -> RewardChange:
         implied |= {"label": None, "label_is": "good"} if shape.num_labels == 1 else {}
     settings = {**implied, **change.settings}
     proposed = RewardChange(change.part, settings).applied_to(reward)
-    check_parts("reward.parts", {change.part: proposed.parts[change.part]})
+    changed = {change.part: proposed.parts[change.part]}
+    check_parts("reward.parts", changed)
+    check_measured(changed)
     values = proposed.parts[change.part].model_dump(mode="json")
     return RewardChange(change.part, {name: values[name] for name in settings})
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +94,16 @@ def test_a_model_with_one_output_needs_no_label_and_leaves_toxicity_to_the_part_
     first, second = (line["settings"] for line in read_changes(running))
     assert first == {"model": model, "label": None, "label_is": "good", "toxicity": False}
     assert second["model"].endswith(f"/{MODEL}") and second["model"].startswith("/") and second["standardise"] is None
+
+
+def test_a_model_that_agrees_too_little_with_people_is_refused_as_at_a_start(running, tmp_path_factory, capsys):
+    """The run would take it, and could not be resumed."""
+    model = tiny_classifier(tmp_path_factory.mktemp("model"), num_labels=1)
+    measured = {"accuracy": 0.55, "min_accuracy": 0.6, "text": "completion"}
+    (Path(model) / "reward_model.json").write_text(json.dumps(measured))
+    assert command(running, "--model", model) == 2
+    assert "agrees with 55.0% of the held-out preferences" in capsys.readouterr().err
+    assert answered(running, accept, "--model", model, "--force", "true") == 0
 
 
 def test_who_asked_is_told_why_the_run_refused(running, capsys):
