@@ -5,7 +5,7 @@ from urllib.parse import quote, unquote
 
 from fastapi import APIRouter, Cookie, Depends, Form, Header, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from configs.errors import UsageError
 from service.campaigns.records import Answer, Refused
@@ -26,6 +26,36 @@ NAME = TypeAdapter(AnnotatorName)
 REASONS = ("I cannot tell", "The dialogue is unclear", "I would rather not read this")
 """Why a question is skipped; a note can say more."""
 Field = Annotated[str, Form()]
+
+
+class AnswerForm(BaseModel):
+    """What the page sends: an answer, or why the question is skipped."""
+
+    question: str = ""
+    outcome: str = ""
+    skip: str = ""
+    note: str = ""
+    readability: str = ""
+    coherence: str = ""
+    faithfulness: str = ""
+    harm: str = ""
+
+    @property
+    def answer(self) -> Answer:
+        """The answer of the form. Raises `UsageError`."""
+        given = self.model_dump(include={"readability", "coherence", "faithfulness", "harm"})
+        values = {"outcome": self.outcome, "note": self.note, "criteria": {k: v for k, v in given.items() if v}}
+        if self.skip:
+            reason = ": ".join(filter(None, [self.skip, self.note.strip()]))
+            values = {"outcome": "skip", "note": reason, "criteria": {}}
+        values["note"] = values["note"].replace("\r\n", "\n")
+        try:
+            return AnswerRequest(question=self.question, **values).answer
+        except ValidationError as error:
+            raise UsageError(
+                *(f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in error.errors())
+            ) from error
+
 
 router = APIRouter(include_in_schema=False)
 
@@ -75,19 +105,14 @@ def compare(page: Pages, campaigns: Campaigns, key: Annotator, person: Visitor, 
 @router.post("/annotate/{campaign}")
 def answer(
     page: Pages, campaigns: Campaigns, key: Annotator, person: Visitor, campaign: str,
-    question: Field = "", outcome: Field = "", skip: Field = "", note: Field = "",
-    readability: Field = "", coherence: Field = "", faithfulness: Field = "", harm: Field = "",
+    form: Annotated[AnswerForm, Form()],
 ) -> Response:  # fmt: skip
     """Record an answer, and lead to the next question."""
-    named = {"readability": readability, "coherence": coherence, "faithfulness": faithfulness, "harm": harm}
-    criteria = {name: choice for name, choice in named.items() if choice}
-    if skip:
-        outcome, note, criteria = "skip", ": ".join(filter(None, [skip, note.strip()])), {}
     find_campaign(campaigns, campaign)
     try:
-        given = _answer(question, outcome, note.replace("\r\n", "\n"), criteria)
+        given = form.answer
         with found("question of yours"):
-            campaigns.answer(campaign, person, question, given)
+            campaigns.answer(campaign, person, form.question, given)
     except (UsageError, Refused, NotFound) as error:
         return _compare(page, campaigns, person, campaign, error)
     return _to(f"/annotate/{campaign}")
@@ -109,16 +134,6 @@ def undo(
 def _to(path: str) -> RedirectResponse:
     """Leads there: loading the page anew then sends no answer again."""
     return RedirectResponse(outside(path), 303)
-
-
-def _answer(question: str, outcome: str, note: str, criteria: dict[str, str]) -> Answer:
-    """The answer of a form. Raises `UsageError`."""
-    try:
-        return AnswerRequest(question=question, outcome=outcome, note=note, criteria=criteria).answer
-    except ValidationError as error:
-        raise UsageError(
-            *(f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in error.errors())
-        ) from error
 
 
 def _list(page: Page, campaigns: CampaignService, person: str, error: Exception | None = None) -> HTMLResponse:
