@@ -33,7 +33,7 @@ from learner.lora import with_adapter
 from learner.pretrained import load_model
 from learner.settings import SftSettings
 from learner.targets import Collator, as_example, prefix_length, with_end
-from learner.trainer_log import TrainerLog, newest, read_log
+from learner.trainer_log import TrainerLog, newest, read_log, trainer_options
 
 RESULT, LOG = "sft.json", "sft.jsonl"
 LINES = 20
@@ -125,27 +125,15 @@ def total_steps(sft: SftConfig, rows: int) -> int:
 
 def _arguments(settings: SftSettings, rows: int, folder: Path) -> Seq2SeqTrainingArguments:
     sft, total = settings.sft, total_steps(settings.sft, rows)
-    every = max(1, math.ceil(total / sft.evals))
     return Seq2SeqTrainingArguments(
-        output_dir=str(folder / "checkpoints"),
-        max_steps=total,
+        **trainer_options(folder, total, sft.evals, LINES),
         learning_rate=sft.learning_rate,
-        lr_scheduler_type="linear",
         per_device_train_batch_size=sft.batch_size // sft.workers,
         per_device_eval_batch_size=settings.eval_batch_size,
-        eval_strategy="steps",
-        eval_on_start=True,
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
-        logging_steps=max(1, total // LINES),
         predict_with_generate=True,
         seed=settings.seed,
         use_cpu=settings.device == "cpu",
         label_names=["labels"],
-        report_to="none",
-        disable_tqdm=True,
     )
 
 

@@ -1,6 +1,7 @@
-"""The log of a transformers Trainer, a line per loss or evaluation, and its complete checkpoints."""
+"""What trainers of transformers share: options, a log of a line per loss or evaluation, and complete checkpoints."""
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,25 @@ from learner.atomic_files import replace_file
 
 COMPLETE = "complete"
 """File that marks a completely written checkpoint."""
+
+
+def trainer_options(folder: Path, total: int, evals: int, lines: int) -> dict[str, Any]:
+    """Options of a trainer of `total` updates: a checkpoint at each of its evaluations, and about so many log lines."""
+    every = max(1, math.ceil(total / evals))
+    return {
+        "output_dir": str(folder / "checkpoints"),
+        "max_steps": total,
+        "lr_scheduler_type": "linear",
+        "eval_strategy": "steps",
+        "eval_on_start": True,
+        "eval_steps": every,
+        "save_strategy": "steps",
+        "save_steps": every,
+        "save_total_limit": 2,
+        "logging_steps": max(1, total // lines),
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
 
 
 class TrainerLog(TrainerCallback):

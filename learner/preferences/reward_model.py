@@ -1,7 +1,6 @@
 """Training of a reward model on pairs with trl's RewardTrainer, in one process or in several."""
 
 import json
-import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from learner.preferences.reward_body import Body, load_body, with_lora
 from learner.preferences.reward_loss import pair_loss
 from learner.preferences.trainings import MADE, MODEL, EncodedPair, Training, total_steps
 from learner.settings import RewardModelSettings
-from learner.trainer_log import TrainerLog, newest
+from learner.trainer_log import TrainerLog, newest, trainer_options
 
 FIELD = "reward_training.model"
 LINES = 5
@@ -100,21 +99,11 @@ class PairTrainer(RewardTrainer):
 
 def _arguments(settings: RewardModelSettings, training: Training, folder: Path) -> RewardConfig:
     config, total = settings.training, total_steps(settings.training, len(training.pairs))
-    every = max(1, math.ceil(total / config.evals))
     return RewardConfig(
-        output_dir=str(folder / "checkpoints"),
-        max_steps=total,
+        **trainer_options(folder, total, config.evals, LINES),
         learning_rate=config.learning_rate,
-        lr_scheduler_type="linear",
         per_device_train_batch_size=config.batch_size // config.workers,
         per_device_eval_batch_size=config.batch_size,
-        eval_strategy="steps",
-        eval_on_start=True,
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
-        logging_steps=max(1, total // LINES),
         prediction_loss_only=True,
         center_rewards_coefficient=config.center_rewards_coefficient,
         max_length=None,  # texts are truncated already, as the reward truncates them
@@ -122,8 +111,6 @@ def _arguments(settings: RewardModelSettings, training: Training, folder: Path) 
         gradient_checkpointing=False,
         seed=training.seed,
         use_cpu=settings.device == "cpu",
-        report_to="none",
-        disable_tqdm=True,
     )
 
 
