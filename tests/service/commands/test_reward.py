@@ -101,7 +101,7 @@ def test_a_model_that_agrees_too_little_with_people_is_refused_as_at_a_start(run
     model = tiny_classifier(tmp_path_factory.mktemp("model"), num_labels=1)
     measured = {"accuracy": 0.55, "min_accuracy": 0.6, "text": "completion"}
     (Path(model) / "reward_model.json").write_text(json.dumps(measured))
-    assert command(running, "--model", model) == 2
+    assert command(running, "--model", model, "--wait", 0) == 2
     assert "agrees with 55.0% of the held-out preferences" in capsys.readouterr().err
     assert answered(running, accept, "--model", model, "--force", "true") == 0
 
